@@ -1,0 +1,11 @@
+//! Every decision of the platform, as plain functions over data.
+//!
+//! The roles gather facts, call these functions, and carry out what they answer; no choice is left to a task.
+//!
+//! Deliberately absent: clocks, randomness, tasks, files and sockets. Time comes in as a value, and so does
+//! everything else.
+
+pub mod fault;
+pub mod function;
+pub mod id;
+pub mod proof;
