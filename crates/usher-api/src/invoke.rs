@@ -1,0 +1,43 @@
+//! Invocations: what a gateway asks of a node, and what it gets.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use usher_core::fault::Fault;
+use usher_core::function::Revision;
+use usher_core::id::RequestId;
+use usher_core::proof::Proof;
+
+use crate::body::Body;
+
+/// One call of a function.
+#[derive(Debug)]
+pub struct Invocation {
+    /// What to run. The gateway has resolved the name, so that the node never runs by name.
+    pub revision: Arc<Revision>,
+    /// The request, from first log line to last.
+    pub request_id: RequestId,
+    /// Head and body as the function is to see them: prefix stripped, `usher-*` headers removed, the URI absolute.
+    pub request: http::Request<Body>,
+}
+
+/// The answer to an invocation.
+#[derive(Debug)]
+pub struct Reply {
+    /// Head and body as the function gave them.
+    pub response: http::Response<Body>,
+    /// How it was served.
+    pub proof: Proof,
+}
+
+/// A future that a trait object hands out.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whatever runs invocations: the node in this process, later one on another host.
+pub trait Invoker: Send + Sync + 'static {
+    /// Runs one invocation and answers as soon as the response's head is there; the body follows as it is made.
+    ///
+    /// Dropping the future or the reply's body cancels the invocation; its environment is then destroyed.
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Fault>>;
+}
