@@ -5,7 +5,12 @@
 //! Deliberately absent: clocks, randomness, tasks, files and sockets. Time comes in as a value, and so does
 //! everything else.
 
+pub mod admit;
+pub mod area;
+pub mod claim;
+pub mod environment;
 pub mod fault;
 pub mod function;
 pub mod id;
 pub mod proof;
+pub mod start;
