@@ -111,6 +111,13 @@ struct Waiting {
 }
 
 impl Line {
+    fn begin(&mut self, bounds: PerFunction, room: bool) -> bool {
+        self.concurrency_max = bounds.concurrency_max.max(1) as usize;
+        let began = room && self.waiting.is_empty() && self.can_run();
+        self.running += usize::from(began);
+        began
+    }
+
     fn can_run(&self) -> bool {
         self.running < self.concurrency_max
     }
@@ -153,19 +160,12 @@ impl<K: Eq + Hash + Clone> Admission<K> {
         bytes: u64,
         now_ms: u64,
     ) -> Arrival {
-        if !self.lines.contains_key(function) {
-            self.lines.insert(function.clone(), Line::default());
-        }
-        let Some(line) = self.lines.get_mut(function) else {
-            return refuse(bounds);
-        };
-        line.concurrency_max = bounds.concurrency_max.max(1) as usize;
-        if line.waiting.is_empty() && line.can_run() && self.load.running < self.overall.running_max
-        {
-            line.running += 1;
-            self.load.running += 1;
+        if self.begin(function, bounds) {
             return Arrival::Run;
         }
+        // The bounds may have grown since the last arrival, for those who wait already.
+        self.enter_round(function);
+        let line = self.lines.entry(function.clone()).or_default();
         let bytes_then = self.load.waiting_bytes.saturating_add(bytes);
         if line.waiting.len() >= bounds.queue_max as usize
             || self.load.waiting >= self.overall.waiting_max
@@ -255,6 +255,21 @@ impl<K: Eq + Hash + Clone> Admission<K> {
             .retain(|_, line| line.running > 0 || !line.waiting.is_empty());
         let lines = &self.lines;
         self.round.retain(|function| lines.contains_key(function));
+    }
+
+    /// The fast path: with room and nobody before it, a request runs at once.
+    fn begin(&mut self, function: &K, bounds: PerFunction) -> bool {
+        let room = self.load.running < self.overall.running_max;
+        let began = if let Some(line) = self.lines.get_mut(function) {
+            line.begin(bounds, room)
+        } else {
+            let mut line = Line::default();
+            let began = line.begin(bounds, room);
+            self.lines.insert(function.clone(), line);
+            began
+        };
+        self.load.running += usize::from(began);
+        began
     }
 
     fn enter_round(&mut self, function: &K) {
