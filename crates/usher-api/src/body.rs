@@ -1,7 +1,9 @@
-//! The body of a request or a reply on its way through the platform: a stream of byte frames with back-pressure.
+//! The body of a request or a reply on its way through the platform: a stream of byte frames with
+//! back-pressure.
 //!
-//! An enum rather than a boxed trait, because most bodies are empty, whole, or hyper's own, and those need no
-//! allocation. Deliberately absent: limits, which the gateway and the engine lay around a body.
+//! An enum rather than a boxed trait, because most bodies are empty, whole, or hyper's own, and
+//! those need no allocation. Deliberately absent: limits, which the gateway and the engine lay
+//! around a body.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,8 +15,10 @@ use hyper::body::Incoming;
 use usher_core::fault::Fault;
 
 /// A body. Frames arrive as they are produced; an error ends it.
+#[derive(Default)]
 pub enum Body {
     /// No bytes.
+    #[default]
     Empty,
     /// All bytes at once.
     Whole(Bytes),
@@ -45,12 +49,6 @@ impl Body {
         B: http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
         Self::Stream(UnsyncBoxBody::new(body))
-    }
-}
-
-impl Default for Body {
-    fn default() -> Self {
-        Self::Empty
     }
 }
 

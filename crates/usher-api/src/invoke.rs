@@ -18,7 +18,8 @@ pub struct Invocation {
     pub revision: Arc<Revision>,
     /// The request, from first log line to last.
     pub request_id: RequestId,
-    /// Head and body as the function is to see them: prefix stripped, `usher-*` headers removed, the URI absolute.
+    /// Head and body as the function is to see them: prefix stripped, `usher-*` headers removed,
+    /// the URI absolute.
     pub request: http::Request<Body>,
 }
 
@@ -36,8 +37,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Whatever runs invocations: the node in this process, later one on another host.
 pub trait Invoker: Send + Sync + 'static {
-    /// Runs one invocation and answers as soon as the response's head is there; the body follows as it is made.
+    /// Runs one invocation and answers as soon as the response's head is there; the body follows as
+    /// it is made.
     ///
-    /// Dropping the future or the reply's body cancels the invocation; its environment is then destroyed.
+    /// Dropping the future or the reply's body cancels the invocation; its environment is then
+    /// destroyed.
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Fault>>;
 }

@@ -1,4 +1,5 @@
-//! What a controller asks of a node: make images ready, give them up, tell how things stand, show logs.
+//! What a controller asks of a node: make images ready, give them up, tell how things stand, show
+//! logs.
 
 use std::sync::Arc;
 
@@ -161,7 +162,9 @@ pub trait NodeControl: Send + Sync + 'static {
         progress: mpsc::Sender<Progress>,
     ) -> BoxFuture<'_, Result<ImageReport, PrepareFault>>;
 
-    /// Gives the revision up: no new request begins on it, those that run finish, then its environments end.
+    /// Gives the revision up: from the first poll on no new request begins on it; the future ends
+    /// when those that run are finished and its environments are gone. Preparing it again, even
+    /// before that end, puts it back into service.
     fn retire(&self, revision: RevisionId) -> BoxFuture<'_, ()>;
 
     /// The revision's image, where it is ready.

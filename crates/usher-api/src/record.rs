@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use usher_core::function::Revision;
-use usher_core::id::{FunctionKey, RevisionId};
+use usher_core::id::{FunctionKey, Name, RevisionId};
 
-/// All function records stand under this prefix, so that a gateway can watch them all.
-pub const FUNCTIONS_PREFIX: &str = "functions/";
+/// All function records stand under this prefix, so that a gateway can watch them all. Keys of a
+/// backbone are tokens joined by dots, which names do not have.
+pub const FUNCTIONS_PREFIX: &str = "functions.";
 
 /// A function as the backbone keeps it: one key-value entry, changed by compare-and-set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,5 +39,10 @@ pub struct PastRevision {
 
 /// The key of a function's record.
 pub fn function_key(key: &FunctionKey) -> String {
-    format!("{FUNCTIONS_PREFIX}{}/{}", key.owner, key.name)
+    format!("{FUNCTIONS_PREFIX}{}.{}", key.owner, key.name)
+}
+
+/// All records of one owner stand under this prefix.
+pub fn owner_prefix(owner: &Name) -> String {
+    format!("{FUNCTIONS_PREFIX}{owner}.")
 }

@@ -1,0 +1,183 @@
+//! Which settings exist, their bounds, and what is said where a text does not keep to them.
+//!
+//! Deliberately absent: the form the text was written in.
+
+use usher_core::function::{Isolation, Keep, Limits, RenewWhen, RenewalChoice, Settings};
+use usher_core::id::Name;
+
+use super::section::{Found, Section, shown};
+use super::tree::Node;
+use super::{Manifest, Mistake, Mistakes};
+use crate::http::DeployRequest;
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const DAY_S: u64 = 86_400;
+const TIB: u64 = 1 << 40;
+/// How many entries the outbound allow-list may have.
+const OUTBOUND_MAX: usize = 1_000;
+
+/// Checks a manifest; `broken` are the mistakes of syntax that were found before.
+pub(super) fn manifest(root: &Node, broken: Vec<Mistake>) -> Result<Manifest, Mistakes> {
+    let mut found = Found::after(broken);
+    let manifest = Section::root(root, &mut found).and_then(|mut top| {
+        let name = name(&mut top);
+        top.require("component", "component = \"my-function.wasm\"");
+        let component = top.text("component", "a text in quotes", inside);
+        let settings = settings(&mut top);
+        top.close();
+        Some(Manifest {
+            name: name?,
+            component: component?,
+            settings,
+        })
+    });
+    found.into_result(manifest)
+}
+
+/// Checks the body of a deployment.
+pub(super) fn deploy_request(root: &Node) -> Result<DeployRequest, Mistakes> {
+    let mut found = Found::after(Vec::new());
+    let request = Section::root(root, &mut found).and_then(|mut top| {
+        let name = name(&mut top);
+        let owner = top.parsed("owner");
+        top.require("artifact", "the digest that POST /v1/artifacts answered");
+        let artifact = top.parsed("artifact");
+        let mut read = Settings::default();
+        top.table("settings", |section| read = settings(section));
+        top.close();
+        Some(DeployRequest {
+            owner,
+            name: name?,
+            artifact: artifact?,
+            settings: read,
+        })
+    });
+    found.into_result(request)
+}
+
+fn name(top: &mut Section<'_, '_>) -> Option<Name> {
+    top.require("name", "name = \"my-function\"");
+    top.parsed("name")
+}
+
+/// A component's path names a file inside the manifest's folder, on every system.
+fn inside(path: &str) -> Result<String, String> {
+    let parts_are_names = path.split('/').all(|part| !matches!(part, "" | ".."));
+    let is_file = !path.is_empty() && path != "." && !path.ends_with("/.");
+    if is_file && parts_are_names && !path.contains(['\\', ':', '\0']) {
+        return Ok(path.to_owned());
+    }
+    Err(format!(
+        "{} is no file inside the manifest's folder; write a path such as \"hello.wasm\"",
+        shown(path)
+    ))
+}
+
+fn settings(section: &mut Section<'_, '_>) -> Settings {
+    let mut settings = Settings::default();
+    section.choice(
+        "isolation",
+        &[("request", Isolation::Request), ("none", Isolation::None)],
+        &mut settings.isolation,
+    );
+    section.choice(
+        "renewal",
+        &[
+            ("auto", RenewalChoice::Auto),
+            ("live", RenewalChoice::Live),
+            ("fresh", RenewalChoice::Fresh),
+        ],
+        &mut settings.renewal,
+    );
+    section.choice(
+        "renew",
+        &[
+            ("after-run", RenewWhen::AfterRun),
+            ("before-run", RenewWhen::BeforeRun),
+        ],
+        &mut settings.renew,
+    );
+    section.texts("outbound", OUTBOUND_MAX, outbound, &mut settings.outbound);
+    section.flag("hide_proof", &mut settings.hide_proof);
+    section.table("limits", |section| limits(section, &mut settings.limits));
+    section.table("keep", |section| keep(section, &mut settings.keep));
+    settings
+}
+
+fn outbound(entry: &str) -> Result<(), String> {
+    if entry.trim().is_empty() {
+        return Err(
+            "an entry is empty; write an origin such as \"https://api.example.com\"".into(),
+        );
+    }
+    Ok(())
+}
+
+fn limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
+    let ms = "milliseconds";
+    section.number(
+        "first_byte_max_ms",
+        ms,
+        1..=HOUR_MS,
+        &mut limits.first_byte_max_ms,
+    );
+    section.number("idle_max_ms", ms, 1..=HOUR_MS, &mut limits.idle_max_ms);
+    section.optional("total_max_ms", ms, 1..=DAY_MS, &mut limits.total_max_ms);
+    section.number(
+        "memory_max_mib",
+        "MiB",
+        1..=4_096,
+        &mut limits.memory_max_mib,
+    );
+    let elements = &mut limits.table_max_elements;
+    section.number("table_max_elements", "elements", 1..=10_000_000, elements);
+    section.number(
+        "instances_max",
+        "core instances",
+        1..=10_000,
+        &mut limits.instances_max,
+    );
+    section.number(
+        "stack_max_kib",
+        "KiB",
+        64..=16_384,
+        &mut limits.stack_max_kib,
+    );
+    section.number(
+        "concurrency_max",
+        "requests",
+        1..=10_000,
+        &mut limits.concurrency_max,
+    );
+    // Zero is of use here: a function without a waiting room answers 429 at once.
+    section.number(
+        "queue_max",
+        "requests",
+        0..=1_000_000,
+        &mut limits.queue_max,
+    );
+    section.number(
+        "queue_wait_max_ms",
+        ms,
+        1..=HOUR_MS,
+        &mut limits.queue_wait_max_ms,
+    );
+    section.optional(
+        "body_max_bytes",
+        "bytes",
+        1..=TIB,
+        &mut limits.body_max_bytes,
+    );
+    section.number(
+        "handles_max",
+        "handles",
+        1..=10_000_000,
+        &mut limits.handles_max,
+    );
+}
+
+fn keep(section: &mut Section<'_, '_>, keep: &mut Keep) {
+    section.number("ready_min", "environments", 0..=1_000, &mut keep.ready_min);
+    section.number("idle_max_s", "seconds", 1..=DAY_S, &mut keep.idle_max_s);
+}
