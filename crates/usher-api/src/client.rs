@@ -446,7 +446,8 @@ mod tests {
     async fn an_error_of_the_api_is_passed_on_with_its_details() {
         let client = server_that_says(
             "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n\
-             {\"error\":{\"label\":\"no-such-function\",\"message\":\"there is none\",\"blame\":\"caller\",\
+             {\"error\":{\"label\":\"no-such-function\",\"message\":\"there is none\",\
+             \"blame\":\"caller\",\
              \"details\":[\"one\",\"two\"]}}",
         )
         .await;

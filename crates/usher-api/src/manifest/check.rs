@@ -4,6 +4,8 @@
 
 use usher_core::function::{Isolation, Keep, Limits, RenewWhen, RenewalChoice, Settings};
 use usher_core::id::Name;
+use usher_core::outbound::ENTRIES_MAX;
+use usher_core::outbound::entry::{BadEntry, Entry};
 
 use super::section::{Found, Section, shown};
 use super::tree::Node;
@@ -14,8 +16,6 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const DAY_S: u64 = 86_400;
 const TIB: u64 = 1 << 40;
-/// How many entries the outbound allow-list may have.
-const OUTBOUND_MAX: usize = 1_000;
 
 /// Checks a manifest; `broken` are the mistakes of syntax that were found before.
 pub(super) fn manifest(root: &Node, broken: Vec<Mistake>) -> Result<Manifest, Mistakes> {
@@ -98,7 +98,7 @@ fn settings(section: &mut Section<'_, '_>) -> Settings {
         ],
         &mut settings.renew,
     );
-    section.texts("outbound", OUTBOUND_MAX, outbound, &mut settings.outbound);
+    section.texts("outbound", ENTRIES_MAX, outbound, &mut settings.outbound);
     section.flag("hide_proof", &mut settings.hide_proof);
     section.table("limits", |section| limits(section, &mut settings.limits));
     section.table("keep", |section| keep(section, &mut settings.keep));
@@ -106,12 +106,8 @@ fn settings(section: &mut Section<'_, '_>) -> Settings {
 }
 
 fn outbound(entry: &str) -> Result<(), String> {
-    if entry.trim().is_empty() {
-        return Err(
-            "an entry is empty; write an origin such as \"https://api.example.com\"".into(),
-        );
-    }
-    Ok(())
+    let mistake = |bad: BadEntry| format!("{}: {}", shown(&bad.text), bad.reason);
+    entry.parse::<Entry>().map(drop).map_err(mistake)
 }
 
 fn limits(section: &mut Section<'_, '_>, limits: &mut Limits) {

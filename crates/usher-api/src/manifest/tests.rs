@@ -133,6 +133,10 @@ fn wrong_types_say_what_was_found_and_what_to_write() {
             "a whole number was found; write a text in quotes",
         ),
         (
+            "outbound = [\"https://a b\"]",
+            "outbound: \"https://a b\": ",
+        ),
+        (
             "renew = 1",
             "a whole number was found; write \"after-run\" or \"before-run\"",
         ),
