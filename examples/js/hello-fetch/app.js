@@ -1,0 +1,3 @@
+// Greets, as a fetch event.
+
+addEventListener('fetch', (event) => event.respondWith(new Response('Hello from JavaScript\n')));

@@ -1,0 +1,123 @@
+//! Which functions there are: a folder with a `function.toml` in `examples/LANGUAGE/` is one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// What a function is written in. The order is the order of building: cheap ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(super) enum Language {
+    Rust,
+    C,
+    Wat,
+    Js,
+    Py,
+}
+
+impl Language {
+    /// The folder in `examples/` and the first part of a component's file name.
+    pub(super) fn folder(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::C => "c",
+            Self::Wat => "wat",
+            Self::Js => "js",
+            Self::Py => "py",
+        }
+    }
+}
+
+/// One function in `examples/`.
+pub(super) struct Guest {
+    pub(super) language: Language,
+    /// The folder's name, such as `hello`.
+    pub(super) name: String,
+    pub(super) folder: PathBuf,
+}
+
+impl Guest {
+    /// The component's file name, such as `rust-hello.wasm`.
+    pub(super) fn file_name(&self) -> String {
+        format!("{}-{}.wasm", self.language.folder(), self.name)
+    }
+}
+
+/// All functions, sorted by language and name.
+///
+/// # Errors
+/// `examples/` cannot be read.
+pub(super) fn discover(root: &Path) -> Result<Vec<Guest>> {
+    let languages = [
+        Language::Rust,
+        Language::C,
+        Language::Wat,
+        Language::Js,
+        Language::Py,
+    ];
+    let mut guests = Vec::new();
+    for language in languages {
+        let folder = root.join("examples").join(language.folder());
+        for entry in entries(&folder)? {
+            if entry.join("function.toml").is_file() {
+                let name = entry
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                guests.push(Guest {
+                    language,
+                    name,
+                    folder: entry,
+                });
+            }
+        }
+    }
+    Ok(guests)
+}
+
+/// Every file that `guest` is made of, sorted: its own, and those that its language's functions share
+/// (but no lock file: `stamp` reads the pins in it).
+///
+/// # Errors
+/// A folder cannot be read.
+pub(super) fn files(root: &Path, guest: &Guest) -> Result<Vec<PathBuf>> {
+    let shared = root.join("examples").join(guest.language.folder());
+    let mut found: BTreeSet<PathBuf> = entries(&shared)?
+        .into_iter()
+        .filter(|entry| entry.is_file() && !entry.ends_with("Cargo.lock"))
+        .collect();
+    walk(&guest.folder, &mut found)?;
+    if guest.language == Language::Rust {
+        walk(&shared.join("guest"), &mut found)?;
+        walk(&shared.join(".cargo"), &mut found)?;
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn walk(folder: &Path, found: &mut BTreeSet<PathBuf>) -> Result<()> {
+    for entry in entries(folder)? {
+        if entry.is_dir() {
+            walk(&entry, found)?;
+        } else {
+            found.insert(entry);
+        }
+    }
+    Ok(())
+}
+
+/// What `folder` holds, sorted, without what interpreters leave behind.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let reading = || format!("reading {}", folder.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        let name = path.file_name().unwrap_or_default();
+        if name != "__pycache__" && name != "node_modules" && name != "target" {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
