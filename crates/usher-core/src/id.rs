@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,8 @@ pub struct BadName {
 impl Name {
     /// The owner of everything that names no owner.
     pub fn default_owner() -> Self {
-        Self(Arc::from("default"))
+        static DEFAULT: LazyLock<Name> = LazyLock::new(|| Name(Arc::from("default")));
+        DEFAULT.clone()
     }
 
     /// The name as text.

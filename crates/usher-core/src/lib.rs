@@ -7,10 +7,15 @@
 
 pub mod admit;
 pub mod area;
+pub mod audit;
 pub mod claim;
 pub mod environment;
 pub mod fault;
 pub mod function;
 pub mod id;
+pub mod keep;
+pub mod outbound;
 pub mod proof;
+pub mod route;
 pub mod start;
+pub mod trace;
