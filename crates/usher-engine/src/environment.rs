@@ -34,8 +34,13 @@ pub trait Engine: Send + Sync + 'static {
         progress: mpsc::Sender<Progress>,
     ) -> impl Future<Output = Result<Arc<Self::Image>, LoadError>> + Send;
 
-    /// What is known of an image.
+    /// What is known of an image. After [`Engine::distrust`] the mode is never `Live`.
     fn report(&self, image: &Self::Image) -> ImageReport;
+
+    /// An audit of this image's renewals has failed: from now on none of its environments is put
+    /// back in place, those that exist already included; each renewal gives a fresh one. Holds
+    /// until the artifact is loaded anew.
+    fn distrust(&self, image: &Self::Image);
 
     /// Starts one environment.
     fn start(
@@ -54,8 +59,9 @@ pub trait Environment: Sized + Send + 'static {
 
     /// Runs one call, as far as the response's head, or to the end where that comes first.
     ///
-    /// Before the first instruction of the guest the engine reads the pointer to the area itself and compares it
-    /// with the area that the environment's record names; a difference refuses the run ([`Ended::Quarantined`]).
+    /// Before the first instruction of the guest the engine reads the pointer to the area itself
+    /// and compares it with the area that the environment's record names; a difference refuses the
+    /// run ([`Ended::Quarantined`]).
     ///
     /// Dropping the future destroys the environment.
     fn run(self, call: Call) -> impl Future<Output = Run<Self::Used>> + Send;
@@ -71,7 +77,8 @@ pub struct Run<U> {
     pub over: Over<U>,
 }
 
-/// A response whose body may still be in the making, or the fault, with the inner cause for the log.
+/// A response whose body may still be in the making, or the fault, with the inner cause for the
+/// log.
 pub type RunReply = Result<http::Response<Body>, (Fault, String)>;
 
 /// What is left of a run once the reply's head is there.
@@ -100,8 +107,8 @@ pub struct UsedFacts {
 /// Why an environment is gone after a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
-    /// The run failed, or the caller went away; the environment was destroyed. Carries the fault where the head
-    /// had already left.
+    /// The run failed, or the caller went away; the environment was destroyed. Carries the fault
+    /// where the head had already left.
     #[error("the run ended its environment: {cause}")]
     Destroyed {
         /// Whose fault it is.
@@ -109,7 +116,8 @@ pub enum Ended {
         /// The inner cause, for the log.
         cause: String,
     },
-    /// It could not be shown that the environment's area was the one its record names. The run did not begin.
+    /// It could not be shown that the environment's area was the one its record names. The run did
+    /// not begin.
     #[error("the environment was quarantined: {cause}")]
     Quarantined {
         /// What did not fit.
@@ -124,14 +132,15 @@ pub trait Used: Sized + Send + 'static {
 
     /// Back to the image, in another area. On failure there is nothing left to reuse.
     ///
-    /// `audit` compares the whole area with the image before it is offered, by code that did not clean it.
+    /// `audit` compares the whole area with the image before it is offered, by code that did not
+    /// clean it.
     fn renew(
         self,
         audit: bool,
     ) -> impl Future<Output = Result<Renewed<Self::Clean>, RenewError>> + Send;
 
-    /// Keeps the state for the next request, on purpose: only for images of revisions with `isolation = "none"`,
-    /// any other is refused and destroyed.
+    /// Keeps the state for the next request, on purpose: only for images of revisions with
+    /// `isolation = "none"`, any other is refused and destroyed.
     fn keep(self) -> Result<Self::Clean, RenewError>;
 }
 
@@ -143,7 +152,8 @@ pub struct Renewed<C> {
     pub behind: Option<Behind>,
 }
 
-/// Scrubs a used area. To be called at once after the environment was offered; dropping it scrubs as well.
+/// Scrubs a used area. To be called at once after the environment was offered; dropping it scrubs
+/// as well.
 pub struct Behind(Option<Box<dyn FnOnce() + Send>>);
 
 impl Behind {
@@ -174,7 +184,8 @@ pub enum RenewError {
     /// Something is left of the run that cannot be put back; a new environment takes its place.
     #[error("the environment is replaced: {0}")]
     Leftover(String),
-    /// A comparison with the image failed: the mechanism itself cannot be trusted for this revision.
+    /// A comparison with the image failed: the mechanism itself cannot be trusted for this
+    /// revision.
     #[error("the audit of a renewed area failed: {0}")]
     AuditFailed(String),
     /// The engine failed.

@@ -1,17 +1,20 @@
-//! What an engine is: it makes an artifact into an image, an image into environments, and an environment clean
-//! again after each run.
+//! What an engine is: it makes an artifact into an image, an image into environments, and an
+//! environment clean again after each run.
 //!
 //! ```text
 //! artifact ─load→ Image ─start→ Environment ─run→ Used ─renew→ Environment, …
 //! ```
 //!
-//! The types forbid misuse: only a clean environment has `run`, only a used one has `renew`, both take `self`, and
-//! whatever fails leaves nothing to reuse.
+//! The types forbid misuse: only a clean environment has `run`, only a used one has `renew`, both
+//! take `self`, and whatever fails leaves nothing to reuse.
 //!
-//! Deliberately absent: any engine but the fake one that tests use. `contract` is the suite that all of them pass.
+//! Deliberately absent: any engine but the fake one that tests use. `contract` is the suite that
+//! all of them pass.
 
 mod call;
+pub mod contract;
 mod environment;
+pub mod fake;
 
 pub use call::{Call, GuestOutput, GuestStream};
 pub use environment::{
