@@ -80,10 +80,7 @@ impl BadEntry {
     }
 
     pub(super) fn too_many(text: &str) -> Self {
-        Self::new(
-            text,
-            "there are more than 256 entries; name networks or use `*.`",
-        )
+        Self::new(text, "it is one entry too many; name networks, or use `*.`")
     }
 }
 
