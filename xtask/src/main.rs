@@ -1,2 +1,44 @@
-//! placeholder
-fn main() {}
+//! The project's chores: `cargo xtask NAME`, the same for continuous integration and for hands.
+//!
+//! Each chore is a module of its own; this file only names them.
+
+#![forbid(unsafe_code)]
+
+mod audit;
+mod child;
+mod examples;
+mod proc;
+mod test;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Build the example functions, installing their tool chains where they are missing.
+    Examples(examples::Args),
+    /// Check the rules of the house that no compiler knows.
+    Tidy(tidy::Args),
+    /// Judge the packages that are built in: licences, duplicates, sources.
+    Audit,
+    /// Run everything that has to hold: what continuous integration runs.
+    Test(test::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().chore {
+        Chore::Examples(args) => examples::run(&args),
+        Chore::Tidy(args) => tidy::run(&args),
+        Chore::Audit => audit::run(),
+        Chore::Test(args) => test::run(&args),
+    }
+}

@@ -1,0 +1,133 @@
+//! What the kernel tells about processes: who started whom, processor time, page faults.
+//!
+//! Deliberately absent: signals; see `child`.
+
+use std::path::PathBuf;
+
+/// One process, told apart from a later one of the same number by its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// Its number.
+    pub(crate) id: u32,
+    started_ticks: u64,
+}
+
+/// What a process and all that it started have used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Processor time in user and kernel mode, all threads, in clock ticks.
+    pub(crate) cpu_ticks: u64,
+    /// Page faults that needed no reading from a disk.
+    pub(crate) minor_faults: u64,
+}
+
+/// The fields of `/proc/PID/stat` that matter here.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    parent: u32,
+    usage: Usage,
+    started_ticks: u64,
+}
+
+impl Process {
+    /// The process of this number, if there is one.
+    pub(crate) fn find(id: u32) -> Option<Self> {
+        read(id).map(|stat| Self {
+            id,
+            started_ticks: stat.started_ticks,
+        })
+    }
+
+    /// Whether it still runs; one that has ended and waits to be taken away does not.
+    pub(crate) fn is_alive(&self) -> bool {
+        read(self.id)
+            .is_some_and(|stat| stat.started_ticks == self.started_ticks && stat.state != 'Z')
+    }
+}
+
+/// The process `id` and all below it, parents first.
+pub(crate) fn tree(id: u32) -> Vec<Process> {
+    let all: Vec<(u32, Stat)> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|id| Some((id, read(id)?)))
+        .collect();
+    let mut found: Vec<Process> = Process::find(id).into_iter().collect();
+    let mut at = 0;
+    while let Some(parent) = found.get(at).map(|process| process.id) {
+        let below = all.iter().filter(|(_, stat)| stat.parent == parent);
+        found.extend(below.map(|(id, stat)| Process {
+            id: *id,
+            started_ticks: stat.started_ticks,
+        }));
+        at += 1;
+    }
+    found
+}
+
+/// What `id` and all below it have used.
+pub(crate) fn usage(id: u32) -> Usage {
+    let each = tree(id).into_iter().filter_map(|process| read(process.id));
+    each.fold(Usage::default(), |sum, stat| Usage {
+        cpu_ticks: sum.cpu_ticks + stat.usage.cpu_ticks,
+        minor_faults: sum.minor_faults + stat.usage.minor_faults,
+    })
+}
+
+/// A clock tick in microseconds.
+pub(crate) fn tick_us() -> f64 {
+    let per_second = u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
+    1e6 / f64::from(per_second)
+}
+
+fn read(id: u32) -> Option<Stat> {
+    let path = PathBuf::from(format!("/proc/{id}/stat"));
+    parse(&std::fs::read_to_string(path).ok()?)
+}
+
+/// Reads one line of `/proc/PID/stat`; the name in it may hold blanks and brackets.
+fn parse(text: &str) -> Option<Stat> {
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    // proc(5) counts from 1, and the state, here at 0, is its field 3.
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: u32::try_from(number(4)?).ok()?,
+        usage: Usage {
+            cpu_ticks: number(14)? + number(15)?,
+            minor_faults: number(10)?,
+        },
+        started_ticks: number(22)?,
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_does_not_shift_the_fields() {
+        let text = "7 (a) b) S 3 7 7 0 -1 4194304 11 0 0 0 13 17 0 0 20 0 1 0 99 1 1";
+        let expected = Stat {
+            state: 'S',
+            parent: 3,
+            usage: Usage {
+                cpu_ticks: 30,
+                minor_faults: 11,
+            },
+            started_ticks: 99,
+        };
+        assert_eq!(parse(text).unwrap(), expected);
+        assert_eq!(parse("7 (cut"), None);
+    }
+
+    #[test]
+    fn this_process_is_in_its_own_tree() {
+        let own = std::process::id();
+        assert_eq!(tree(own).first().unwrap().id, own);
+        assert!(usage(own).minor_faults > 0);
+    }
+}
