@@ -1,7 +1,7 @@
 //! Which renewals are audited, and what follows when an environment cannot be trusted.
 //!
-//! A determination reads the pointer before every run and costs nothing; an audit compares the whole
-//! area with the image and is therefore made for one renewal in a thousand.
+//! A determination reads the pointer before every run and costs nothing; an audit compares the
+//! whole area with the image and is therefore made for one renewal in a thousand.
 //!
 //! Deliberately absent: randomness, which is passed in, and the comparison, which the engine makes.
 
@@ -71,8 +71,8 @@ impl Distrust {
         }
     }
 
-    /// Whether it holds for a deployment. It then is served by fresh instances, even if its manifest
-    /// says `renewal = "live"`: right comes before fast.
+    /// Whether it holds for a deployment. It then is served by fresh instances, even if its
+    /// manifest says `renewal = "live"`: right comes before fast.
     pub fn holds(&self, revision: &Revision) -> bool {
         self.revision == revision.id && revision.number <= self.number
     }

@@ -1,8 +1,8 @@
 //! Whether a request may claim an environment.
 //!
-//! What decides is what the environment *is*, never what it is called: owner, artifact, revision and
-//! runtime must be the same, and it must be free, healthy and paid for with a permit. A name can be
-//! deployed anew at any time; a digest cannot.
+//! What decides is what the environment *is*, never what it is called: owner, artifact, revision
+//! and runtime must be the same, and it must be free, healthy and paid for with a permit. A name
+//! can be deployed anew at any time; a digest cannot.
 //!
 //! Deliberately absent: which of several fitting environments is taken (`start`).
 

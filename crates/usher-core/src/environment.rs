@@ -1,21 +1,23 @@
 //! The life of one environment: which move is legal, and what its keeper must then do.
 //!
 //! ```text
-//! Starting ─ready→ Clean ─claim→ Claimed ─determined→ Busy ─replied─┬→ Renewing   (after-run)
-//!                    ▲            ▲    │                            ├→ Used       (before-run)
-//!                    │            │    │ determination failed       └→ Kept       (isolation none)
-//!              then offer     then run ▼
-//!                    │            │  Quarantined ◄─audit failed─ Auditing
-//!                    └────────────┴──────────────────┬─────────────┘ ▲ audit passed: as after clean
-//!                      Renewing ─clean───────────────┘               │
-//!                      Renewing ─audit due──────────────────────────►┘
-//! Used ─claim→ Renewing, then run;  Used ─renew→ Renewing, then offer;  Kept ─claim→ Claimed
-//! Claimed ─given back→ Clean or Kept;  any ─fault, stop→ Dead
+//! Starting ─ready→ Clean ─claim→ Claimed ─determined→ Busy
+//!
+//! Busy ─replied→ Renewing, then offer     (after-run)
+//!              → Used                     (before-run)   ─claim→ Renewing, then run
+//!              → Kept                     (isolation none) ─claim→ Claimed
+//!
+//! Renewing ─clean→ Clean, or Claimed if it was claimed before
+//!          ─audit due→ Auditing ─audit passed→ the same
+//!
+//! Claimed ─determination failed→ Quarantined ◄─audit failed─ Auditing
+//! Claimed ─given back→ Clean or Kept;  Used ─renew→ Renewing;  any ─fault, stop→ Dead
 //! ```
 //!
 //! Invariants: from `Claim` to `Run` there is always a determination that passed. Unless state is
-//! kept on purpose, between `Replied` and the next `Run` there is always a `Clean` (or an audit that
-//! passed). A failed determination or audit ends in `Quarantined`, from where only `Dead` is left.
+//! kept on purpose, between `Replied` and the next `Run` there is always a `Clean` (or an audit
+//! that passed). A failed determination or audit ends in `Quarantined`, from where only `Dead` is
+//! left.
 //!
 //! Deliberately absent: clocks, tasks, engines, areas. The keeper performs the [`Action`].
 

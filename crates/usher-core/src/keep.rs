@@ -2,9 +2,9 @@
 //!
 //! Two supplies, two questions. *Environments* that are reused live on after a request: [`plan`]
 //! says which of them have been idle long enough to be ended, down to none (scale to zero), and how
-//! many to start so that `ready_min` always stand ready. *Fresh instances* are used up by a request:
-//! [`stock_target`] says how many to have in stock, from the most that were in use at once lately
-//! ([`HighWater`]).
+//! many to start so that `ready_min` always stand ready. *Fresh instances* are used up by a
+//! request: [`stock_target`] says how many to have in stock, from the most that were in use at once
+//! lately ([`HighWater`]).
 //!
 //! Deliberately absent: the clock, and which environment a request takes (`start`).
 
@@ -20,7 +20,8 @@ pub struct Plan {
     pub stop: usize,
     /// Start this many.
     pub start: usize,
-    /// Nothing changes before this moment, in the caller's milliseconds, unless an environment does.
+    /// Nothing changes before this moment, in the caller's milliseconds, unless an environment
+    /// does.
     pub again_ms: Option<u64>,
 }
 

@@ -7,8 +7,8 @@
 //! | `/fn/NAME/path` on any host | `NAME` of owner `default` | `/path`, prefix `/fn/NAME` |
 //! | `/fn/NAME.OWNER/path` on any host | `NAME` of `OWNER` | `/path`, prefix `/fn/NAME.OWNER` |
 //!
-//! The path decides before the host, as the second form is there for hosts that name nothing or name
-//! something else. Host names are read without regard to case, port and one closing dot.
+//! The path decides before the host, as the second form is there for hosts that name nothing or
+//! name something else. Host names are read without regard to case, port and one closing dot.
 //!
 //! Deliberately absent: whether the function exists (the gateway's table), the query (untouched),
 //! and any change of the path: `..` and `%` are the function's own business.
@@ -22,7 +22,8 @@ use crate::id::{FunctionKey, NAME_MAX_BYTES, Name};
 /// What comes before a function's name in a path.
 pub const PATH_PREFIX: &str = "/fn/";
 
-/// Longest platform domain, in bytes: a host name has 253, and two labels and their dots fit before.
+/// Longest platform domain, in bytes: a host name has 253, and two labels and their dots fit
+/// before.
 pub const DOMAIN_MAX_BYTES: usize = 253 - 2 * (NAME_MAX_BYTES + 1);
 
 /// The domain under which functions have host names: lower case, no dot at either end.
@@ -187,8 +188,8 @@ fn key(labels: &str, any_case: bool) -> Option<FunctionKey> {
     })
 }
 
-/// The host name of an authority, without port and closing dot; none if it is empty or an address in
-/// brackets.
+/// The host name of an authority, without port and closing dot; none if it is empty or an address
+/// in brackets.
 fn host(authority: &str) -> Result<Option<&str>, NoTarget> {
     if let Some(bracketed) = authority.strip_prefix('[') {
         let (address, port) = bracketed.split_once(']').ok_or(NoTarget::BadHost)?;

@@ -1,14 +1,15 @@
 //! Traces: reading and writing `traceparent`, and the steps of the pipeline in their order.
 //!
-//! The header is that of W3C Trace Context, version 00: `00-<trace id>-<parent id>-<flags>`. A header
-//! that cannot be read is treated as absent: the caller starts a trace of its own.
+//! The header is that of W3C Trace Context, version 00: `00-<trace id>-<parent id>-<flags>`. A
+//! header that cannot be read is treated as absent: the caller starts a trace of its own.
 //!
 //! ```text
 //! Receive → Loaded? ─no→ Instantiate → Swap → Run → Respond
 //!               └──yes───────────────────┘
 //! ```
 //!
-//! Deliberately absent: randomness (ids are passed in) and `tracestate`, which is forwarded as it is.
+//! Deliberately absent: randomness (ids are passed in) and `tracestate`, which is forwarded as it
+//! is.
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};

@@ -215,7 +215,9 @@ proptest! {
     /// Whatever the lengths of the lines: between two requests of one function, each other function
     /// that waits is served at most once, and none is passed over.
     #[test]
-    fn each_function_that_waits_is_served_once_a_round(lines in prop::collection::vec(1..9_usize, 1..7)) {
+    fn each_function_that_waits_is_served_once_a_round(
+        lines in prop::collection::vec(1..9_usize, 1..7),
+    ) {
         let mut door = Admission::new(Overall { running_max: 1, ..ROOMY });
         let bounds = PerFunction { concurrency_max: 9, queue_max: 9, queue_wait_max_ms: 1 };
         prop_assert_eq!(door.arrive(&99, bounds, 0, 0), Arrival::Run);

@@ -231,7 +231,8 @@ proptest! {
 
     #[test]
     fn a_decision_never_breaks_a_bound(
-        (idle, busy, renewing, starting, waiting) in (0..4_usize, 0..4_usize, 0..4_usize, 0..4_usize, 0..9_usize),
+        (idle, busy, renewing) in (0..4_usize, 0..4_usize, 0..4_usize),
+        (starting, waiting) in (0..4_usize, 0..9_usize),
         (environments_max, starts_max, waiting_max) in (1..9_usize, 1..4_usize, 0..9_usize),
     ) {
         let counts = Counts { idle, busy, renewing, starting, waiting };

@@ -4,8 +4,9 @@
 //! free ─take→ owned ─release→ free
 //! ```
 //!
-//! Invariants: an area has one owner at most; a place keeps its id; its generation rises by one with
-//! each use. Deliberately absent: the engine's pool itself, and whether it cleans what it hands out.
+//! Invariants: an area has one owner at most; a place keeps its id; its generation rises by one
+//! with each use. Deliberately absent: the engine's pool itself, and whether it cleans what it
+//! hands out.
 
 use std::collections::HashMap;
 

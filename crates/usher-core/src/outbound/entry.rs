@@ -7,8 +7,9 @@
 //! network = address "/" length
 //! ```
 //!
-//! A scheme that is not named is either. A port that is not named is the scheme's own for names, and
-//! any for addresses without a scheme. `*.` stands for one label or more. Names are ASCII (`xn--…`).
+//! A scheme that is not named is either. A port that is not named is the scheme's own for names,
+//! and any for addresses without a scheme. `*.` stands for one label or more. Names are ASCII
+//! (`xn--…`).
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,8 +1,9 @@
 //! Which addresses are not ordinary public ones.
 //!
 //! For IPv6 the rule is turned round, as most of the space is unassigned: only global unicast
-//! (2000::/3) is outside, less its special blocks, and translated IPv4 as far as the IPv4 address is.
-//! Sources: the IANA special-purpose address registries for IPv4 and IPv6 (RFC 6890 and successors).
+//! (2000::/3) is outside, less its special blocks, and translated IPv4 as far as the IPv4 address
+//! is. Sources: the IANA special-purpose address registries for IPv4 and IPv6 (RFC 6890 and
+//! successors).
 //!
 //! Deliberately absent: exceptions. What a function needs, its list names.
 
