@@ -26,7 +26,7 @@ world guest {
 }
 ";
 
-/// Bytes of the stack of a C function; below its data, so that an overflow traps.
+/// Bytes of the stack of a C function; zig lays it below the data, so that an overflow traps.
 const C_STACK_BYTES: u32 = 64 * 1024;
 
 /// Makes `guest` into the component `target`.
@@ -99,7 +99,7 @@ fn c(guest: &Guest, tools: &Tools, target: &Path) -> Result<()> {
         "-mexec-model=reactor",
     ]);
     zig.args(["-std=c17", "-O2", "-s", "-Wall", "-Wextra", "-Werror"]);
-    zig.arg(format!("-Wl,-z,stack-size={C_STACK_BYTES},--stack-first"));
+    zig.arg(format!("-Wl,-z,stack-size={C_STACK_BYTES}"));
     // Named without its folder, so that no path of this machine gets into the component.
     zig.arg(format!("{}.c", guest.name))
         .arg("-o")
