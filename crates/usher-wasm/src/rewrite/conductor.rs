@@ -1,0 +1,268 @@
+//! Appends the conductor to a component: one core module that calls every `save` and every `reset`,
+//! and puts the numbering of handles back.
+//!
+//! **Why numbers matter.** The runtime's table of handles outlives the swap of memories. Two things
+//! in it can be read by the next request: a handle that is left, and the *order* of the free
+//! numbers, which come out last in, first out.
+//!
+//! **What is done.** `renew(release, n)` takes `n` handles of a resource type that exists for this
+//! purpose only, and gives them back from the highest number down.
+//!
+//! - Numbers that are held at the same time differ, and none is 0. So if none of `n` numbers
+//!   exceeds `n`, they are exactly 1 to `n`: nobody else holds one of them. If one exceeds `n`,
+//!   some smaller number is held, or `n` was too small; both trap.
+//! - Given back from `n` down to 1, they come out as 1, 2, … `n`: the order of a fresh instance.
+//! - `n` must be at least the most handles that the run held at once. A run cannot reach a number
+//!   above that many, because every free number below comes out before the table grows, and, by
+//!   induction, the numbers behind were in order before it. A smaller `n` leaves the order of the
+//!   numbers above `n` as the run made it whenever 1 to `n` happen to come out first, which cannot
+//!   be seen from here: the host counts, generously, every call that can make a handle.
+//!
+//! With the numbering canonical, the request's handle is 1 and the response-outparam's is 2, in
+//! every run: the handler's arguments are the first handles that are made. So `release` can drop
+//! them without having seen them; a wrong type or a free number traps.
+//!
+//! **Reading.** A third export answers the saved globals one by one, so that clones of the image
+//! can be made with them from the start ([`clone`](super::clone)).
+//!
+//! The appended items, in order: aliases, types, the module, its imports, its instance, the lifts,
+//! the exports. Deliberately absent: when the host calls what.
+
+mod score;
+
+use wasm_encoder::{
+    Alias, CanonicalFunctionSection, Component, ComponentAliasSection, ComponentExportKind,
+    ComponentExportSection, ComponentTypeSection, ComponentValType, ExportKind, InstanceSection,
+    ModuleArg, ModuleSection, PrimitiveValType, ValType,
+};
+use wasmparser::{BinaryReaderError, component_types::ComponentEntityType, types::Types};
+
+use super::module;
+use super::sections;
+use super::survey::{self, Survey};
+use super::verdict::LiveExports;
+use super::world::{self, Handler};
+use super::{RELEASE_OUTPARAM, RELEASE_REQUEST, shadow};
+use score::Score;
+
+/// What a handle of the request, and of its outparam, is called in `wasi:http/types`, in the order
+/// of the handler's arguments, with the bit that drops it.
+const ARGUMENTS: [(&str, u32); 2] = [
+    ("incoming-request", RELEASE_REQUEST),
+    ("response-outparam", RELEASE_OUTPARAM),
+];
+
+/// The whole component: the input's sections with its core modules rewritten, then the conductor.
+pub(super) fn append(
+    survey: &Survey<'_>,
+    modules: &[module::Module<'_>],
+    types: &Types,
+    handler: Handler<'_>,
+    suffix: &str,
+) -> Result<(Vec<u8>, LiveExports), BinaryReaderError> {
+    let mut bytes = survey.header.to_vec();
+    let mut rewritten = modules.iter();
+    for section in &survey.sections {
+        let module = match section.id {
+            survey::id::CORE_MODULE => rewritten.next(),
+            _ => None,
+        };
+        let body = match module {
+            Some(module) => shadow::append(module, suffix)?,
+            None => None,
+        };
+        sections::push(
+            &mut bytes,
+            section.id,
+            body.as_deref().unwrap_or(section.body),
+        );
+    }
+    let arguments = imported_arguments(survey, types, handler);
+    let stateful = survey.core_instances.iter().enumerate();
+    let stateful = stateful.filter_map(|(instance, module)| {
+        let module = modules
+            .get((*module)?)
+            .filter(|module| module.has_state())?;
+        Some(Stateful {
+            instance: u32::try_from(instance).ok()?,
+            globals: count(&module.mutable_globals),
+        })
+    });
+    let plan = Conductor {
+        instances: stateful.collect(),
+        arguments,
+        types,
+        suffix,
+    };
+    let exports = LiveExports {
+        save: format!("usher-save-{suffix}"),
+        renew: format!("usher-renew-{suffix}"),
+        read: format!("usher-read-{suffix}"),
+        releasable: plan.arguments.iter().map(|argument| argument.bit).sum(),
+        globals: plan.instances.iter().map(|instance| instance.globals).sum(),
+    };
+    let appended = plan.sections(&exports).finish();
+    bytes.extend_from_slice(&appended[sections::HEADER_BYTES..]);
+    Ok((bytes, exports))
+}
+
+/// A core instance that has something to put back.
+struct Stateful {
+    instance: u32,
+    globals: u32,
+}
+
+/// A resource type among the handler's arguments, which the component imports.
+struct Argument {
+    /// The number of its handle in each run.
+    number: i32,
+    name: &'static str,
+    bit: u32,
+    /// The imported instance that exports the type.
+    instance: u32,
+}
+
+/// The arguments that can be released: those whose types stand in the import of `wasi:http/types`
+/// in the handler's version, or else in any released one.
+fn imported_arguments(survey: &Survey<'_>, types: &Types, handler: Handler<'_>) -> Vec<Argument> {
+    let imports = survey.imports.iter().filter_map(|(name, instance)| {
+        let version = name.strip_prefix("wasi:http/types@")?;
+        world::released(version).then_some((version != handler.version, *instance))
+    });
+    let Some((_, instance)) = imports.min() else {
+        return Vec::new();
+    };
+    let types = types.as_ref();
+    let exports = &types[types.component_instance_at(instance)].exports;
+    let arguments = (1..).zip(ARGUMENTS).filter_map(|(number, (name, bit))| {
+        let item = exports.get(name)?;
+        matches!(item.ty, ComponentEntityType::Type { .. }).then_some(Argument {
+            number,
+            name,
+            bit,
+            instance,
+        })
+    });
+    arguments.collect()
+}
+
+struct Conductor<'a> {
+    instances: Vec<Stateful>,
+    arguments: Vec<Argument>,
+    types: &'a Types,
+    suffix: &'a str,
+}
+
+impl Conductor<'_> {
+    /// A component that holds the added sections alone; its indices count on from the input's.
+    fn sections(&self, exports: &LiveExports) -> Component {
+        let score = Score::new(&self.instances, &self.arguments);
+        let mut component = Component::new();
+        component.section(&self.aliases());
+        component.section(&self.types());
+        component.section(&ModuleSection(&score.module()));
+        component.section(&self.canonicals());
+        component.section(&self.instances(&score));
+        self.lift(&mut component, &score, exports);
+        component
+    }
+
+    /// The core functions that the conductor calls in each instance, and the types of arguments.
+    fn aliases(&self) -> ComponentAliasSection {
+        let mut aliases = ComponentAliasSection::new();
+        for name in &shadow::names(self.suffix) {
+            for Stateful { instance, .. } in &self.instances {
+                aliases.alias(Alias::CoreInstanceExport {
+                    instance: *instance,
+                    kind: ExportKind::Func,
+                    name,
+                });
+            }
+        }
+        for argument in &self.arguments {
+            aliases.alias(Alias::InstanceExport {
+                instance: argument.instance,
+                kind: ComponentExportKind::Type,
+                name: argument.name,
+            });
+        }
+        aliases
+    }
+
+    /// The index of the resource type for taking numbers; the arguments' types are before it, the
+    /// types of the lifted functions behind it.
+    fn number_type(&self) -> u32 {
+        self.types.as_ref().component_type_count() + count(&self.arguments)
+    }
+
+    fn types(&self) -> ComponentTypeSection {
+        let [u32_type, u64_type] = [PrimitiveValType::U32, PrimitiveValType::U64];
+        let [u32_type, u64_type] = [u32_type, u64_type].map(ComponentValType::Primitive);
+        let none: [(&str, ComponentValType); 0] = [];
+        let renew = [("release", u32_type), ("n", u32_type)];
+        let read = [("place", u32_type), ("half", u32_type)];
+        let mut types = ComponentTypeSection::new();
+        types.ty().resource(ValType::I32, None);
+        types.function().params(none).result(None);
+        types.function().params(renew).result(Some(u32_type));
+        types.function().params(read).result(Some(u64_type));
+        types
+    }
+
+    /// Taking and giving back numbers, and dropping each argument.
+    fn canonicals(&self) -> CanonicalFunctionSection {
+        let number = self.number_type();
+        let mut canonicals = CanonicalFunctionSection::new();
+        canonicals.resource_new(number).resource_drop(number);
+        for ty in self.types.as_ref().component_type_count()..number {
+            canonicals.resource_drop(ty);
+        }
+        canonicals
+    }
+
+    /// The bundle of all core functions added so far, and the conductor's instance behind it.
+    fn instances(&self, score: &Score<'_>) -> InstanceSection {
+        let types = self.types.as_ref();
+        let functions = (0..score.imports).zip(types.function_count()..);
+        let functions = functions.map(|(place, function)| {
+            let name = place.to_string();
+            (name, ExportKind::Func, function)
+        });
+        let functions: Vec<_> = functions.collect();
+        let bundle = ModuleArg::Instance(types.core_instance_count());
+        let mut instances = InstanceSection::new();
+        instances.export_items(functions);
+        instances.instantiate(types.module_count(), [("", bundle)]);
+        instances
+    }
+
+    /// Lifts and exports what the conductor's instance exports.
+    fn lift(&self, component: &mut Component, score: &Score<'_>, exports: &LiveExports) {
+        let types = self.types.as_ref();
+        let mut aliases = ComponentAliasSection::new();
+        let mut lifts = CanonicalFunctionSection::new();
+        let mut exported = ComponentExportSection::new();
+        let core = types.function_count() + score.imports;
+        let names = [&exports.save, &exports.renew, &exports.read];
+        // Each export takes an index too, behind all of the lifted functions.
+        let lifted = types.component_function_count()..;
+        let places = (core..).zip(self.number_type() + 1..).zip(lifted);
+        let names = score::EXPORTS.into_iter().zip(names);
+        for (((core, ty), function), (core_name, name)) in places.zip(names) {
+            aliases.alias(Alias::CoreInstanceExport {
+                instance: types.core_instance_count() + 1,
+                kind: ExportKind::Func,
+                name: core_name,
+            });
+            lifts.lift(core, ty, []);
+            exported.export(name.as_str(), ComponentExportKind::Func, function, None);
+        }
+        component.section(&aliases);
+        component.section(&lifts);
+        component.section(&exported);
+    }
+}
+
+fn count<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).unwrap_or(u32::MAX)
+}

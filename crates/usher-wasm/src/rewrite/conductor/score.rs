@@ -1,0 +1,173 @@
+//! The conductor's core module: the order in which everything is put back.
+//!
+//! It has no memory, table or global, so it has no state of its own. Deliberately absent: how the
+//! imports are found.
+
+use std::ops::Range;
+
+use wasm_encoder::{
+    BlockType, CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection,
+    ImportSection, Module, TypeSection, ValType,
+};
+
+use super::{Argument, Stateful, count};
+
+/// What the module exports, in the order of its functions.
+pub(super) const EXPORTS: [&str; 3] = ["save", "renew", "read"];
+
+/// The conductor's core module. Its imports: saves, resets, reads, take, give, one drop per
+/// argument.
+pub(super) struct Score<'a> {
+    instances: &'a [Stateful],
+    arguments: &'a [Argument],
+    pub(super) imports: u32,
+}
+
+/// Types of the conductor's module, by index.
+const NULLARY: u32 = 0;
+const TAKE: u32 = 1;
+const GIVE: u32 = 2;
+const RENEW: u32 = 3;
+const READ: u32 = 4;
+
+impl<'a> Score<'a> {
+    pub(super) fn new(instances: &'a [Stateful], arguments: &'a [Argument]) -> Self {
+        let imports = 3 * count(instances) + 2 + count(arguments);
+        Score {
+            instances,
+            arguments,
+            imports,
+        }
+    }
+
+    fn saves(&self) -> Range<u32> {
+        0..count(self.instances)
+    }
+
+    fn resets(&self) -> Range<u32> {
+        self.saves().end..2 * self.saves().end
+    }
+
+    fn reads(&self) -> Range<u32> {
+        self.resets().end..self.take()
+    }
+
+    fn take(&self) -> u32 {
+        3 * count(self.instances)
+    }
+
+    fn give(&self) -> u32 {
+        self.take() + 1
+    }
+
+    pub(super) fn module(&self) -> Module {
+        let mut types = TypeSection::new();
+        types.ty().function([], []);
+        types.ty().function([ValType::I32], [ValType::I32]);
+        types.ty().function([ValType::I32], []);
+        types.ty().function([ValType::I32; 2], [ValType::I32]);
+        types.ty().function([ValType::I32; 2], [ValType::I64]);
+        let mut imports = ImportSection::new();
+        for place in 0..self.imports {
+            let ty = match place {
+                _ if place < self.resets().end => NULLARY,
+                _ if place < self.take() => READ,
+                _ if place == self.take() => TAKE,
+                _ => GIVE,
+            };
+            imports.import("", &place.to_string(), EntityType::Function(ty));
+        }
+        let mut functions = FunctionSection::new();
+        functions.function(NULLARY).function(RENEW).function(READ);
+        let mut exports = ExportSection::new();
+        for (function, name) in (self.imports..).zip(EXPORTS) {
+            exports.export(name, ExportKind::Func, function);
+        }
+        let mut code = CodeSection::new();
+        code.function(&self.save()).function(&self.renew());
+        code.function(&self.read());
+
+        let mut module = Module::new();
+        module.section(&types).section(&imports).section(&functions);
+        module.section(&exports).section(&code);
+        module
+    }
+
+    fn save(&self) -> Function {
+        let mut body = Function::new([]);
+        for save in self.saves() {
+            body.instructions().call(save);
+        }
+        body.instructions().end();
+        body
+    }
+
+    fn renew(&self) -> Function {
+        const RELEASE: u32 = 0;
+        const N: u32 = 1;
+        /// How many are taken, and later how many are left to give.
+        const AT: u32 = 2;
+        const NUMBER: u32 = 3;
+        const HIGHEST: u32 = 4;
+        let mut body = Function::new([(3, ValType::I32)]);
+        let mut code = body.instructions();
+
+        let releasable: u32 = self.arguments.iter().map(|argument| argument.bit).sum();
+        code.local_get(RELEASE)
+            .i32_const(!releasable.cast_signed())
+            .i32_and();
+        code.if_(BlockType::Empty).unreachable().end();
+        for (drop, argument) in (self.give() + 1..).zip(self.arguments) {
+            code.local_get(RELEASE)
+                .i32_const(argument.bit.cast_signed())
+                .i32_and();
+            code.if_(BlockType::Empty);
+            code.i32_const(argument.number).call(drop).end();
+        }
+
+        code.block(BlockType::Empty).loop_(BlockType::Empty);
+        code.local_get(AT).local_get(N).i32_ge_u().br_if(1);
+        code.i32_const(0).call(self.take()).local_tee(NUMBER);
+        code.local_get(HIGHEST).local_get(NUMBER).local_get(HIGHEST);
+        code.i32_gt_u().select().local_set(HIGHEST);
+        code.local_get(AT).i32_const(1).i32_add().local_set(AT);
+        code.br(0).end().end();
+
+        code.local_get(HIGHEST).local_get(N).i32_gt_u();
+        code.if_(BlockType::Empty).unreachable().end();
+
+        code.block(BlockType::Empty).loop_(BlockType::Empty);
+        code.local_get(AT).i32_eqz().br_if(1);
+        code.local_get(AT).call(self.give());
+        code.local_get(AT).i32_const(1).i32_sub().local_set(AT);
+        code.br(0).end().end();
+
+        for reset in self.resets() {
+            code.call(reset);
+        }
+        code.local_get(HIGHEST).end();
+        body
+    }
+    /// Finds the instance that the place belongs to; places count through all instances.
+    fn read(&self) -> Function {
+        const PLACE: u32 = 0;
+        const HALF: u32 = 1;
+        let mut body = Function::new([]);
+        let mut code = body.instructions();
+        let mut first = 0;
+        for (read, instance) in self.reads().zip(self.instances) {
+            let behind = first + instance.globals;
+            code.local_get(PLACE)
+                .i32_const(behind.cast_signed())
+                .i32_lt_u();
+            code.if_(BlockType::Empty);
+            code.local_get(PLACE)
+                .i32_const(first.cast_signed())
+                .i32_sub();
+            code.local_get(HALF).call(read).return_().end();
+            first = behind;
+        }
+        code.unreachable().end();
+        body
+    }
+}

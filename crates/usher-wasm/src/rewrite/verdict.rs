@@ -1,0 +1,158 @@
+//! What the rewriting found out: the facts of each module, and how the component is served.
+//!
+//! Deliberately absent: how it is found out. These are the words in which deploy answers.
+
+use std::fmt;
+
+/// The report of one component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The exported interface that takes requests, `wasi:http/incoming-handler@0.2.x`.
+    pub handler: String,
+    /// Further exports of the component. The platform never calls them.
+    pub other_exports: Vec<String>,
+    /// One entry for each core module, in the component's order.
+    pub modules: Vec<ModuleFacts>,
+    /// How the component is served.
+    pub verdict: Verdict,
+}
+
+/// What one core module keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleFacts {
+    /// Which module.
+    pub module: ModuleId,
+    /// Mutable globals that it defines.
+    pub mutable_globals: usize,
+    /// Memories that it defines.
+    pub memories: usize,
+    /// Whether its code holds a `memory.grow`.
+    pub grows: bool,
+    /// Whether it runs a function of its own at instantiation.
+    pub has_start: bool,
+}
+
+/// A core module of the component, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleId {
+    /// The place among the component's core modules, from 0.
+    pub index: usize,
+    /// The name in the module's name section, if there is one.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for ModuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "core module {}", self.index)?;
+        match &self.name {
+            Some(name) => write!(f, " ({name:?})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How a component is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The instance stays and is put back after each request.
+    Live(LiveExports),
+    /// Each request gets an instance of its own. There is at least one reason.
+    Fresh {
+        /// All reasons that were found, in the component's order.
+        reasons: Vec<Reason>,
+    },
+}
+
+/// The functions that were added to a live component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveExports {
+    /// `func()`: keeps the globals of this instant as those of the image.
+    pub save: String,
+    /// `func(release: u32, n: u32) -> u32`: puts globals and handle numbers back.
+    ///
+    /// `release` is a set of [`super::RELEASE_REQUEST`] and [`super::RELEASE_OUTPARAM`]. `n` is at
+    /// least the most handles that the run can have held at one instant, and it is what the
+    /// function answers. It traps when a handle is left or a released one is not there; the
+    /// environment is then at its end.
+    pub renew: String,
+    /// `func(place: u32, half: u32) -> u64`: the bits of a global as it was saved, `half` 1 for the
+    /// upper half of a vector. For [`super::CloneImage`]; traps from `globals` on.
+    pub read: String,
+    /// The bits that `release` may hold. A bit outside of them traps.
+    pub releasable: u32,
+    /// How many globals `read` knows: all mutable ones of all core instances, in order.
+    pub globals: u32,
+}
+
+/// Why a component is not served live.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// A core module whose code is not in the artifact.
+    #[error("it instantiates a core module that it imports, whose state cannot be put back")]
+    ForeignModule,
+    /// A nested component with state of its own.
+    #[error("nested component {component} holds {what}, so it has state of its own")]
+    NestedState {
+        /// The place among the component's direct children, from 0.
+        component: usize,
+        /// What was found.
+        what: &'static str,
+    },
+    /// Handles of a resource type of its own can hold 32 bits each, in the runtime.
+    #[error("it defines a resource type of its own, whose handles can keep data between requests")]
+    LocalResource,
+    /// The component model's own asynchrony: tasks, streams, threads, all with state in the store.
+    #[error("it uses {construct} of the asynchronous component model, which keeps state")]
+    Asynchronous {
+        /// The canonical function or option.
+        construct: &'static str,
+    },
+    /// A canonical option that is not known to be free of state.
+    #[error("it uses the canonical option {option}, which is not known to be free of state")]
+    CanonicalOption {
+        /// The option.
+        option: &'static str,
+    },
+    /// A function of the component model's own start section.
+    #[error("it has a component start function")]
+    ComponentStart,
+    /// State inside a core module that the rewriting cannot put back.
+    #[error("{module} {construct}")]
+    Module {
+        /// The module.
+        module: ModuleId,
+        /// What it holds.
+        construct: Construct,
+    },
+}
+
+/// State of a core module that cannot be put back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Construct {
+    /// Memory that another thread could write at any time.
+    #[error("has a shared memory")]
+    SharedMemory,
+    /// A mutable global of a reference type.
+    #[error("has mutable global {global}, which holds a reference")]
+    ReferenceGlobal {
+        /// The index of the global.
+        global: u32,
+    },
+    /// Objects of the garbage-collected heap outlive a request.
+    #[error("defines a {kind} type, whose objects live outside its memories")]
+    HeapType {
+        /// Which kind of type.
+        kind: &'static str,
+    },
+    /// Exceptions are objects outside of the memories as well.
+    #[error("has exception tags")]
+    Tag,
+    /// A table or segment that a request can change.
+    #[error("function {function} uses {operator} and can run while serving")]
+    TableOrSegment {
+        /// The index of the function.
+        function: u32,
+        /// The instruction.
+        operator: &'static str,
+    },
+}
