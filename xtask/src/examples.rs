@@ -22,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 
 use source::{Guest, Language};
 use tools::Tools;
+pub(crate) use tools::apt;
 
 /// What `cargo xtask examples` is asked for.
 #[derive(clap::Args)]

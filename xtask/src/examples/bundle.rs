@@ -151,12 +151,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bundled_components_are_of_todays_sources() {
+    fn bundled_components_are_of_todays_sources() -> Result<()> {
         let root = super::super::workspace();
-        let recorded = read(&root).unwrap();
+        let recorded = read(&root)?;
         assert_eq!(recorded.component.len(), BUNDLED.len());
-        for guest in guests(&root).unwrap() {
-            let here = record(&root, &guest, &folder(&root)).unwrap();
+        for guest in guests(&root)? {
+            let here = record(&root, &guest, &folder(&root))?;
             let name = guest.file_name();
             let refresh = "changed: cargo xtask examples --bundle";
             assert_eq!(
@@ -165,5 +165,6 @@ mod tests {
                 "{name} {refresh}"
             );
         }
+        Ok(())
     }
 }

@@ -168,7 +168,10 @@ fn js_wit(tools: &Tools) -> Result<PathBuf> {
 
 /// Built from a copy, because the interpreter leaves its compiled files beside the sources.
 fn py(guest: &Guest, tools: &Tools, target: &Path) -> Result<()> {
-    let shared = guest.folder.parent().context("a function has a folder above it")?;
+    let shared = guest
+        .folder
+        .parent()
+        .context("a function has a folder above it")?;
     let folder = tools.scratch("py").join(&guest.name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
@@ -177,6 +180,9 @@ fn py(guest: &Guest, tools: &Tools, target: &Path) -> Result<()> {
         fs::copy(&source, copy).with_context(|| format!("copying {}", source.display()))?;
     }
     let mut componentize = Command::new(tools.program("componentize-py"));
-    componentize.arg("-d").arg(tools.wit()?).args(["-w", WORLD, "componentize", "app"]);
+    componentize
+        .arg("-d")
+        .arg(tools.wit()?)
+        .args(["-w", WORLD, "componentize", "app"]);
     command::run(componentize.arg("-o").arg(target).current_dir(folder)).map(drop)
 }

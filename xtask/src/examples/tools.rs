@@ -217,7 +217,7 @@ fn installed_once(note: &Path, what: &str, install: impl FnOnce() -> Result<()>)
     fs::write(note, what).with_context(|| format!("writing {}", note.display()))
 }
 
-fn apt(packages: &[&str]) -> Result<()> {
+pub(crate) fn apt(packages: &[&str]) -> Result<()> {
     println!("installing {}", packages.join(" "));
     let by_hand = || {
         let names = packages.join(" ");

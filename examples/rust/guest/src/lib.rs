@@ -69,7 +69,11 @@ pub fn begin(out: ResponseOutparam, status: u16, headers: &[(&str, &str)]) -> Ou
 
 /// Answers with `body`, whole. A caller who has gone away is not an error.
 pub fn answer(out: ResponseOutparam, status: u16, body: &[u8]) {
-    let outgoing = begin(out, status, &[("content-type", "text/plain; charset=utf-8")]);
+    let outgoing = begin(
+        out,
+        status,
+        &[("content-type", "text/plain; charset=utf-8")],
+    );
     {
         let stream = outgoing.write().expect("a stream is taken once");
         for chunk in body.chunks(CHUNK_MAX_BYTES) {

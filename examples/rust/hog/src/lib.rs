@@ -59,7 +59,10 @@ fn allocate(mib: u64, out: ResponseOutparam) {
             return guest::answer(out, 507, format!("refused after {done} MiB\n").as_bytes());
         }
         block.resize(MIB, 0);
-        block.iter_mut().step_by(HOST_PAGE_BYTES).for_each(|byte| *byte = 1);
+        block
+            .iter_mut()
+            .step_by(HOST_PAGE_BYTES)
+            .for_each(|byte| *byte = 1);
         held.push(block);
     }
     black_box(&held);

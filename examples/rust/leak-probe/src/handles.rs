@@ -26,8 +26,9 @@ pub(crate) fn leak(secret: u8) {
 /// get these numbers backwards.
 pub(crate) fn free_in_order(secret: u8) {
     let fields: [Fields; LOOKED_AT] = std::array::from_fn(|_| Fields::new());
-    let (first, then): (Vec<_>, Vec<_>) =
-        (0..).zip(fields).partition(|(bit, _)| secret & (1 << bit) != 0);
+    let (first, then): (Vec<_>, Vec<_>) = (0..)
+        .zip(fields)
+        .partition(|(bit, _)| secret & (1 << bit) != 0);
     drop(first);
     drop(then);
 }

@@ -76,7 +76,11 @@ fn plant(marker: &Marker) {
 }
 
 fn wrong(out: ResponseOutparam) {
-    guest::answer(out, 400, b"say ?plant=HEX or ?seek=HEX with 32 hexadecimal digits\n");
+    guest::answer(
+        out,
+        400,
+        b"say ?plant=HEX or ?seek=HEX with 32 hexadecimal digits\n",
+    );
 }
 
 wasip2::http::proxy::export!(LeakProbe);

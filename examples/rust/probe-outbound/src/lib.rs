@@ -34,7 +34,9 @@ fn fetch(url: &str) -> Result<u16, ErrorCode> {
     let request = OutgoingRequest::new(Fields::new());
     let set = request.set_scheme(Some(&scheme)).is_ok()
         && request.set_authority(Some(authority)).is_ok()
-        && request.set_path_with_query(Some(if path.is_empty() { "/" } else { path })).is_ok();
+        && request
+            .set_path_with_query(Some(if path.is_empty() { "/" } else { path }))
+            .is_ok();
     if !set {
         return Err(ErrorCode::HttpRequestUriInvalid);
     }
