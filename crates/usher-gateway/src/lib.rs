@@ -1,1 +1,36 @@
-//! placeholder
+//! The gateway: listens, routes, admits, lets wait, dispatches, measures.
+//!
+//! ```text
+//!  accept ─► connection ─► answer: route ─► door (permit) ─► invoker ─► reply, frame by frame
+//!            pace, wire            table    waiting room     (a node)    outgoing: holds the permit
+//! ```
+//!
+//! Which function an address names, who waits, and whose fault a failure is are decided in
+//! `usher-core`; here are the tasks that carry it out. A request costs no task, no channel and no
+//! boxed body of its own: all of it happens in the task of its connection.
+//!
+//! Deliberately absent: placement, environments, and the texts of inner causes, which stay in the
+//! log of whoever found them.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod config;
+mod connection;
+mod door;
+mod head;
+mod inbound;
+mod meter;
+mod outgoing;
+mod pace;
+mod refusal;
+mod server;
+mod stamp;
+mod table;
+mod tally;
+mod wire;
+
+pub use config::{Bounds, Config};
+pub use meter::{FunctionFigures, GatewayFigures, Latency, ServedCount};
+pub use server::{BindError, Drained, Gateway, Gauge};
+pub use table::{FollowError, RouteTable};

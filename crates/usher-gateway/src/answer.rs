@@ -1,0 +1,192 @@
+//! One request, from its head to its reply's head.
+//!
+//! ```text
+//!   route ─► bound the body ─► admit ─► make the head ─► invoke ─► sign the reply
+//!     └────────────┴────────────┴────────────┴─────────────┴──► Fault ─► refusal
+//! ```
+//!
+//! All of it runs in the task of the connection. When the client goes away, hyper drops the future
+//! here, and everything that the request occupied is given back by drop.
+//!
+//! Deliberately absent: time limits, which the engine keeps, and retries: a request may have run.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, StatusCode, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use usher_api::body::Body;
+use usher_api::invoke::{Invocation, Reply};
+use usher_core::fault::Fault;
+use usher_core::route::{NoTarget, route};
+
+use crate::connection::{Beat, Connection};
+use crate::head::{self, Arrived, Side};
+use crate::inbound;
+use crate::meter::Outcome;
+use crate::outgoing::Outgoing;
+use crate::refusal;
+use crate::stamp::Stamp;
+use crate::table::{Entry, Routes};
+use crate::tally::Tally;
+
+/// Where a request goes.
+struct Route {
+    entry: Arc<Entry>,
+    authority: Authority,
+    path: PathAndQuery,
+    prefix: Option<HeaderValue>,
+}
+
+/// Answers one request; a failure is an answer too.
+pub(crate) async fn answer(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Outgoing>, Infallible> {
+    let beat = Beat::begin(Arc::clone(&connection));
+    let started = Instant::now();
+    let stamp = Stamp::draw();
+    let (parts, incoming) = request.into_parts();
+    let route = match find(&connection, &parts) {
+        Ok(route) => route,
+        Err(fault) => {
+            connection.gateway.unrouted.ended(Outcome::of_fault(&fault));
+            return Ok(refuse(&fault, &stamp, beat));
+        }
+    };
+    let mut tally = Tally::open(Arc::clone(&route.entry), started);
+    let bodiless_method = parts.method == Method::HEAD;
+    let served = serve(&connection, parts, incoming, route, &mut tally, &stamp).await;
+    let fault = match served {
+        Ok(reply) => match pass(reply, bodiless_method, &stamp, &mut tally) {
+            Ok((response, owed)) => {
+                let status = response.status();
+                return Ok(
+                    response.map(|body| Outgoing::of_function(body, owed, status, tally, beat))
+                );
+            }
+            Err(fault) => fault,
+        },
+        Err(fault) => fault,
+    };
+    tally.failed(&fault);
+    Ok(refuse(&fault, &stamp, beat))
+}
+
+fn refuse(fault: &Fault, stamp: &Stamp, beat: Beat) -> Response<Outgoing> {
+    refusal::reply(fault, stamp).map(|body| Outgoing::of_gateway(body, beat))
+}
+
+/// Finds out which function the request means, and what it sees of the path.
+fn find(connection: &Connection, parts: &request::Parts) -> Result<Route, Fault> {
+    let authority = head::authority(parts)?;
+    let gateway = &connection.gateway;
+    let whole = parts.uri.path_and_query().ok_or(Fault::BadRequest)?;
+    let routes = gateway.routes.routes();
+    let functions = match &**routes {
+        Routes::Single(_) if !whole.path().starts_with('/') => return Err(Fault::BadRequest),
+        Routes::Single(entry) => {
+            return Ok(Route {
+                entry: Arc::clone(entry),
+                authority,
+                path: whole.clone(),
+                prefix: None,
+            });
+        }
+        Routes::Named(functions) => functions,
+    };
+    let target =
+        route(&gateway.domain, Some(authority.as_str()), whole.path()).map_err(NoTarget::fault)?;
+    let entry = functions.get(&target.function).map(Arc::clone);
+    let entry = entry.ok_or(Fault::NoSuchFunction)?;
+    let (path, prefix) = match target.prefix {
+        None => (whole.clone(), None),
+        Some(prefix) => (
+            without(whole, target.path)?,
+            Some(HeaderValue::from_str(prefix).map_err(|_| Fault::BadRequest)?),
+        ),
+    };
+    Ok(Route {
+        entry,
+        authority,
+        path,
+        prefix,
+    })
+}
+
+/// The path that is left, with the query as it was.
+fn without(whole: &PathAndQuery, path: &str) -> Result<PathAndQuery, Fault> {
+    let mut text = String::with_capacity(whole.as_str().len() + 1);
+    text.push_str(path);
+    if let Some(query) = whole.query() {
+        text.push('?');
+        text.push_str(query);
+    }
+    PathAndQuery::from_maybe_shared(text).map_err(|_| Fault::BadRequest)
+}
+
+/// Admits the request and lets it run; answers with the function's reply.
+async fn serve(
+    connection: &Connection,
+    mut parts: request::Parts,
+    incoming: Incoming,
+    route: Route,
+    tally: &mut Tally,
+    stamp: &Stamp,
+) -> Result<Reply, Fault> {
+    let gateway = &connection.gateway;
+    let entry = route.entry;
+    let limits = &entry.revision.settings.limits;
+    let inbound = inbound::bounded(incoming, limits.body_max_bytes)?;
+    let look = head::look(&parts.headers, Side::Client);
+    let permit = gateway
+        .door
+        .enter(entry.slot, entry.bounds, look.bytes, tally.started())
+        .await?;
+    tally.admitted(permit);
+    let arrived = Arrived {
+        authority: route.authority,
+        path: route.path,
+        prefix: route.prefix,
+        forwarded_for: &connection.forwarded_for,
+        foul: look.foul,
+    };
+    head::request(&mut parts, arrived, stamp)?;
+    let invocation = Invocation {
+        revision: Arc::clone(&entry.revision),
+        request_id: stamp.id,
+        request: Request::from_parts(parts, inbound.body),
+    };
+    let reply = gateway.invoker.invoke(invocation).await;
+    match inbound.overrun.fault() {
+        Some(too_large) => Err(too_large),
+        None => reply,
+    }
+}
+
+/// Makes the function's reply what the caller is to see, and tells what the caller is owed of its
+/// body.
+fn pass(
+    reply: Reply,
+    bodiless_method: bool,
+    stamp: &Stamp,
+    tally: &mut Tally,
+) -> Result<(Response<Body>, Option<u64>), Fault> {
+    let (mut parts, body) = reply.response.into_parts();
+    let bodiless = bodiless_method
+        || parts.status == StatusCode::NO_CONTENT
+        || parts.status == StatusCode::NOT_MODIFIED;
+    let owed = head::reply(&mut parts, body.size_hint().exact(), bodiless).map_err(|error| {
+        tracing::warn!(request = %stamp.id, %error, "a function's reply was not passed on");
+        Fault::Trap
+    })?;
+    tally.head_ready(&reply.proof);
+    let hidden = tally.entry().revision.settings.hide_proof;
+    let proof = (!hidden).then_some(&reply.proof);
+    head::sign(&mut parts.headers, stamp, proof);
+    let owed = if bodiless { Some(0) } else { owed };
+    Ok((Response::from_parts(parts, body), owed))
+}

@@ -1,0 +1,239 @@
+//! The heads of requests and replies: what is taken out of them, and what is put in.
+//!
+//! Taken out on both ways: headers that belong to one connection (RFC 9110, 7.6.1), and everything
+//! under `usher-`, so that neither a client nor a function can forge what the platform says. Of a
+//! request also what a client claims about forwarding.
+//!
+//! Deliberately absent: the framing of bodies, which is hyper's.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, request, response};
+use usher_core::fault::Fault;
+use usher_core::proof::{PROOF_HEADER, Proof};
+use usher_core::trace::{TRACEPARENT, TraceParent};
+
+use crate::stamp::{Stamp, proof_value};
+
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static TRACE_PARENT: HeaderName = HeaderName::from_static(TRACEPARENT);
+static TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
+static USHER_RUN: HeaderName = HeaderName::from_static(PROOF_HEADER);
+
+/// Whose head it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Function,
+}
+
+/// What one look over a head tells.
+pub(crate) struct Look {
+    /// Names and values together, in bytes.
+    pub(crate) bytes: u64,
+    /// Whether there is anything to take out.
+    pub(crate) foul: bool,
+}
+
+/// Looks a head over without changing it.
+pub(crate) fn look(headers: &HeaderMap, side: Side) -> Look {
+    let mut look = Look {
+        bytes: 0,
+        foul: false,
+    };
+    for (name, value) in headers {
+        let name = name.as_str();
+        look.bytes += (name.len() + value.len()) as u64;
+        look.foul |= is_foul(name, side);
+    }
+    look
+}
+
+/// Whether a header ends here. Names are lower-case, as `http` keeps them.
+fn is_foul(name: &str, side: Side) -> bool {
+    match name.as_bytes().first() {
+        Some(b'c') => name == "connection",
+        Some(b'e') => side == Side::Client && name == "expect",
+        Some(b'f') => side == Side::Client && name == "forwarded",
+        Some(b'k') => name == "keep-alive",
+        Some(b'p') => name == "proxy" || name.starts_with("proxy-"),
+        Some(b't') => name == "te" || name == "transfer-encoding",
+        Some(b'u') => name == "upgrade" || name.starts_with("usher-"),
+        Some(b'x') => side == Side::Client && name.starts_with("x-forwarded-"),
+        _ => false,
+    }
+}
+
+/// Takes out what ends here, and what the Connection header names.
+pub(crate) fn cleanse(headers: &mut HeaderMap, side: Side) {
+    let trailers = side == Side::Client && lists(headers, &TE, "trailers");
+    let mut doomed: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_foul(name.as_str(), side))
+        .cloned()
+        .collect();
+    for value in headers.get_all(CONNECTION) {
+        let names = value.as_bytes().split(|byte| *byte == b',');
+        doomed.extend(names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
+    }
+    for name in doomed {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Whether a header's list has an element.
+fn lists(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool {
+    headers.get_all(name).iter().any(|value| {
+        let mut elements = value.as_bytes().split(|byte| *byte == b',');
+        elements.any(|one| one.trim_ascii().eq_ignore_ascii_case(element.as_bytes()))
+    })
+}
+
+/// The authority that a request is meant for: of its target, else of its only Host header.
+pub(crate) fn authority(parts: &request::Parts) -> Result<Authority, Fault> {
+    if let Some(authority) = parts.uri.authority() {
+        return Ok(authority.clone());
+    }
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Authority::try_from(host.as_bytes())
+            .ok()
+            .filter(|authority| !authority.as_str().contains('@'))
+            .ok_or(Fault::BadRequest),
+        (None, None) if parts.version < http::Version::HTTP_11 => {
+            Ok(Authority::from_static("localhost"))
+        }
+        _ => Err(Fault::BadRequest),
+    }
+}
+
+/// What the gateway knows of a request beyond its head.
+pub(crate) struct Arrived<'a> {
+    pub(crate) authority: Authority,
+    /// What follows the function's address in the path, where a prefix names the function.
+    pub(crate) path: PathAndQuery,
+    pub(crate) prefix: Option<HeaderValue>,
+    pub(crate) forwarded_for: &'a HeaderValue,
+    pub(crate) foul: bool,
+}
+
+/// Makes the head what the function is to see.
+pub(crate) fn request(
+    parts: &mut request::Parts,
+    arrived: Arrived<'_>,
+    stamp: &Stamp,
+) -> Result<(), Fault> {
+    let headers = &mut parts.headers;
+    if arrived.foul {
+        cleanse(headers, Side::Client);
+    }
+    if !is_traced(headers) {
+        // The state belongs to a trace that nobody can read.
+        headers.remove(&TRACE_STATE);
+        put(headers, &TRACE_PARENT, stamp.trace_parent());
+    }
+    put(headers, &X_REQUEST_ID, stamp.request_id());
+    headers.insert(&X_FORWARDED_FOR, arrived.forwarded_for.clone());
+    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    if let Some(host) = headers.get(HOST).cloned() {
+        headers.insert(&X_FORWARDED_HOST, host);
+    }
+    if let Some(prefix) = arrived.prefix {
+        headers.insert(&X_FORWARDED_PREFIX, prefix);
+    }
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(arrived.authority);
+    uri.path_and_query = Some(arrived.path);
+    parts.uri = Uri::from_parts(uri).map_err(|_| Fault::BadRequest)?;
+    Ok(())
+}
+
+/// Whether the client's trace can be read, and is one only.
+fn is_traced(headers: &HeaderMap) -> bool {
+    let mut parents = headers.get_all(&TRACE_PARENT).iter();
+    let (Some(parent), None) = (parents.next(), parents.next()) else {
+        return false;
+    };
+    parent
+        .to_str()
+        .is_ok_and(|text| text.parse::<TraceParent>().is_ok())
+}
+
+/// Makes the function's head what the caller is to see, and tells how many bytes the caller is
+/// owed where that is known. `body_bytes` is the body's length where that is known; a *bodiless*
+/// reply (to HEAD, or 204, or 304) may announce a length that it does not send.
+pub(crate) fn reply(
+    parts: &mut response::Parts,
+    body_bytes: Option<u64>,
+    bodiless: bool,
+) -> Result<Option<u64>, MalformedReply> {
+    if parts.status.is_informational() {
+        return Err(MalformedReply::Status(parts.status.as_u16()));
+    }
+    if look(&parts.headers, Side::Function).foul {
+        cleanse(&mut parts.headers, Side::Function);
+    }
+    let Some(claimed) = content_length(&parts.headers)? else {
+        return Ok(body_bytes);
+    };
+    if parts.status == StatusCode::NO_CONTENT {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    match body_bytes {
+        Some(known) if known != claimed && !(bodiless && known == 0) => {
+            Err(MalformedReply::ContentLength)
+        }
+        _ => Ok(Some(claimed)),
+    }
+}
+
+/// Adds to a reply what the platform says.
+pub(crate) fn sign(headers: &mut HeaderMap, stamp: &Stamp, proof: Option<&Proof>) {
+    put(headers, &X_REQUEST_ID, stamp.request_id());
+    if let Some(proof) = proof {
+        put(headers, &USHER_RUN, proof_value(proof));
+    }
+}
+
+/// Why a function's reply cannot be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MalformedReply {
+    #[error("the function answered with status {0}, which only a connection may")]
+    Status(u16),
+    #[error("the function's content-length is not one number, or not that of its body")]
+    ContentLength,
+}
+
+/// The length that a head claims, where it claims one.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, MalformedReply> {
+    let mut claimed = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let digits = value.as_bytes();
+        let length = std::str::from_utf8(digits).ok().and_then(|text| {
+            // `parse` would also take a sign.
+            digits.iter().all(u8::is_ascii_digit).then_some(text)
+        });
+        let length = length.and_then(|text| text.parse::<u64>().ok());
+        match (length, claimed) {
+            (Some(length), None) => claimed = Some(length),
+            (Some(length), Some(before)) if length == before => {}
+            _ => return Err(MalformedReply::ContentLength),
+        }
+    }
+    Ok(claimed)
+}
+
+fn put(headers: &mut HeaderMap, name: &'static HeaderName, value: Option<HeaderValue>) {
+    // The values are digits and letters; none of them fails to be made.
+    if let Some(value) = value {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,18 @@
+//! The gateway over real connections, with closures in the place of nodes.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "gateway/rig.rs"]
+mod rig;
+
+#[path = "gateway/doors.rs"]
+mod doors;
+#[path = "gateway/drain.rs"]
+mod drain;
+#[path = "gateway/heads.rs"]
+mod heads;
+#[path = "gateway/hostile.rs"]
+mod hostile;
+#[path = "gateway/routes.rs"]
+mod routes;
+#[path = "gateway/streams.rs"]
+mod streams;
