@@ -1,1 +1,30 @@
-//! placeholder
+//! The controller: which functions there shall be, and the API by which people say so.
+//!
+//! ```text
+//!   HTTP ──► api ──► controller ──► backbone: records (compare-and-set), artifacts (blobs)
+//!                        │  └─────► node: prepare before the record, retire behind it
+//!                        └────────► followers (gateways): wait until they know, then acknowledge
+//! ```
+//!
+//! Deliberately absent: how an image is made (`usher-node`), and where a request goes
+//! (`usher-gateway`, which watches the records itself).
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+mod artifacts;
+mod controller;
+mod deploy;
+mod plan;
+mod records;
+mod remove;
+mod start;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests;
+
+pub use artifacts::UploadError;
+pub use controller::{Addresses, Controller, Follower, Options};
+pub use deploy::DeployError;
+pub use records::RecordError;
+pub use remove::RemoveError;

@@ -1,0 +1,202 @@
+//! `/v1/functions` and what is below it.
+//!
+//! Deliberately absent: decisions. Each handler reads, asks the controller, and answers.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream, StreamExt};
+use http::{HeaderMap, StatusCode, Uri};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use usher_api::http::{
+    Deleted, DeployEvent, DeployRequest, Deployed, FunctionPage, FunctionView, PAGE_DEFAULT,
+    Revisions,
+};
+use usher_api::manifest;
+use usher_api::node::{LogQuery, Progress};
+use usher_core::id::{FunctionKey, Name, RequestId};
+
+use super::Shared;
+use super::error::ApiError;
+use super::read;
+use crate::DeployError;
+
+/// Steps of a deployment that wait to be sent.
+const PROGRESS_QUEUE_MAX: usize = 64;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnerQuery {
+    owner: Option<Name>,
+}
+
+/// The function of a path, with the owner of its query.
+fn key(name: &str, uri: &Uri) -> Result<FunctionKey, ApiError> {
+    let OwnerQuery { owner } = read::query(uri)?;
+    read::function(name, owner)
+}
+
+/// `POST /v1/functions`
+pub(super) async fn deploy(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let json = read::json(body, &shared.options).await?;
+    let request = manifest::deploy_request(&json)?;
+    if read::wants_lines(&headers) {
+        return Ok(read::lines(followed(shared, request)));
+    }
+    let (progress, _) = mpsc::channel(1);
+    let deployed = shared.controller.deploy(request, progress).await?;
+    let status = match deployed.created {
+        true => StatusCode::CREATED,
+        false => StatusCode::OK,
+    };
+    Ok((status, Json(deployed)).into_response())
+}
+
+/// A deployment as its steps and its outcome.
+fn followed(
+    shared: Arc<Shared>,
+    request: DeployRequest,
+) -> impl Stream<Item = DeployEvent> + Send + 'static {
+    struct Following {
+        steps: mpsc::Receiver<Progress>,
+        outcome: Option<JoinHandle<Result<Deployed, DeployError>>>,
+    }
+    let function = request.function();
+    let (progress, steps) = mpsc::channel(PROGRESS_QUEUE_MAX);
+    let outcome = tokio::spawn(async move { shared.controller.deploy(request, progress).await });
+    let following = Following {
+        steps,
+        outcome: Some(outcome),
+    };
+    stream::unfold(following, move |mut following| {
+        let function = function.clone();
+        async move {
+            let outcome = following.outcome.as_mut()?;
+            let event = tokio::select! {
+                biased;
+                Some(step) = following.steps.recv() => DeployEvent::Progress(step),
+                outcome = outcome => {
+                    following.outcome = None;
+                    match outcome.unwrap_or(Err(DeployError::CutOff { function })) {
+                        Ok(deployed) => DeployEvent::Deployed(Box::new(deployed)),
+                        Err(error) => DeployEvent::Error(ApiError::from(error).detail),
+                    }
+                }
+            };
+            Some((event, following))
+        }
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    owner: Option<Name>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/functions`
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+) -> Result<Json<FunctionPage>, ApiError> {
+    let query: ListQuery = read::query(&uri)?;
+    let after = query.after.map(|after| {
+        let parsed = after.split_once('.').and_then(|(owner, name)| {
+            let owner = owner.parse().ok()?;
+            Some(FunctionKey {
+                owner,
+                name: name.parse().ok()?,
+            })
+        });
+        let message = "after is not what a page gave as next";
+        parsed.ok_or_else(|| ApiError::caller(StatusCode::BAD_REQUEST, "bad-query", message))
+    });
+    let (owner, after) = (query.owner.as_ref(), after.transpose()?);
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
+    Ok(Json(
+        shared.controller.list(owner, after.as_ref(), limit).await?,
+    ))
+}
+
+/// `GET /v1/functions/{name}`
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Result<Json<FunctionView>, ApiError> {
+    let function = key(&name, &uri)?;
+    let view = shared.controller.show(&function).await?;
+    view.map(Json)
+        .ok_or_else(|| ApiError::no_such_function(&function))
+}
+
+/// `DELETE /v1/functions/{name}`
+pub(super) async fn remove(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Result<Json<Deleted>, ApiError> {
+    let function = key(&name, &uri)?;
+    let deleted = shared.controller.remove(function.clone()).await?;
+    deleted
+        .map(Json)
+        .ok_or_else(|| ApiError::no_such_function(&function))
+}
+
+/// `GET /v1/functions/{name}/revisions`
+pub(super) async fn revisions(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Result<Json<Revisions>, ApiError> {
+    let function = key(&name, &uri)?;
+    let kept = shared.controller.record(&function).await?;
+    let kept = kept.ok_or_else(|| ApiError::no_such_function(&function))?;
+    Ok(Json(Revisions::from(&kept.record)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogsQuery {
+    owner: Option<Name>,
+    tail: Option<usize>,
+    #[serde(default)]
+    follow: bool,
+    request: Option<RequestId>,
+}
+
+/// `GET /v1/functions/{name}/logs`
+pub(super) async fn logs(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let query: LogsQuery = read::query(&uri)?;
+    let function = read::function(&name, query.owner)?;
+    if shared.controller.record(&function).await?.is_none() {
+        return Err(ApiError::no_such_function(&function));
+    }
+    let query = LogQuery {
+        tail: query.tail,
+        follow: query.follow,
+        request: query.request,
+    };
+    let mut stopping = shared.stopping.clone();
+    let stopped = async move {
+        // An error says that the API is gone, which is the same.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    let log = shared.controller.logs(&function, query);
+    Ok(read::lines(log.take_until(Box::pin(stopped))))
+}

@@ -1,0 +1,156 @@
+//! All routes in one table, of which the router and the OpenAPI document are both made.
+//!
+//! Deliberately absent: what the handlers do.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{self, MethodRouter};
+
+use super::guard::{self, Guard};
+use super::{Shared, artifacts, error, functions, platform};
+
+/// One route.
+pub(super) struct Route {
+    /// In lower case, as OpenAPI wants it.
+    pub(super) method: &'static str,
+    /// With its parameters in braces.
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    /// Parameters of the query: name, type, meaning.
+    pub(super) query: &'static [(&'static str, &'static str, &'static str)],
+    /// Media type of the request's body.
+    pub(super) takes: Option<&'static str>,
+    /// Media type of a success.
+    pub(super) gives: &'static str,
+    pub(super) handler: MethodRouter<Arc<Shared>>,
+}
+
+const JSON: &str = "application/json";
+const NDJSON: &str = usher_api::http::NDJSON;
+const TEXT: &str = "text/plain";
+const OWNER: (&str, &str, &str) = ("owner", "string", "Whose function; default: default");
+
+/// The router: all routes behind the guard.
+pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
+    let routes = all().into_iter().fold(Router::new(), |router, route| {
+        router.route(route.path, route.handler)
+    });
+    routes
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(middleware::from_fn_with_state(
+            Arc::new(guard),
+            guard::check,
+        ))
+        .with_state(shared)
+}
+
+/// Every route there is.
+pub(super) fn all() -> Vec<Route> {
+    let mut routes = for_functions();
+    routes.extend(for_the_platform());
+    routes
+}
+
+fn for_functions() -> Vec<Route> {
+    vec![
+        Route {
+            takes: Some("application/octet-stream"),
+            handler: routing::post(artifacts::store),
+            ..route("post", "/v1/artifacts", "Store an artifact")
+        },
+        Route {
+            takes: Some(JSON),
+            handler: routing::post(functions::deploy),
+            ..route(
+                "post",
+                "/v1/functions",
+                "Deploy a function; as NDJSON with its progress",
+            )
+        },
+        Route {
+            query: &[
+                ("owner", "string", "Only this owner's; default: all"),
+                ("after", "string", "The last page's next"),
+                ("limit", "integer", "How many at most"),
+            ],
+            handler: routing::get(functions::list),
+            ..route("get", "/v1/functions", "List functions")
+        },
+        Route {
+            query: &[OWNER],
+            handler: routing::get(functions::show),
+            ..route("get", "/v1/functions/{name}", "Show a function")
+        },
+        Route {
+            query: &[OWNER],
+            handler: routing::delete(functions::remove),
+            ..route("delete", "/v1/functions/{name}", "Delete a function")
+        },
+        Route {
+            query: &[OWNER],
+            handler: routing::get(functions::revisions),
+            ..route(
+                "get",
+                "/v1/functions/{name}/revisions",
+                "List a function's revisions",
+            )
+        },
+        Route {
+            query: &[
+                OWNER,
+                ("tail", "integer", "Only so many of the latest lines"),
+                ("follow", "boolean", "Go on with new lines as they come"),
+                ("request", "string", "Only those of one request"),
+            ],
+            gives: NDJSON,
+            handler: routing::get(functions::logs),
+            ..route("get", "/v1/functions/{name}/logs", "Read a function's log")
+        },
+    ]
+}
+
+fn for_the_platform() -> Vec<Route> {
+    vec![
+        Route {
+            handler: routing::get(platform::openapi),
+            ..route("get", "/v1/openapi.json", "This document")
+        },
+        Route {
+            handler: routing::get(platform::healthz),
+            ..route("get", "/healthz", "Whether this process serves")
+        },
+        Route {
+            handler: routing::get(platform::readyz),
+            ..route("get", "/readyz", "Whether all of the platform is up")
+        },
+        Route {
+            gives: TEXT,
+            handler: routing::get(platform::metrics),
+            ..route(
+                "get",
+                "/metrics",
+                "Metrics, in the text format of Prometheus",
+            )
+        },
+        Route {
+            gives: TEXT,
+            handler: routing::get(platform::index),
+            ..route("get", "/", "What this is")
+        },
+    ]
+}
+
+fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
+    Route {
+        method,
+        path,
+        summary,
+        query: &[],
+        takes: None,
+        gives: JSON,
+        handler: MethodRouter::new(),
+    }
+}

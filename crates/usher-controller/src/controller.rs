@@ -1,0 +1,279 @@
+//! What the controller is made of, what it may use, and how it shows a function.
+//!
+//! Deliberately absent: what it does, which stands in `deploy`, `remove`, `artifacts` and `start`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedMutexGuard, RwLock, Semaphore, watch};
+use tokio::task::JoinHandle;
+use usher_api::http::{FunctionPage, FunctionView, PAGE_MAX};
+use usher_api::node::{LogLine, LogQuery, NodeControl};
+use usher_api::record::FunctionRecord;
+use usher_backbone::Backbone;
+use usher_core::id::{FunctionKey, Name, RevisionId};
+use usher_core::route::Domain;
+
+use crate::records::{self, Kept, RecordError};
+
+/// The last backbone revision that somebody who watches the records has acted on. A deployment is
+/// acknowledged when every follower has reached its revision.
+pub type Follower = watch::Receiver<u64>;
+
+/// Where functions answer.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Where the gateway listens.
+    pub gateway: SocketAddr,
+    /// The domain under which functions have names.
+    pub domain: Domain,
+}
+
+/// Bounds of a controller.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where functions answer.
+    pub addresses: Addresses,
+    /// The largest artifact, in bytes. The backbone has a bound of its own.
+    pub artifact_max_bytes: u64,
+    /// How long an artifact that no record names is kept, in seconds: long enough to deploy it.
+    pub artifact_grace_s: u64,
+    /// How often artifacts that no record names are looked for, in seconds.
+    pub collect_every_s: u64,
+    /// Deployments and deletions that run at once; further ones are refused.
+    pub changes_max: usize,
+    /// How often a change is tried again when somebody else's came between.
+    pub tries_max: usize,
+    /// How long a change waits until every gateway knows of it, in milliseconds.
+    pub follow_wait_max_ms: u64,
+}
+
+impl Options {
+    /// The bounds that fit one machine.
+    pub fn new(addresses: Addresses) -> Self {
+        Self {
+            addresses,
+            artifact_max_bytes: 256 << 20,
+            artifact_grace_s: 3_600,
+            collect_every_s: 3_600,
+            changes_max: 64,
+            tries_max: 16,
+            follow_wait_max_ms: 10_000,
+        }
+    }
+}
+
+/// A controller. Its own tasks end when it is dropped; changes that have begun are finished.
+pub struct Controller {
+    pub(crate) core: Arc<Core>,
+    pub(crate) tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// What the tasks of a controller share.
+pub(crate) struct Core {
+    pub(crate) backbone: Arc<dyn Backbone>,
+    pub(crate) node: Arc<dyn NodeControl>,
+    pub(crate) followers: Vec<Follower>,
+    pub(crate) options: Options,
+    pub(crate) changes: Arc<Semaphore>,
+    /// Held for reading while an artifact is on its way into a record, for writing while artifacts
+    /// are collected.
+    pub(crate) artifacts: RwLock<()>,
+    functions: Mutex<HashMap<FunctionKey, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        backbone: Arc<dyn Backbone>,
+        node: Arc<dyn NodeControl>,
+        followers: Vec<Follower>,
+        options: Options,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            backbone,
+            node,
+            followers,
+            changes: Arc::new(Semaphore::new(options.changes_max)),
+            options,
+            artifacts: RwLock::new(()),
+            functions: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// One change of a function at a time in this process: a revision that one change retires must
+    /// not be one that the next is just preparing. Between processes compare-and-set decides.
+    pub(crate) async fn turn(&self, function: &FunctionKey) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut functions = self.functions.lock();
+            // So many are alive at most as changes run at once.
+            functions.retain(|_, lock| lock.strong_count() > 0);
+            let lock = functions.get(function).and_then(Weak::upgrade);
+            lock.unwrap_or_else(|| {
+                let lock = Arc::default();
+                functions.insert(function.clone(), Arc::downgrade(&lock));
+                lock
+            })
+        };
+        lock.lock_owned().await
+    }
+
+    /// Whether every follower has come as far as `revision` within the time that is given to them.
+    pub(crate) async fn followed(&self, revision: u64) -> bool {
+        let all = async {
+            for follower in &self.followers {
+                let mut follower = follower.clone();
+                if follower
+                    .wait_for(|applied| *applied >= revision)
+                    .await
+                    .is_err()
+                {
+                    return false;
+                }
+            }
+            true
+        };
+        let wait = Duration::from_millis(self.options.follow_wait_max_ms);
+        tokio::time::timeout(wait, all).await.unwrap_or(false)
+    }
+
+    /// Takes a revision out of service. Returns once no new request begins on it; what runs is
+    /// finished behind the caller.
+    pub(crate) async fn retire(self: &Arc<Self>, revision: RevisionId) {
+        let core = Arc::clone(self);
+        let mut drained = Box::pin(async move { core.node.retire(revision).await });
+        // The first poll is what takes it out of service, so it must not be left to a task that
+        // may run after the next deployment of the same revision.
+        let at_once =
+            std::future::poll_fn(|cx| std::task::Poll::Ready(drained.as_mut().poll(cx).is_ready()));
+        if !at_once.await {
+            tokio::spawn(drained);
+        }
+    }
+
+    /// Takes a revision out of service that is not its function's current one; the caller has the
+    /// function's turn. Where that cannot be found out it stays.
+    pub(crate) async fn retire_unless_current(
+        self: &Arc<Self>,
+        function: &FunctionKey,
+        revision: RevisionId,
+    ) {
+        match records::get(&*self.backbone, function).await {
+            Ok(Some(kept)) if kept.record.current.id == revision => {}
+            Ok(_) => self.retire(revision).await,
+            Err(error) => tracing::warn!(%function, %error, "a revision stays in service"),
+        }
+    }
+
+    /// Takes a replaced revision out of service as soon as every follower has come as far as
+    /// `since`, behind the caller.
+    pub(crate) fn retire_when_followed(
+        self: &Arc<Self>,
+        function: FunctionKey,
+        replaced: RevisionId,
+        since: u64,
+    ) {
+        let core = Arc::clone(self);
+        tokio::spawn(async move {
+            for mut follower in core.followers.clone() {
+                // One that has gone sends no more requests to the old revision either.
+                let _ = follower.wait_for(|applied| *applied >= since).await;
+            }
+            let _turn = core.turn(&function).await;
+            core.retire_unless_current(&function, replaced).await;
+        });
+    }
+
+    pub(crate) fn view(&self, record: &FunctionRecord) -> FunctionView {
+        let id = record.current.id;
+        FunctionView {
+            owner: record.key.owner.clone(),
+            name: record.key.name.clone(),
+            revision: record.current.clone(),
+            created_us: record.created_us,
+            updated_us: record.updated_us,
+            urls: self.options.addresses.urls(&record.key),
+            image: self.node.image(id),
+            status: self.node.status(id),
+        }
+    }
+}
+
+impl Controller {
+    /// A function as it stands, if there is one.
+    pub async fn show(&self, function: &FunctionKey) -> Result<Option<FunctionView>, RecordError> {
+        let kept = self.record(function).await?;
+        Ok(kept.map(|kept| self.core.view(&kept.record)))
+    }
+
+    /// One page of functions, of one owner or of all, behind the function `after`; at most
+    /// [`PAGE_MAX`].
+    pub async fn list(
+        &self,
+        owner: Option<&Name>,
+        after: Option<&FunctionKey>,
+        limit: usize,
+    ) -> Result<FunctionPage, RecordError> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let (page, more) = records::page(&*self.core.backbone, owner, after, limit).await?;
+        let functions: Vec<_> = page
+            .iter()
+            .map(|kept| self.core.view(&kept.record))
+            .collect();
+        let last = functions.last().filter(|_| more);
+        let next = last.map(|last| format!("{}.{}", last.owner, last.name));
+        Ok(FunctionPage { functions, next })
+    }
+
+    /// A function's log, oldest line first.
+    pub fn logs(
+        &self,
+        function: &FunctionKey,
+        query: LogQuery,
+    ) -> futures_util::stream::BoxStream<'static, LogLine> {
+        self.core.node.logs(function, query)
+    }
+
+    pub(crate) async fn record(&self, function: &FunctionKey) -> Result<Option<Kept>, RecordError> {
+        records::get(&*self.core.backbone, function).await
+    }
+}
+
+impl Addresses {
+    /// Where a function answers: by name, then by path.
+    pub fn urls(&self, function: &FunctionKey) -> Vec<String> {
+        let owned = match function.owner == Name::default_owner() {
+            true => function.name.to_string(),
+            false => format!("{}.{}", function.name, function.owner),
+        };
+        let domain = self.domain.as_str();
+        let port = match self.gateway.port() {
+            80 => String::new(),
+            port => format!(":{port}"),
+        };
+        let host = match self.gateway.ip() {
+            every if every.is_unspecified() => format!("{domain}{port}"),
+            _ => self.gateway.to_string(),
+        };
+        vec![
+            format!("http://{owned}.{domain}{port}/"),
+            format!("http://{host}/fn/{owned}/"),
+        ]
+    }
+}
+
+/// The time, in microseconds since the Unix epoch.
+pub(crate) fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
+}
