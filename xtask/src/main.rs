@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod bench;
 mod child;
 mod examples;
 mod proc;
+mod prove;
 mod test;
 mod tidy;
 mod workspace;
@@ -32,6 +34,14 @@ enum Chore {
     Audit,
     /// Run everything that has to hold: what continuous integration runs.
     Test(test::Args),
+    /// Run the long counts and record them.
+    Prove(prove::Args),
+    /// Measure ours and the baselines in turn.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Serve as a baseline.
+    #[command(hide = true)]
+    Peer(bench::peer::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,5 +50,8 @@ fn main() -> anyhow::Result<()> {
         Chore::Tidy(args) => tidy::run(&args),
         Chore::Audit => audit::run(),
         Chore::Test(args) => test::run(&args),
+        Chore::Prove(args) => prove::run(&args),
+        Chore::Bench(which) => bench::run(&which),
+        Chore::Peer(args) => bench::peer::run(args),
     }
 }

@@ -21,7 +21,7 @@ use anyhow::{Result, ensure};
 use crate::child::{self, cargo};
 use crate::{audit, tidy};
 use step::Steps;
-use tally::Tally;
+pub(crate) use tally::Tally;
 
 /// Building guests, clippy and the product from nothing, each; in seconds.
 const BUILD_MAX_S: u64 = 45 * 60;

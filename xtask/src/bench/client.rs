@@ -1,0 +1,60 @@
+//! A plain HTTP client for what a load generator cannot do: reading every answer.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+/// How long one answer may take, in seconds.
+const ANSWER_MAX_S: u64 = 60;
+/// The longest answer that is read, in bytes.
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
+
+/// A client that keeps its connections.
+#[derive(Clone)]
+pub(crate) struct Http(Client<HttpConnector, Empty<Bytes>>);
+
+/// An answer that has come whole.
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: u16,
+    /// Its body.
+    pub(crate) body: Bytes,
+}
+
+impl Http {
+    /// Without connections yet.
+    pub(crate) fn new() -> Self {
+        Self(Client::builder(TokioExecutor::new()).build(HttpConnector::new()))
+    }
+
+    /// Asks for a page and reads it whole.
+    pub(crate) async fn get(&self, url: &str) -> Result<Answer> {
+        let limit = Duration::from_secs(ANSWER_MAX_S);
+        let uri: http::Uri = url.parse()?;
+        let answer = async {
+            let response = self.0.get(uri).await?;
+            let status = response.status().as_u16();
+            let read = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect();
+            let body = read
+                .await
+                .map_err(|error| anyhow::anyhow!(error))?
+                .to_bytes();
+            anyhow::Ok(Answer { status, body })
+        };
+        tokio::time::timeout(limit, answer)
+            .await
+            .with_context(|| format!("no answer within {ANSWER_MAX_S} s from {url}"))?
+    }
+}
+
+/// A runtime for a client's work.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}
