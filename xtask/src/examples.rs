@@ -50,10 +50,11 @@ pub(crate) struct Args {
 /// The first tool that cannot be installed, or the first function that cannot be built.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace();
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| root.join("target/examples"));
+    let out = match &args.out {
+        // The tools run in other folders than ours.
+        Some(out) => std::path::absolute(out).context("--out")?,
+        None => root.join("target/examples"),
+    };
     let mut wanted = args.only.clone();
     if args.bundle || args.verify {
         wanted = bundle::LANGUAGES.to_vec();
