@@ -1,8 +1,8 @@
 //! Deploying a function: all of it or nothing.
 //!
 //! ```text
-//!   artifact there? ──► prepare the image ──► write the record ──► followers know ──► retire the old
-//!        └ no: refused      └ fails: refused      └ conflict: read again     └ acknowledged
+//!   artifact there? ──► prepare image ──► write record ──► followers know ──► retire the old one
+//!        └ no: refused      └ fails: refused    └ conflict: read again └ late: said so
 //! ```
 //!
 //! Until the record is written nothing has changed, whatever failed; from then on the new revision

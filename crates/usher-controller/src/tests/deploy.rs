@@ -1,5 +1,6 @@
 //! Deploying: what is acknowledged, when, and what is left where it fails.
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use usher_api::client::ClientError;
@@ -195,25 +196,92 @@ async fn a_follower_that_stays_behind_is_told_and_the_old_revision_outlives_it()
     assert!(rig.client.deploy(&two, |_| {}).await.unwrap().unchanged);
 }
 
-#[tokio::test]
-async fn of_two_controllers_one_wins_and_the_other_tries_again() {
+/// Two controllers on one backbone: while ours prepares, theirs deploys the same function.
+async fn overtaken(first: Option<&str>) -> Vec<u64> {
     let rig = Rig::new().await;
+    if let Some(content) = first {
+        rig.deploy("hello", content).await;
+    }
     let other = Rig::over(rig.backbone.clone(), Setup::default()).await;
     let theirs = other.request("hello", "theirs").await;
     let client = other.client.clone();
     *rig.node.meanwhile.lock() = Some(Box::new(move || {
         Box::pin(async move {
-            assert!(client.deploy(&theirs, |_| {}).await.unwrap().created);
+            client.deploy(&theirs, |_| {}).await.unwrap();
         })
     }));
+    let asked_before = rig.node.asked().len();
     let ours = rig.request("hello", "ours").await;
     let deployed = rig.client.deploy(&ours, |_| {}).await.unwrap();
     assert!(!deployed.created);
-    assert_eq!(deployed.function.revision.number, 2);
-    let revisions = rig.client.revisions(&key("hello")).await.unwrap();
-    assert_eq!(revisions.earlier.len(), 1);
     // Prepared once, though it was written twice; then the other's is retired.
+    assert_eq!(rig.node.asked().len() - asked_before, 2);
+    let revisions = rig.client.revisions(&key("hello")).await.unwrap();
+    assert_eq!(revisions.current.id, deployed.function.revision.id);
+    let earlier = revisions.earlier.iter().map(|past| past.number);
+    std::iter::once(revisions.current.number)
+        .chain(earlier)
+        .collect()
+}
+
+#[tokio::test]
+async fn of_two_controllers_one_wins_and_the_other_tries_again() {
+    assert_eq!(overtaken(None).await, [2, 1]);
+    assert_eq!(overtaken(Some("first")).await, [3, 2, 1]);
+}
+
+#[tokio::test]
+async fn changes_of_one_function_take_turns() {
+    let rig = Rig::new().await;
+    let old = rig.deploy("hello", "old").await;
+    let (to_new, to_old) = (
+        rig.request("hello", "new").await,
+        rig.request("hello", "old").await,
+    );
+    rig.node.open.send_replace(false);
+    let first = rig.client.deploy(&to_new, |_| {});
+    tokio::pin!(first);
+    tokio::select! {
+        done = &mut first => panic!("done before it was prepared: {done:?}"),
+        () = rig.node.was_asked_times(2) => {}
+    }
+    // Going back now must not find the old revision in service and have it retired behind its back.
+    let second = rig.client.deploy(&to_old, |_| {});
+    tokio::pin!(second);
+    let hello = key("hello");
+    let others = async {
+        for _ in 0..10 {
+            rig.client.show(&hello).await.unwrap();
+        }
+    };
+    tokio::select! {
+        biased;
+        done = &mut second => panic!("done out of turn: {done:?}"),
+        () = others => {}
+    }
     assert_eq!(rig.node.asked().len(), 2);
+    rig.node.open.send_replace(true);
+    let (first, second) = tokio::join!(first, second);
+    let new = first.unwrap().function.revision.id;
+    assert_eq!(second.unwrap().function.revision.id, old);
+    let asked = [
+        Asked::Prepare(old),
+        Asked::Prepare(new),
+        Asked::Retire(old),
+        Asked::Prepare(old),
+        Asked::Retire(new),
+    ];
+    assert_eq!(rig.node.asked(), asked);
+}
+
+#[tokio::test]
+async fn retiring_has_begun_when_the_turn_ends() {
+    let rig = Rig::new().await;
+    let id = rig.deploy("hello", "one").await;
+    rig.node.drained.send_replace(false);
+    // Without a single wait, although the drain is not over.
+    assert!(rig.controller.core.retire(id).now_or_never().is_some());
+    assert_eq!(rig.node.asked(), [Asked::Prepare(id), Asked::Retire(id)]);
 }
 
 #[tokio::test]
