@@ -14,6 +14,8 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Chores of the project.
@@ -44,14 +46,24 @@ enum Chore {
     Peer(bench::peer::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().chore {
+fn main() -> ExitCode {
+    let done = match Cli::parse().chore {
         Chore::Examples(args) => examples::run(&args),
         Chore::Tidy(args) => tidy::run(&args),
         Chore::Audit => audit::run(),
-        Chore::Test(args) => test::run(&args),
+        Chore::Test(args) => match test::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Chore::Prove(args) => prove::run(&args),
         Chore::Bench(which) => bench::run(&which),
         Chore::Peer(args) => bench::peer::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

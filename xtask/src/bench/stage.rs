@@ -65,6 +65,7 @@ pub(crate) fn function(programs: &Programs, name: &str) -> Result<Function> {
 }
 
 fn build_usher() -> Result<PathBuf> {
+    println!("building the platform; from nothing that takes minutes");
     let root = workspace::root();
     let mut build = Command::new(cargo());
     build.args(["build", "--release", "--locked", "--package", "usher"]);

@@ -78,15 +78,14 @@ impl Steps {
         })
     }
 
-    /// Prints how long each step took; answers the names of those that failed.
-    pub(crate) fn finish(self) -> Vec<String> {
+    /// Prints how long each step took; answers whether all went well.
+    pub(crate) fn finish(self) -> bool {
         println!("== done");
         for (name, took, well) in &self.done {
             let mark = if *well { "ok" } else { "FAILED" };
             println!("{name:<8} {:>7.1} s  {mark}", took.as_secs_f64());
         }
-        let failed = self.done.into_iter().filter(|(_, _, well)| !well);
-        failed.map(|(name, _, _)| name).collect()
+        self.done.iter().all(|(_, _, well)| *well)
     }
 }
 
