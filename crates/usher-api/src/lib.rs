@@ -6,6 +6,8 @@
 //!
 //! Deliberately absent: how anybody acts on a message.
 
+#![forbid(unsafe_code)]
+
 pub mod body;
 pub mod client;
 pub mod http;
