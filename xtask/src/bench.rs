@@ -38,8 +38,8 @@ const ROUNDS_MIN: u32 = 5;
 const ROUND_MS: u64 = 2_000;
 const WARM_MS: u64 = 1_000;
 /// The same in a quick run, which ends within 50 s.
-const QUICK_ROUND_MS: u64 = 350;
-const QUICK_WARM_MS: u64 = 300;
+const QUICK_ROUND_MS: u64 = 250;
+const QUICK_WARM_MS: u64 = 250;
 /// Requests of the leak probe; a proof takes more.
 const PROBES: u64 = 10_000;
 const QUICK_PROBES: u64 = 1_000;
