@@ -10,19 +10,20 @@
 //!  ├─ core module 0   globals, memory           shadow globals, save, reset
 //!  ├─ core module 1   ...                       shadow globals, save, reset
 //!  ├─ core instances, canons, exports           a core module, the conductor
-//!  │                                            export usher-save-…   func()
-//!  │                                            export usher-renew-…  func(u32, u32) -> u32
-//!  └─                                           export usher-read-…   func(u32, u32) -> u64
+//!  │                                            export usher-save-…     func()
+//!  │                                            export usher-renew-…    func(u32, u32) -> u32
+//!  │                                            export usher-release-…  func(u32, u32)
+//!  └─                                           export usher-read-…     func(u32, u32) -> u64
 //! ```
 //!
 //! *save* copies every mutable global into its shadow; the host calls it once, at the instant at
 //! which it copies the memories into the image. *renew* runs after each request, when the host has
 //! already named the clean areas: it drops what the host says is left, proves that no handle
-//! leaked, puts the numbering of handles back ([`conductor`]), copies the shadows back and grows
+//! leaked, puts the numbering of handles back (`conductor`), copies the shadows back and grows
 //! each memory by nothing, which makes the runtime write base and length anew.
 //!
 //! Live is granted only where nothing else can carry state from one request to the next
-//! ([`survey`], [`module`]); everything else is served by fresh instances, with the reasons named.
+//! (`survey`, `module`); everything else is served by fresh instances, with the reasons named.
 //!
 //! Deliberately absent: files, engines, compilation. This is a pure function over bytes.
 
@@ -44,7 +45,9 @@ pub use bounds::{
     NESTED_DEPTH_MAX, TABLES_MAX,
 };
 pub use clone::{CLONE_GLOBALS_MAX, CloneError, CloneImage, strip_for_clone};
-pub use verdict::{Construct, LiveExports, ModuleFacts, ModuleId, Plan, Reason, Verdict};
+pub use verdict::{
+    Construct, ImportedResource, LiveExports, ModuleFacts, ModuleId, Plan, Reason, Verdict,
+};
 pub use world::WrongWorld;
 
 use module::Module;

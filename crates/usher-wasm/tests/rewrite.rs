@@ -19,3 +19,13 @@ mod hostile;
 mod random;
 #[path = "rewrite/verdicts.rs"]
 mod verdicts;
+
+use proptest::test_runner::Config;
+
+/// Random cases, of which failing ones are not kept in files.
+fn cases(count: u32) -> Config {
+    Config {
+        failure_persistence: None,
+        ..Config::with_cases(count)
+    }
+}

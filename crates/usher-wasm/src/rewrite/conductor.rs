@@ -22,12 +22,20 @@
 //! every run: the handler's arguments are the first handles that are made. So `release` can drop
 //! them without having seen them; a wrong type or a free number traps.
 //!
+//! **Leaks of a tool chain.** Some engines leave every handle to the end of their instance (fetch
+//! events of componentize-js: the request, its headers, and all of an outbound call). `release`
+//! drops one handle by the place of its type among the imported resource types. The host knows the
+//! types of what is left in its own table but not the numbers; it guesses, since both tables hand
+//! numbers out alike: the host's index plus one. A wrong guess either traps or drops another handle
+//! of the same type that is left as well, and `renew` proves the end result.
+//!
 //! **Reading.** A third export answers the saved globals one by one, so that clones of the image
 //! can be made with them from the start ([`clone`](super::clone)).
 //!
 //! The appended items, in order: aliases, types, the module, its imports, its instance, the lifts,
 //! the exports. Deliberately absent: when the host calls what.
 
+mod resources;
 mod score;
 
 use wasm_encoder::{
@@ -35,22 +43,16 @@ use wasm_encoder::{
     ComponentExportSection, ComponentTypeSection, ComponentValType, ExportKind, InstanceSection,
     ModuleArg, ModuleSection, PrimitiveValType, ValType,
 };
-use wasmparser::{BinaryReaderError, component_types::ComponentEntityType, types::Types};
+use wasmparser::{BinaryReaderError, types::Types};
 
 use super::module;
 use super::sections;
+use super::shadow;
 use super::survey::{self, Survey};
 use super::verdict::LiveExports;
-use super::world::{self, Handler};
-use super::{RELEASE_OUTPARAM, RELEASE_REQUEST, shadow};
+use super::world::Handler;
+use resources::{Argument, Imported};
 use score::Score;
-
-/// What a handle of the request, and of its outparam, is called in `wasi:http/types`, in the order
-/// of the handler's arguments, with the bit that drops it.
-const ARGUMENTS: [(&str, u32); 2] = [
-    ("incoming-request", RELEASE_REQUEST),
-    ("response-outparam", RELEASE_OUTPARAM),
-];
 
 /// The whole component: the input's sections with its core modules rewritten, then the conductor.
 pub(super) fn append(
@@ -77,7 +79,8 @@ pub(super) fn append(
             body.as_deref().unwrap_or(section.body),
         );
     }
-    let arguments = imported_arguments(survey, types, handler);
+    let resources = resources::imported(survey, types);
+    let arguments = resources::arguments(&resources, handler);
     let stateful = survey.core_instances.iter().enumerate();
     let stateful = stateful.filter_map(|(instance, module)| {
         let module = modules
@@ -90,6 +93,7 @@ pub(super) fn append(
     });
     let plan = Conductor {
         instances: stateful.collect(),
+        resources,
         arguments,
         types,
         suffix,
@@ -97,7 +101,9 @@ pub(super) fn append(
     let exports = LiveExports {
         save: format!("usher-save-{suffix}"),
         renew: format!("usher-renew-{suffix}"),
+        release: format!("usher-release-{suffix}"),
         read: format!("usher-read-{suffix}"),
+        resources: plan.resources.iter().map(Imported::describe).collect(),
         releasable: plan.arguments.iter().map(|argument| argument.bit).sum(),
         globals: plan.instances.iter().map(|instance| instance.globals).sum(),
     };
@@ -112,42 +118,9 @@ struct Stateful {
     globals: u32,
 }
 
-/// A resource type among the handler's arguments, which the component imports.
-struct Argument {
-    /// The number of its handle in each run.
-    number: i32,
-    name: &'static str,
-    bit: u32,
-    /// The imported instance that exports the type.
-    instance: u32,
-}
-
-/// The arguments that can be released: those whose types stand in the import of `wasi:http/types`
-/// in the handler's version, or else in any released one.
-fn imported_arguments(survey: &Survey<'_>, types: &Types, handler: Handler<'_>) -> Vec<Argument> {
-    let imports = survey.imports.iter().filter_map(|(name, instance)| {
-        let version = name.strip_prefix("wasi:http/types@")?;
-        world::released(version).then_some((version != handler.version, *instance))
-    });
-    let Some((_, instance)) = imports.min() else {
-        return Vec::new();
-    };
-    let types = types.as_ref();
-    let exports = &types[types.component_instance_at(instance)].exports;
-    let arguments = (1..).zip(ARGUMENTS).filter_map(|(number, (name, bit))| {
-        let item = exports.get(name)?;
-        matches!(item.ty, ComponentEntityType::Type { .. }).then_some(Argument {
-            number,
-            name,
-            bit,
-            instance,
-        })
-    });
-    arguments.collect()
-}
-
 struct Conductor<'a> {
     instances: Vec<Stateful>,
+    resources: Vec<Imported<'a>>,
     arguments: Vec<Argument>,
     types: &'a Types,
     suffix: &'a str,
@@ -156,7 +129,7 @@ struct Conductor<'a> {
 impl Conductor<'_> {
     /// A component that holds the added sections alone; its indices count on from the input's.
     fn sections(&self, exports: &LiveExports) -> Component {
-        let score = Score::new(&self.instances, &self.arguments);
+        let score = Score::new(&self.instances, &self.resources, &self.arguments);
         let mut component = Component::new();
         component.section(&self.aliases());
         component.section(&self.types());
@@ -167,7 +140,7 @@ impl Conductor<'_> {
         component
     }
 
-    /// The core functions that the conductor calls in each instance, and the types of arguments.
+    /// The core functions that the conductor calls in each instance, and the resource types.
     fn aliases(&self) -> ComponentAliasSection {
         let mut aliases = ComponentAliasSection::new();
         for name in &shadow::names(self.suffix) {
@@ -179,20 +152,20 @@ impl Conductor<'_> {
                 });
             }
         }
-        for argument in &self.arguments {
+        for resource in &self.resources {
             aliases.alias(Alias::InstanceExport {
-                instance: argument.instance,
+                instance: resource.instance,
                 kind: ComponentExportKind::Type,
-                name: argument.name,
+                name: resource.name,
             });
         }
         aliases
     }
 
-    /// The index of the resource type for taking numbers; the arguments' types are before it, the
+    /// The index of the resource type for taking numbers; the imported types are before it, the
     /// types of the lifted functions behind it.
     fn number_type(&self) -> u32 {
-        self.types.as_ref().component_type_count() + count(&self.arguments)
+        self.types.as_ref().component_type_count() + count(&self.resources)
     }
 
     fn types(&self) -> ComponentTypeSection {
@@ -200,16 +173,18 @@ impl Conductor<'_> {
         let [u32_type, u64_type] = [u32_type, u64_type].map(ComponentValType::Primitive);
         let none: [(&str, ComponentValType); 0] = [];
         let renew = [("release", u32_type), ("n", u32_type)];
+        let release = [("resource", u32_type), ("number", u32_type)];
         let read = [("place", u32_type), ("half", u32_type)];
         let mut types = ComponentTypeSection::new();
         types.ty().resource(ValType::I32, None);
         types.function().params(none).result(None);
         types.function().params(renew).result(Some(u32_type));
+        types.function().params(release).result(None);
         types.function().params(read).result(Some(u64_type));
         types
     }
 
-    /// Taking and giving back numbers, and dropping each argument.
+    /// Taking and giving back numbers, and dropping a resource of each type.
     fn canonicals(&self) -> CanonicalFunctionSection {
         let number = self.number_type();
         let mut canonicals = CanonicalFunctionSection::new();
@@ -243,7 +218,12 @@ impl Conductor<'_> {
         let mut lifts = CanonicalFunctionSection::new();
         let mut exported = ComponentExportSection::new();
         let core = types.function_count() + score.imports;
-        let names = [&exports.save, &exports.renew, &exports.read];
+        let names = [
+            &exports.save,
+            &exports.renew,
+            &exports.release,
+            &exports.read,
+        ];
         // Each export takes an index too, behind all of the lifted functions.
         let lifted = types.component_function_count()..;
         let places = (core..).zip(self.number_type() + 1..).zip(lifted);

@@ -140,7 +140,7 @@ impl<'a> Survey<'a> {
         for alias in ComponentAliasSectionReader::new(section.reader())? {
             // Outer aliases cannot name a module here: there is nothing outside.
             if let ComponentAlias::InstanceExport { kind, .. } = alias? {
-                self.define(kind, None);
+                self.foreign(kind);
             }
         }
         Ok(())
@@ -153,7 +153,7 @@ impl<'a> Survey<'a> {
             if kind == ComponentExternalKind::Instance {
                 self.imports.push((import.name.name, self.instances));
             }
-            self.define(kind, None);
+            self.foreign(kind);
         }
         Ok(())
     }
@@ -169,6 +169,14 @@ impl<'a> Survey<'a> {
             self.define(kind, same.copied().flatten());
         }
         Ok(())
+    }
+
+    /// Notes something that comes from outside.
+    fn foreign(&mut self, kind: ComponentExternalKind) {
+        if kind == ComponentExternalKind::Component {
+            self.reason(Reason::ForeignComponent);
+        }
+        self.define(kind, None);
     }
 
     fn define(&mut self, kind: ComponentExternalKind, module: Option<usize>) {

@@ -75,13 +75,30 @@ pub struct LiveExports {
     /// function answers. It traps when a handle is left or a released one is not there; the
     /// environment is then at its end.
     pub renew: String,
+    /// `func(resource: u32, number: u32)`: drops one handle that the run has left; call it before
+    /// `renew`. `resource` is the place of its type in `resources`. Traps when the handle is not
+    /// there or of another type; the environment is then at its end. With a resource table that is
+    /// new for the run, the number is the host's index of the resource plus one; release children
+    /// before their parents, so from the highest number down.
+    pub release: String,
     /// `func(place: u32, half: u32) -> u64`: the bits of a global as it was saved, `half` 1 for the
     /// upper half of a vector. For [`super::CloneImage`]; traps from `globals` on.
     pub read: String,
     /// The bits that `release` may hold. A bit outside of them traps.
     pub releasable: u32,
+    /// The resource types that the component imports, as `release` counts them.
+    pub resources: Vec<ImportedResource>,
     /// How many globals `read` knows: all mutable ones of all core instances, in order.
     pub globals: u32,
+}
+
+/// A resource type of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedResource {
+    /// The imported interface that defines it, `wasi:http/types@0.2.10`.
+    pub interface: String,
+    /// Its name there, `fields`.
+    pub name: String,
 }
 
 /// Why a component is not served live.
@@ -90,6 +107,9 @@ pub enum Reason {
     /// A core module whose code is not in the artifact.
     #[error("it instantiates a core module that it imports, whose state cannot be put back")]
     ForeignModule,
+    /// A component whose code is not in the artifact.
+    #[error("it imports a component, whose state cannot be put back")]
+    ForeignComponent,
     /// A nested component with state of its own.
     #[error("nested component {component} holds {what}, so it has state of its own")]
     NestedState {

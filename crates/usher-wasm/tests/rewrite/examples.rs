@@ -26,7 +26,14 @@ fn the_examples_of_every_tool_chain_are_live_and_valid() {
         }
         let bytes = std::fs::read(&path).expect("the example can be read");
         let rewritten = rewrite(&bytes).expect("the example is taken");
-        assert_eq!(live(&rewritten).releasable, 3, "{}", path.display());
+        let exports = live(&rewritten);
+        assert_eq!(exports.releasable, 3, "{}", path.display());
+        assert!(
+            exports
+                .resources
+                .iter()
+                .any(|resource| resource.name == "fields")
+        );
         Validator::new()
             .validate_all(&rewritten.bytes)
             .expect("stays valid");

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use usher_wasm::rewrite::{LiveExports, Rewritten, Verdict, rewrite};
+use usher_wasm::rewrite::{ImportedResource, LiveExports, Rewritten, Verdict, rewrite};
 use wasmtime::component::{Component, Instance, Linker, Resource, ResourceType, TypedFunc};
 use wasmtime::{Engine, Store};
 
@@ -153,6 +153,8 @@ pub(crate) struct Guest {
     store: Store<Arc<Mutex<Seen>>>,
     handle: TypedFunc<(Resource<Request>, Resource<Outparam>), ()>,
     renew: TypedFunc<(u32, u32), (u32,)>,
+    release: TypedFunc<(u32, u32), ()>,
+    resources: Vec<ImportedResource>,
     pub(crate) releasable: u32,
 }
 
@@ -175,11 +177,15 @@ impl Guest {
         let renew = instance
             .get_typed_func(&mut store, &exports.renew)
             .expect("renew is there");
+        let release = instance.get_typed_func(&mut store, &exports.release);
+        let release = release.expect("release is there");
         save(&instance, &mut store, exports);
         Guest {
             store,
             handle,
             renew,
+            release,
+            resources: exports.resources.clone(),
             releasable: exports.releasable,
         }
     }
@@ -195,6 +201,17 @@ impl Guest {
 
     pub(crate) fn renew(&mut self, release: u32, n: u32) -> wasmtime::Result<u32> {
         Ok(self.renew.call(&mut self.store, (release, n))?.0)
+    }
+
+    /// Drops the handle `number` as one of the resource type `name`.
+    pub(crate) fn release(&mut self, name: &str, number: u32) -> wasmtime::Result<()> {
+        let place = self
+            .resources
+            .iter()
+            .position(|resource| resource.name == name);
+        let place = place.expect("the type is imported");
+        let place = u32::try_from(place).expect("is small");
+        self.release.call(&mut self.store, (place, number))
     }
 
     pub(crate) fn seen<T>(&mut self, look: impl FnOnce(&mut Seen) -> T) -> T {

@@ -50,6 +50,40 @@ fn a_leaked_handle_ends_the_environment() {
     assert!(guest.renew(0, HIGH_WATER).is_err());
 }
 
+#[test]
+fn leaked_handles_are_released_by_type_and_number() {
+    let mut guest = guest();
+    for _ in 0..3 {
+        guest.run(LEAK);
+        for number in [4, 3, 5] {
+            guest
+                .release("fields", number)
+                .expect("is a leaked handle of that type");
+        }
+        guest.renew(0, HIGH_WATER).expect("nothing is left");
+        assert_eq!(guest.run(TELL), FIRST_THREE);
+        guest.renew(0, 3).expect("nothing is left");
+    }
+}
+
+#[test]
+fn releasing_a_wrong_guess_ends_the_environment() {
+    for (name, number) in [
+        ("fields", 1),
+        ("fields", 2),
+        ("fields", 6),
+        ("incoming-request", 3),
+    ] {
+        let mut guest = guest();
+        guest.run(LEAK);
+        assert!(guest.release(name, number).is_err(), "{name} {number}");
+    }
+    let mut guest = guest();
+    guest.run(LEAK);
+    guest.release("fields", 3).expect("is a leaked handle");
+    assert!(guest.renew(0, HIGH_WATER).is_err(), "two more are left");
+}
+
 /// A count below the high-water mark is found out when a number above it comes out early. When
 /// none does, the order behind it stays as the run left it: the host must not count too few.
 #[test]

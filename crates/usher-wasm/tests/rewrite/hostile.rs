@@ -103,7 +103,7 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+    #![proptest_config(crate::cases(2_000))]
 
     #[test]
     fn changed_components_never_panic(changes in prop::collection::vec(change(), 1..6)) {

@@ -285,7 +285,7 @@ fn lasting(component: &Component, count: u32) -> (Vec<u32>, Vec<u64>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(crate::cases(64))]
 
     #[test]
     fn rewriting_changes_no_behaviour(seed in any::<u64>()) {

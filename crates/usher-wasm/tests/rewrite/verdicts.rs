@@ -179,6 +179,7 @@ fn foreign_modules_are_fresh_when_instantiated() {
         "that it imports",
     );
     live(&around(import));
+    fresh(&around("(import \"c\" (component))"), "imports a component");
     // An export gives the module a second index.
     live(&around(
         "(core module $m) (export $n \"n\" (core module $m)) (core instance (instantiate $n))",

@@ -10,15 +10,17 @@ use wasm_encoder::{
     ImportSection, Module, TypeSection, ValType,
 };
 
-use super::{Argument, Stateful, count};
+use super::resources::{Argument, Imported};
+use super::{Stateful, count};
 
 /// What the module exports, in the order of its functions.
-pub(super) const EXPORTS: [&str; 3] = ["save", "renew", "read"];
+pub(super) const EXPORTS: [&str; 4] = ["save", "renew", "release", "read"];
 
 /// The conductor's core module. Its imports: saves, resets, reads, take, give, one drop per
-/// argument.
+/// imported resource type.
 pub(super) struct Score<'a> {
     instances: &'a [Stateful],
+    resources: u32,
     arguments: &'a [Argument],
     pub(super) imports: u32,
 }
@@ -29,14 +31,20 @@ const TAKE: u32 = 1;
 const GIVE: u32 = 2;
 const RENEW: u32 = 3;
 const READ: u32 = 4;
+const RELEASE: u32 = 5;
 
 impl<'a> Score<'a> {
-    pub(super) fn new(instances: &'a [Stateful], arguments: &'a [Argument]) -> Self {
-        let imports = 3 * count(instances) + 2 + count(arguments);
+    pub(super) fn new(
+        instances: &'a [Stateful],
+        resources: &[Imported<'_>],
+        arguments: &'a [Argument],
+    ) -> Self {
+        let resources = count(resources);
         Score {
             instances,
+            resources,
             arguments,
-            imports,
+            imports: 3 * count(instances) + 2 + resources,
         }
     }
 
@@ -60,6 +68,11 @@ impl<'a> Score<'a> {
         self.take() + 1
     }
 
+    /// The function that drops a resource of the type at `place`.
+    fn drop(&self, place: u32) -> u32 {
+        self.give() + 1 + place
+    }
+
     pub(super) fn module(&self) -> Module {
         let mut types = TypeSection::new();
         types.ty().function([], []);
@@ -67,6 +80,7 @@ impl<'a> Score<'a> {
         types.ty().function([ValType::I32], []);
         types.ty().function([ValType::I32; 2], [ValType::I32]);
         types.ty().function([ValType::I32; 2], [ValType::I64]);
+        types.ty().function([ValType::I32; 2], []);
         let mut imports = ImportSection::new();
         for place in 0..self.imports {
             let ty = match place {
@@ -78,14 +92,17 @@ impl<'a> Score<'a> {
             imports.import("", &place.to_string(), EntityType::Function(ty));
         }
         let mut functions = FunctionSection::new();
-        functions.function(NULLARY).function(RENEW).function(READ);
+        for ty in [NULLARY, RENEW, RELEASE, READ] {
+            functions.function(ty);
+        }
         let mut exports = ExportSection::new();
         for (function, name) in (self.imports..).zip(EXPORTS) {
             exports.export(name, ExportKind::Func, function);
         }
         let mut code = CodeSection::new();
-        code.function(&self.save()).function(&self.renew());
-        code.function(&self.read());
+        for body in [self.save(), self.renew(), self.release(), self.read()] {
+            code.function(&body);
+        }
 
         let mut module = Module::new();
         module.section(&types).section(&imports).section(&functions);
@@ -117,12 +134,13 @@ impl<'a> Score<'a> {
             .i32_const(!releasable.cast_signed())
             .i32_and();
         code.if_(BlockType::Empty).unreachable().end();
-        for (drop, argument) in (self.give() + 1..).zip(self.arguments) {
+        for argument in self.arguments {
             code.local_get(RELEASE)
                 .i32_const(argument.bit.cast_signed())
                 .i32_and();
             code.if_(BlockType::Empty);
-            code.i32_const(argument.number).call(drop).end();
+            code.i32_const(argument.number);
+            code.call(self.drop(argument.resource)).end();
         }
 
         code.block(BlockType::Empty).loop_(BlockType::Empty);
@@ -148,6 +166,22 @@ impl<'a> Score<'a> {
         code.local_get(HIGHEST).end();
         body
     }
+    fn release(&self) -> Function {
+        const RESOURCE: u32 = 0;
+        const NUMBER: u32 = 1;
+        let mut body = Function::new([]);
+        let mut code = body.instructions();
+        for place in 0..self.resources {
+            code.local_get(RESOURCE)
+                .i32_const(place.cast_signed())
+                .i32_eq();
+            code.if_(BlockType::Empty).local_get(NUMBER);
+            code.call(self.drop(place)).return_().end();
+        }
+        code.unreachable().end();
+        body
+    }
+
     /// Finds the instance that the place belongs to; places count through all instances.
     fn read(&self) -> Function {
         const PLACE: u32 = 0;
