@@ -11,7 +11,7 @@
 //! | `hello` | answers 200 with a text in which "hello" stands, in any case |
 //! | `counter` | adds one to a global and answers with the number in decimal digits |
 //! | `echo` | answers with the request's body, piece by piece as it comes, head first |
-//! | `slow` | writes the line `begun` to standard output, and then does not answer for a minute or more, waiting |
+//! | `slow` | writes the line `begun` to standard output, and then waits for a minute or more |
 //! | `trap` | traps before it has answered |
 //! | `spin` | loops for ever before it has answered |
 //! | `hog` | asks for memory until it gets none, and traps then |
@@ -91,8 +91,10 @@ macro_rules! contract_suite {
             isolation: counter_is_one_each_time, counter_grows_when_state_is_kept,
                        the_area_differs_on_consecutive_runs, owners_share_nothing,
                        state_is_kept_only_on_request, the_other_area_is_clean_without_the_scrub;
-            failing: a_failed_run_ends_only_its_environment, a_dropped_run_destroys_its_environment,
-                     a_dropped_rest_destroys_its_environment, a_pointer_that_did_not_move_is_refused,
+            failing: a_failed_run_ends_only_its_environment,
+                     a_dropped_run_destroys_its_environment,
+                     a_dropped_rest_destroys_its_environment,
+                     a_pointer_that_did_not_move_is_refused,
                      an_audit_finds_a_wrong_byte, a_distrusted_image_is_served_fresh;
             lifecycle: compiled_and_loaded_once, a_damaged_artifact_is_refused,
                        dropping_ends_environments;

@@ -11,6 +11,8 @@
 //! Deliberately absent: any engine but the fake one that tests use. `contract` is the suite that
 //! all of them pass.
 
+#![forbid(unsafe_code)]
+
 mod call;
 pub mod contract;
 mod environment;

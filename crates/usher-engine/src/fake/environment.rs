@@ -1,7 +1,8 @@
 //! The fake environment before and after a run.
 //!
 //! ```text
-//! FakeEnvironment ─run→ FakeUsed ─renew→ FakeEnvironment: the pointer names the other area, or all is new
+//! FakeEnvironment ─run→ FakeUsed ─renew→ FakeEnvironment: the pointer names the other area,
+//!                                                         or all is new
 //! ```
 
 use std::sync::Arc;

@@ -1,0 +1,151 @@
+//! The one thread that makes text of lines, and brings them to files, tails and followers.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use usher_api::node::{LogEvent, LogLine};
+
+use super::file::{self, LogFile};
+use super::queue::{Batch, Flush};
+use super::{Entry, Event, FunctionLog, Served, Shared, now_us};
+
+/// Text of one function that is gathered before it is written, in bytes.
+const WRITE_MAX_BYTES: usize = 256 << 10;
+
+pub(super) fn start(shared: Arc<Shared>) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("usher-logs".to_owned())
+        .spawn(move || {
+            let mut spare = Vec::new();
+            while let Some(batch) = shared.queue.take(spare) {
+                spare = write(&shared, batch);
+            }
+        })
+        .map(drop)
+}
+
+/// Writes a batch; answers the emptied vector, to be filled again.
+fn write(shared: &Shared, batch: Batch) -> Vec<Entry> {
+    let Batch {
+        mut entries,
+        flushes,
+    } = batch;
+    // By address, because hashing a name for each line costs more than the line.
+    let mut texts: HashMap<*const FunctionLog, (Arc<FunctionLog>, Vec<u8>)> = HashMap::new();
+    for entry in entries.drain(..) {
+        let (log, text) = texts
+            .entry(Arc::as_ptr(&entry.log))
+            .or_insert_with(|| (entry.log.clone(), Vec::new()));
+        let dropped = log.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let time_us = now_us();
+            let event = LogEvent::Platform {
+                text: format!(
+                    "{dropped} lines were dropped because the log could not keep up with them"
+                ),
+            };
+            let (revision, request) = (entry.revision, None);
+            let line = LogLine {
+                time_us,
+                request,
+                revision,
+                event,
+            };
+            take_in(shared, log, text, line);
+        }
+        take_in(shared, log, text, line_of(entry));
+        if text.len() >= WRITE_MAX_BYTES {
+            append(shared, log, text);
+        }
+    }
+    for (log, text) in texts.values_mut() {
+        append(shared, log, text);
+    }
+    for Flush { log, tell } in flushes {
+        read_tail(shared, &log);
+        // Who waited may have gone away.
+        let _ = tell.send(());
+    }
+    entries
+}
+
+fn take_in(shared: &Shared, log: &FunctionLog, text: &mut Vec<u8>, line: LogLine) {
+    read_tail(shared, log);
+    if shared.options.folder.is_some() {
+        // Writing to memory cannot fail, and neither can making text of a line.
+        let _ = serde_json::to_writer(&mut *text, &line);
+        text.push(b'\n');
+    }
+    log.tail.lock().push(line);
+}
+
+fn append(shared: &Shared, log: &FunctionLog, text: &mut Vec<u8>) {
+    if text.is_empty() {
+        return;
+    }
+    if let Some(folder) = &shared.options.folder {
+        let file = LogFile::of(folder, &log.key);
+        let options = &shared.options;
+        if let Err(error) = file.append(text, options.file_max_bytes, options.files_max) {
+            let function = &log.key;
+            tracing::warn!(%function, %error, "log lines could not be written to their file");
+        }
+    }
+    text.clear();
+}
+
+/// Reads what earlier lives of the process have written, once and before anything new.
+fn read_tail(shared: &Shared, log: &FunctionLog) {
+    let mut tail = log.tail.lock();
+    if tail.read {
+        return;
+    }
+    tail.read = true;
+    let Some(folder) = &shared.options.folder else {
+        return;
+    };
+    match file::last_lines(
+        &LogFile::of(folder, &log.key),
+        shared.options.tail_max_bytes,
+    ) {
+        Ok(lines) => lines.into_iter().for_each(|line| tail.push(line)),
+        Err(error) => {
+            tracing::warn!(function = %log.key, %error, "earlier log lines could not be read");
+        }
+    }
+}
+
+fn line_of(entry: Entry) -> LogLine {
+    let event = match entry.event {
+        Event::Stdout(text) => LogEvent::Stdout { text },
+        Event::Stderr(text) => LogEvent::Stderr { text },
+        Event::Platform(text) => LogEvent::Platform { text },
+        Event::Request(served) => {
+            let Served {
+                method,
+                path,
+                status,
+                took_us,
+                proof,
+                error,
+            } = *served;
+            // The query is left out: it is where callers put what should not stand in logs.
+            let path = path.as_ref().map_or("/", |path| path.path());
+            LogEvent::Request {
+                target: format!("{method} {path}"),
+                status,
+                took_us,
+                proof,
+                error,
+            }
+        }
+    };
+    LogLine {
+        time_us: entry.time_us,
+        request: entry.request,
+        revision: entry.revision,
+        event,
+    }
+}

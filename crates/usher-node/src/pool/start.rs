@@ -1,0 +1,126 @@
+//! Starting environments: in tasks of their own, so that a request that goes away does not take a
+//! start with it that others wait for.
+
+use std::sync::Arc;
+
+use usher_core::fault::Fault;
+use usher_engine::{Engine, Renewed, StartError};
+
+use super::{NoEnvironment, Parked, Pool};
+
+impl<E: Engine> Pool<E> {
+    /// Carries out one start that the plan has counted already.
+    pub(super) fn begin_start(self: &Arc<Self>) {
+        let starting = Starting {
+            pool: Some(self.clone()),
+        };
+        self.runtime.spawn(async move {
+            let Some(pool) = &starting.pool else { return };
+            let started = pool.engine.start(&pool.image).await;
+            starting.end(started);
+        });
+    }
+
+    /// Starts one environment before anybody needs it, if there is room for it.
+    pub(crate) fn start_ahead(self: &Arc<Self>) -> bool {
+        let begin = {
+            let mut state = self.state.lock();
+            !state.closed && state.plan.start_ahead()
+        };
+        if begin {
+            self.begin_start();
+        }
+        begin
+    }
+
+    /// Renews a used environment that was taken out of the plan, and for which a start was counted:
+    /// it comes back as if it had been started.
+    pub(super) fn refresh(self: &Arc<Self>, parked: Parked<E>) {
+        let mut starting = Starting {
+            pool: Some(self.clone()),
+        };
+        self.runtime.spawn(async move {
+            let renewed = match parked {
+                Parked::Used(used) => {
+                    let Some(pool) = &starting.pool else { return };
+                    let trust = pool.trust();
+                    let renewed = pool.renew(used).await;
+                    renewed.filter(|_| trust == pool.trust())
+                }
+                Parked::Clean(clean) => Some(Renewed {
+                    clean,
+                    behind: None,
+                }),
+            };
+            let Some(renewed) = renewed else { return };
+            if let Some(pool) = starting.pool.take() {
+                pool.started(Parked::Clean(renewed.clean));
+            }
+            if let Some(behind) = renewed.behind {
+                behind.scrub();
+            }
+        });
+    }
+
+    fn started(self: &Arc<Self>, parked: Parked<E>) {
+        let now_ms = self.now_ms();
+        let mut state = self.state.lock();
+        let place = state.new_place();
+        let moves = state.plan.started(place, now_ms);
+        self.settle(state, place, Some(parked), moves);
+    }
+
+    fn start_failed(&self, error: StartError) {
+        let (told, closed) = {
+            let mut state = self.state.lock();
+            let tickets = state.plan.start_failed();
+            let told = tickets
+                .into_iter()
+                .filter_map(|ticket| state.waiting.remove(&ticket))
+                .collect::<Vec<_>>();
+            (told, state.closed)
+        };
+        for tell in told {
+            // Who waited may have gone away meanwhile, and then needs no answer.
+            let _ = tell.send(Err(NoEnvironment::NotStarted(error.clone())));
+        }
+        if closed {
+            self.quiet.notify_waiters();
+        }
+    }
+}
+
+/// A start in progress. One that is lost, because the engine's code panicked or the runtime ends,
+/// counts as failed.
+struct Starting<E: Engine> {
+    pool: Option<Arc<Pool<E>>>,
+}
+
+impl<E: Engine> Starting<E> {
+    fn end(mut self, started: Result<E::Environment, StartError>) {
+        let Some(pool) = self.pool.take() else { return };
+        match started {
+            Ok(environment) => {
+                pool.counters.started.add(1);
+                pool.started(Parked::Clean(environment));
+            }
+            Err(error) => {
+                pool.counters.starts_failed.add(1);
+                tracing::warn!(function = %pool.revision.function, %error, "a start failed");
+                pool.start_failed(error);
+            }
+        }
+    }
+}
+
+impl<E: Engine> Drop for Starting<E> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.counters.starts_failed.add(1);
+            pool.start_failed(StartError {
+                fault: Fault::Unavailable,
+                cause: "the start was lost".to_owned(),
+            });
+        }
+    }
+}

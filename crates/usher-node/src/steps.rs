@@ -1,0 +1,73 @@
+//! The steps of an invocation as spans, in the order of the pipeline, and the hook before each run.
+//!
+//! ```text
+//! invocation: receive → loaded → (instantiate) → swap → run → respond
+//! ```
+//!
+//! `instantiate` is there only where something has to be loaded, started or waited for. A
+//! subscriber gets the spans under [`TARGET`] at level debug; without one a span costs a load and a
+//! branch.
+
+use tracing::{Span, debug_span};
+use usher_core::function::Revision;
+use usher_core::id::{EnvironmentId, RequestId};
+
+/// The target of all spans of the pipeline.
+pub const TARGET: &str = "usher::pipeline";
+
+/// Called before each run of a revision, when the environment is clean and the guest has not begun.
+/// Must not block.
+pub trait BeforeRun: Send + Sync + 'static {
+    /// A run is about to begin.
+    fn before_run(&self, upcoming: &Upcoming<'_>);
+}
+
+/// What is about to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Upcoming<'a> {
+    /// The request.
+    pub request: RequestId,
+    /// What it runs.
+    pub revision: &'a Revision,
+    /// Where.
+    pub environment: EnvironmentId,
+}
+
+/// The spans of one invocation.
+pub(crate) struct Steps(Span);
+
+impl Steps {
+    pub(crate) fn begin(request: RequestId, revision: &Revision) -> Self {
+        Self(debug_span!(
+            target: TARGET,
+            "invocation",
+            %request,
+            function = %revision.function,
+            revision = %revision.id
+        ))
+    }
+
+    pub(crate) fn receive(&self) -> Span {
+        debug_span!(target: TARGET, parent: &self.0, "receive")
+    }
+
+    pub(crate) fn loaded(&self) -> Span {
+        debug_span!(target: TARGET, parent: &self.0, "loaded")
+    }
+
+    pub(crate) fn instantiate(&self) -> Span {
+        debug_span!(target: TARGET, parent: &self.0, "instantiate")
+    }
+
+    pub(crate) fn swap(&self) -> Span {
+        debug_span!(target: TARGET, parent: &self.0, "swap")
+    }
+
+    pub(crate) fn run(&self) -> Span {
+        debug_span!(target: TARGET, parent: &self.0, "run")
+    }
+
+    pub(crate) fn respond(&self) -> Span {
+        debug_span!(target: TARGET, parent: &self.0, "respond")
+    }
+}
