@@ -64,7 +64,8 @@ pub trait ContractHarness: Send + Sync {
     /// How often compiled code was loaded so far.
     fn loaded(&self) -> u64;
 
-    /// Environments that exist, the used ones included.
+    /// Environments that were given out and exist, the used ones included; not those in an engine's
+    /// own stock.
     fn alive(&self) -> u64;
 
     /// Bytes that an echo may hold between a reader that stands still and its writer.

@@ -151,8 +151,8 @@ impl<E: Engine> Seat<E> {
             (Parked::Used(used), Action::Renew) => {
                 lease.renew_before_run(used).instrument(swap).await?
             }
-            // The pointer was changed when the last run was over; the engine reads it before it lets
-            // the guest begin.
+            // The pointer was changed when the last run was over; the engine reads it before the
+            // guest begins.
             (Parked::Clean(environment), Action::Determine) => swap.in_scope(|| environment),
             _ => return None,
         };
