@@ -126,6 +126,13 @@ async fn a_single_function_answers_at_every_address() {
     let rig = Rig::single(Settings::default(), Fake(tell)).await;
     let answer = rig.get("/fn/other/x?y").await;
     assert_eq!(answer.body, "default/only http://x/fn/other/x?y -");
+    for target in [
+        "GET / HTTP/1.1\r\nhost: u@x",
+        "OPTIONS * HTTP/1.1\r\nhost: x",
+    ] {
+        let answer = rig.once(&format!("{target}\r\n\r\n")).await;
+        assert_eq!(answer.status, 400, "{target}");
+    }
 }
 
 fn record(name: &str, number: u64) -> FunctionRecord {
