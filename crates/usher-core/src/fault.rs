@@ -1,7 +1,8 @@
 //! Whose fault a failed invocation is, and what follows from that.
 //!
-//! One enum of causes and one function over it: status code, retry and metric label all come from here, so that no
-//! two places can disagree. Deliberately absent: texts with an inner cause, which belong to the log only.
+//! One enum of causes and one function over it: status code, retry and metric label all come from
+//! here, so that no two places can disagree. Deliberately absent: texts with an inner cause, which
+//! belong to the log only.
 
 use std::fmt;
 
@@ -53,7 +54,8 @@ pub enum Fault {
         /// The bound, in milliseconds.
         limit_ms: u64,
     },
-    /// The environment could not be started for a reason in the code (it traps while it is instantiated).
+    /// The environment could not be started for a reason in the code (it traps while it is
+    /// instantiated).
     StartFailed,
     /// No environment could be had, for a reason of ours or of the machine.
     Unavailable,

@@ -1,7 +1,8 @@
 //! Functions, their revisions, and the settings that belong to a revision.
 //!
-//! A *function* is a name with an owner; a *revision* is one immutable deployment of it: an artifact and settings.
-//! Deliberately absent: reading the manifest (`usher-api`), storing anything (`usher-controller`).
+//! A *function* is a name with an owner; a *revision* is one immutable deployment of it: an
+//! artifact and settings. Deliberately absent: reading the manifest (`usher-api`), storing anything
+//! (`usher-controller`).
 
 use serde::{Deserialize, Serialize};
 
@@ -23,10 +24,11 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// The text whose SHA-256 digest is the revision's id. Two revisions share an id exactly when owner, name,
-    /// artifact and settings are the same.
+    /// The text whose SHA-256 digest is the revision's id. Two revisions share an id exactly when
+    /// owner, name, artifact and settings are the same.
     pub fn identity(function: &FunctionKey, artifact: &Digest, settings: &Settings) -> String {
-        // A struct's derived `Debug` names every field, so a new setting changes the identity by itself.
+        // A struct's derived `Debug` names every field, so a new setting changes the identity by
+        // itself.
         format!("usher-revision-1\n{function}\n{artifact}\n{settings:?}\n")
     }
 }
@@ -59,7 +61,8 @@ pub enum RenewalChoice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RenewWhen {
-    /// As soon as the reply is complete: nothing secret stays, and the cost is off the request's path.
+    /// As soon as the reply is complete: nothing secret stays, and the cost is off the request's
+    /// path.
     #[default]
     AfterRun,
     /// When the next request claims the environment: idle environments cost no work.
@@ -86,7 +89,8 @@ pub struct Settings {
     pub hide_proof: bool,
 }
 
-/// Bounds on what one invocation may use. Every default works; every bound has its unit in its name.
+/// Bounds on what one invocation may use. Every default works; every bound has its unit in its
+/// name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {

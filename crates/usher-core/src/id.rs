@@ -1,7 +1,8 @@
 //! Identifiers: what the platform calls its things.
 //!
-//! Names come from people and are validated; digests come from bytes; numbers are given out by one owner each and
-//! are unique within that owner's process. Deliberately absent: hashing and randomness, which the callers do.
+//! Names come from people and are validated; digests come from bytes; numbers are given out by one
+//! owner each and are unique within that owner's process. Deliberately absent: hashing and
+//! randomness, which the callers do.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// Longest name of a function or an owner, in bytes: one DNS label.
 pub const NAME_MAX_BYTES: usize = 63;
 
-/// A function's or an owner's name: `[a-z][a-z0-9-]{0,62}`, not ending in a hyphen, so that it is one DNS label.
+/// A function's or an owner's name: `[a-z][a-z0-9-]{0,62}`, not ending in a hyphen, so that it is
+/// one DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Arc<str>);
@@ -156,8 +158,8 @@ impl From<Digest> for String {
     }
 }
 
-/// An immutable deployment: the digest over owner, artifact digest and settings, so that nothing that differs in
-/// any of the three is ever taken for the same.
+/// An immutable deployment: the digest over owner, artifact digest and settings, so that nothing
+/// that differs in any of the three is ever taken for the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RevisionId(pub Digest);
@@ -185,8 +187,8 @@ pub struct AreaId(pub u64);
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
-/// One request, from the gateway to the last log line: 128 random bits, written as 32 hexadecimal digits. It
-/// serves as the trace id where the caller brought none.
+/// One request, from the gateway to the last log line: 128 random bits, written as 32 hexadecimal
+/// digits. It serves as the trace id where the caller brought none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RequestId(pub u128);

@@ -1,9 +1,12 @@
 //! Every decision of the platform, as plain functions over data.
 //!
-//! The roles gather facts, call these functions, and carry out what they answer; no choice is left to a task.
+//! The roles gather facts, call these functions, and carry out what they answer; no choice is left
+//! to a task.
 //!
-//! Deliberately absent: clocks, randomness, tasks, files and sockets. Time comes in as a value, and so does
-//! everything else.
+//! Deliberately absent: clocks, randomness, tasks, files and sockets. Time comes in as a value, and
+//! so does everything else.
+
+#![forbid(unsafe_code)]
 
 pub mod admit;
 pub mod area;

@@ -1,7 +1,8 @@
 //! Proof on record: how one request was served.
 //!
-//! The same facts stand in the `usher-run` header, in the log line and, without ids, in the metrics. The text is a
-//! dictionary of RFC 9651 (structured fields), so that any client can read it.
+//! The same facts stand in the `usher-run` header, in the log line and, without ids, in the
+//! metrics. The text is a dictionary of RFC 9651 (structured fields), so that any client can read
+//! it.
 //!
 //! Deliberately absent: who measures. The engine fills in what it read of the environment itself.
 

@@ -32,99 +32,91 @@ fn nothing_is_permitted_by_default() {
     }
 }
 
+/// Where a request goes: scheme, host, port.
+type Goal<'a> = (Scheme, &'a str, u16);
+
+/// Holds an entry to the requests that it permits and to those that it does not.
+fn speaks_of(entry: &str, permitted: &[Goal<'_>], refused: &[Goal<'_>]) {
+    let allowed = list(&[entry]);
+    let permits =
+        |(scheme, host, port): Goal<'_>| allowed.permits(scheme, host, port, ip(PUBLIC)).is_ok();
+    for goal in permitted {
+        assert!(permits(*goal), "{entry} refuses {goal:?}");
+    }
+    for goal in refused {
+        assert!(!permits(*goal), "{entry} permits {goal:?}");
+    }
+}
+
 #[test]
 fn an_entry_speaks_of_scheme_host_and_port() {
     use Scheme::{Http, Https};
-    for (entry, scheme, host, port, permitted) in [
-        (
-            "https://api.example.com",
-            Https,
-            "api.example.com",
-            443,
-            true,
-        ),
-        (
-            "https://api.example.com/",
-            Https,
-            "API.Example.COM.",
-            443,
-            true,
-        ),
-        (
-            "https://api.example.com",
-            Http,
-            "api.example.com",
-            80,
-            false,
-        ),
-        (
-            "https://api.example.com",
-            Https,
-            "api.example.com",
-            8443,
-            false,
-        ),
-        ("https://api.example.com", Https, "example.com", 443, false),
-        (
-            "https://api.example.com",
-            Https,
-            "x.api.example.com",
-            443,
-            false,
-        ),
-        (
-            "https://api.example.com",
-            Https,
-            "api.example.com.evil.org",
-            443,
-            false,
-        ),
-        (
-            "https://api.example.com",
-            Https,
-            "api.example.com..",
-            443,
-            false,
-        ),
-        (
-            "https://api.example.com:8443",
-            Https,
-            "api.example.com",
-            8443,
-            true,
-        ),
-        (
-            "https://api.example.com:8443",
-            Https,
-            "api.example.com",
-            443,
-            false,
-        ),
-        ("http://db:9000", Http, "db", 9000, true),
-        ("db:9000", Https, "db", 9000, true),
-        ("db:9000", Https, "db", 443, false),
-        ("example.com", Http, "example.com", 80, true),
-        ("example.com", Https, "example.com", 443, true),
-        ("example.com", Https, "example.com", 22, false),
-        ("*.example.com", Https, "a.example.com", 443, true),
-        ("*.example.com", Https, "a.b.example.com", 443, true),
-        ("*.example.com", Https, "example.com", 443, false),
-        ("*.example.com", Https, ".example.com", 443, false),
-        ("*.example.com", Https, "aexample.com", 443, false),
-        ("https://*.example.com:1", Https, "a.example.com", 1, true),
-        (PUBLIC, Http, PUBLIC, 8080, true),
-        (PUBLIC, Http, "93.184.215.15", 80, false),
-        ("93.184.0.0/16", Http, PUBLIC, 80, true),
-        ("http://93.184.0.0/16", Http, PUBLIC, 81, false),
-        ("93.184.0.0/16", Http, "named.example.com", 80, false),
-    ] {
-        let permits = list(&[entry]).permits(scheme, host, port, ip(PUBLIC));
-        assert_eq!(
-            permits.is_ok(),
-            permitted,
-            "{entry} {scheme:?} {host} {port}"
-        );
-    }
+    speaks_of(
+        "https://api.example.com",
+        &[(Https, "api.example.com", 443)],
+        &[
+            (Http, "api.example.com", 80),
+            (Https, "api.example.com", 8443),
+            (Https, "example.com", 443),
+            (Https, "x.api.example.com", 443),
+            (Https, "api.example.com.evil.org", 443),
+            (Https, "api.example.com..", 443),
+        ],
+    );
+    let closing_slash = "https://api.example.com/";
+    speaks_of(closing_slash, &[(Https, "API.Example.COM.", 443)], &[]);
+    speaks_of(
+        "https://api.example.com:8443",
+        &[(Https, "api.example.com", 8443)],
+        &[(Https, "api.example.com", 443)],
+    );
+    speaks_of("http://db:9000", &[(Http, "db", 9000)], &[]);
+}
+
+#[test]
+fn an_entry_without_a_scheme_speaks_of_both() {
+    use Scheme::{Http, Https};
+    speaks_of("db:9000", &[(Https, "db", 9000)], &[(Https, "db", 443)]);
+    speaks_of(
+        "example.com",
+        &[(Http, "example.com", 80), (Https, "example.com", 443)],
+        &[(Https, "example.com", 22)],
+    );
+}
+
+#[test]
+fn a_star_speaks_of_every_name_below() {
+    use Scheme::Https;
+    speaks_of(
+        "*.example.com",
+        &[
+            (Https, "a.example.com", 443),
+            (Https, "a.b.example.com", 443),
+        ],
+        &[
+            (Https, "example.com", 443),
+            (Https, ".example.com", 443),
+            (Https, "aexample.com", 443),
+        ],
+    );
+    let with_port = "https://*.example.com:1";
+    speaks_of(with_port, &[(Https, "a.example.com", 1)], &[]);
+}
+
+#[test]
+fn an_address_or_a_range_speaks_of_literal_addresses() {
+    use Scheme::Http;
+    speaks_of(
+        PUBLIC,
+        &[(Http, PUBLIC, 8080)],
+        &[(Http, "93.184.215.15", 80)],
+    );
+    speaks_of(
+        "93.184.0.0/16",
+        &[(Http, PUBLIC, 80)],
+        &[(Http, "named.example.com", 80)],
+    );
+    speaks_of("http://93.184.0.0/16", &[], &[(Http, PUBLIC, 81)]);
 }
 
 const SPECIAL: [&str; 53] = [

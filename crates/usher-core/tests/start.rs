@@ -151,33 +151,9 @@ fn carry_out(pool: &mut Pool, twin: &mut Twin, one: Move, now_ms: u64) {
             }
         }
         Move::Started | Move::StartFailed => {}
-        Move::Renewing(index) => {
-            let environment = pick(twin.out.keys().copied(), index);
-            let known = twin
-                .out
-                .get_mut(&environment)
-                .map(|renewing| *renewing = true);
-            assert_eq!(pool.renewing(environment).is_ok(), known.is_some());
-        }
-        Move::Released(index) => {
-            let environment = pick(twin.out.keys().copied(), index);
-            let known = twin.out.remove(&environment).is_some();
-            match pool.released(environment, now_ms) {
-                Ok(moves) => {
-                    assert!(known, "one that is not out came back");
-                    twin.moves(moves, Some(environment));
-                }
-                Err(_) => assert!(!known),
-            }
-        }
-        Move::Died(index) => {
-            let all: BTreeSet<_> = twin.out.keys().chain(&twin.idle).copied().collect();
-            let environment = pick(all.into_iter(), index);
-            twin.out.remove(&environment);
-            twin.idle.retain(|idle| *idle != environment);
-            let moves = pool.died(environment);
-            twin.moves(moves, None);
-        }
+        Move::Renewing(index) => begin_renewing(pool, twin, index),
+        Move::Released(index) => release(pool, twin, index, now_ms),
+        Move::Died(index) => die(pool, twin, index),
         Move::Expired(index) if !twin.waiting.is_empty() => {
             let ticket = twin
                 .waiting
@@ -193,6 +169,36 @@ fn carry_out(pool: &mut Pool, twin: &mut Twin, one: Move, now_ms: u64) {
             assert_eq!(pool.retire(count), oldest);
         }
     }
+}
+
+fn begin_renewing(pool: &mut Pool, twin: &mut Twin, index: prop::sample::Index) {
+    let environment = pick(twin.out.keys().copied(), index);
+    let known = twin
+        .out
+        .get_mut(&environment)
+        .map(|renewing| *renewing = true);
+    assert_eq!(pool.renewing(environment).is_ok(), known.is_some());
+}
+
+fn release(pool: &mut Pool, twin: &mut Twin, index: prop::sample::Index, now_ms: u64) {
+    let environment = pick(twin.out.keys().copied(), index);
+    let known = twin.out.remove(&environment).is_some();
+    match pool.released(environment, now_ms) {
+        Ok(moves) => {
+            assert!(known, "one that is not out came back");
+            twin.moves(moves, Some(environment));
+        }
+        Err(_) => assert!(!known),
+    }
+}
+
+fn die(pool: &mut Pool, twin: &mut Twin, index: prop::sample::Index) {
+    let all: BTreeSet<_> = twin.out.keys().chain(&twin.idle).copied().collect();
+    let environment = pick(all.into_iter(), index);
+    twin.out.remove(&environment);
+    twin.idle.retain(|idle| *idle != environment);
+    let moves = pool.died(environment);
+    twin.moves(moves, None);
 }
 
 proptest! {
