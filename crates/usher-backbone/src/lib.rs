@@ -1,4 +1,5 @@
-//! What the roles share and what outlives them: key-value with watch and compare-and-set, and blobs.
+//! What the roles share and what outlives them: key-value with watch and compare-and-set, and
+//! blobs.
 //!
 //! ```text
 //!   controller, gateway, node ──► dyn Backbone = KeyValue + Blobs
