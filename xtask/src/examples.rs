@@ -1,11 +1,13 @@
-//! `cargo xtask examples`: every function of `examples/` made into a component under `target/examples/`.
+//! `cargo xtask examples`: every function of `examples/` made into a component under
+//! `target/examples/`.
 //!
 //! ```text
 //! discover (source) → up to date? (stamp) → tool chain there? (tools) → build (recipe) → stamp
 //!                                                              └─ --bundle / --verify (bundle)
 //! ```
 //!
-//! Deliberately absent: how each language is built (`recipe`) and where its tools come from (`tools`).
+//! Deliberately absent: how each language is built (`recipe`) and where its tools come from
+//! (`tools`).
 
 mod bundle;
 mod command;

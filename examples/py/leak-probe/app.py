@@ -18,7 +18,7 @@ from wit_world import exports
 MASK = 0xA5
 BYTES = 16
 COPIES = 64
-FILE = "/tmp/left-behind"
+FILE = "left-behind"
 
 calls = 0
 variable = None

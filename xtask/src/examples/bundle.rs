@@ -80,7 +80,8 @@ pub(super) fn refresh(root: &Path, built: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compares the bundled components with those in `built`, byte by byte where the tools are the same.
+/// Compares the bundled components with those in `built`, byte by byte where the tools are the
+/// same.
 ///
 /// # Errors
 /// A component is not what the recorded tools make of its source.

@@ -11,7 +11,8 @@ const SHOWN_MAX_LINES: usize = 60;
 /// Runs `command` and answers what it wrote to standard output.
 ///
 /// # Errors
-/// It could not be started, or ended with another status than 0: the error carries the end of its output.
+/// It could not be started, or ended with another status than 0: the error carries the end of its
+/// output.
 pub(super) fn run(command: &mut Command) -> Result<String> {
     let name = Path::new(command.get_program()).display().to_string();
     let output = command

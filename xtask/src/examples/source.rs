@@ -77,8 +77,8 @@ pub(super) fn discover(root: &Path) -> Result<Vec<Guest>> {
     Ok(guests)
 }
 
-/// Every file that `guest` is made of, sorted: its own, and those that its language's functions share
-/// (but no lock file: `stamp` reads the pins in it).
+/// Every file that `guest` is made of, sorted: its own, and those that its language's functions
+/// share (but no lock file: `stamp` reads the pins in it).
 ///
 /// # Errors
 /// A folder cannot be read.

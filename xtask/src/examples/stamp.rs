@@ -1,7 +1,7 @@
 //! Whether a component is what its sources, its tools and its recipe would make again.
 //!
-//! The stamp is a file beside the component, `.NAME.wasm.stamp`, with two digests in hexadecimal: of
-//! what went in, and of what came out.
+//! The stamp is a file beside the component, `.NAME.wasm.stamp`, with two digests in hexadecimal:
+//! of what went in, and of what came out.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! The tool chains of the examples: where they are, how they get there, which versions they are.
 //!
 //! All come from package managers, pinned where the manager can pin: Python's packages in a virtual
-//! environment (`examples/requirements.txt`), npm's by a lock file (`examples/js`), Rust's target by
-//! the distribution's `rustc-web` and `rust-web-src`. They live in `target/examples-tools`.
+//! environment (`examples/requirements.txt`), npm's by a lock file (`examples/js`), Rust's target
+//! by the distribution's `rustc-web` and `rust-web-src`. They live in `target/examples-tools`.
 //!
 //! Deliberately absent: how a component is made with them (`recipe`).
 

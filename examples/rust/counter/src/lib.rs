@@ -1,4 +1,5 @@
-//! Counts its own calls, in a static and in a list on the heap that grows by 16 KiB with each of them.
+//! Counts its own calls, in a static and in a list on the heap that grows by 16 KiB with each of
+//! them.
 //!
 //! In a clean area the answer is always "1". A higher number is what somebody else left behind.
 

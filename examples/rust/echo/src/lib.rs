@@ -19,7 +19,8 @@ impl Guest for Echo {
         if copy(&body, &reply).is_ok() {
             let _ = OutgoingBody::finish(reply, None);
         }
-        // Otherwise the reply is dropped unfinished, and its reader learns that something is missing.
+        // Otherwise the reply is dropped unfinished, and its reader learns that something is
+        // missing.
     }
 }
 

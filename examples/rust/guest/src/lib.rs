@@ -1,6 +1,8 @@
-//! What every Rust function here needs and `wasip2` leaves to it: reading the query, and giving a reply.
+//! What every Rust function here needs and `wasip2` leaves to it: reading the query, and giving a
+//! reply.
 //!
-//! Deliberately absent: routing, headers, errors. These functions are meant to be read in one glance.
+//! Deliberately absent: routing, headers, errors. These functions are meant to be read in one
+//! glance.
 
 use wasip2::http::types::{
     Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
@@ -18,7 +20,8 @@ pub fn query_text(request: &IncomingRequest) -> String {
     }
 }
 
-/// The value of the first `name=value` in the query, percent signs resolved, empty for a bare `name`.
+/// The value of the first `name=value` in the query, percent signs resolved, empty for a bare
+/// `name`.
 pub fn query(request: &IncomingRequest, name: &str) -> Option<String> {
     query_text(request).split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

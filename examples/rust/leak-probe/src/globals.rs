@@ -1,4 +1,5 @@
-//! Two mutable globals of WebAssembly, which no address reaches: Rust has no word for them, its assembler has.
+//! Two mutable globals of WebAssembly, which no address reaches: Rust has no word for them, its
+//! assembler has.
 
 use std::arch::{asm, global_asm};
 

@@ -1,4 +1,5 @@
-//! What the numbers of handles can tell the next run: how many were left, and in which order others were freed.
+//! What the numbers of handles can tell the next run: how many were left, and in which order others
+//! were freed.
 
 use wasip2::http::types::Fields;
 
@@ -22,8 +23,8 @@ pub(crate) fn leak(secret: u8) {
     }
 }
 
-/// Frees some handles, first those where `secret` has a bit, then the others: the next ones that are made
-/// get these numbers backwards.
+/// Frees some handles, first those where `secret` has a bit, then the others: the next ones that
+/// are made get these numbers backwards.
 pub(crate) fn free_in_order(secret: u8) {
     let fields: [Fields; LOOKED_AT] = std::array::from_fn(|_| Fields::new());
     let (first, then): (Vec<_>, Vec<_>) = (0..)

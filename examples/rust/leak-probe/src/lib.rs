@@ -1,14 +1,16 @@
 //! Plants a marker in every kind of state that it has, or looks for one in all that it can reach.
 //!
-//! - `?plant=HEX` (32 digits) writes the marker to a static, the heap (held and freed), the shadow stack,
-//!   memory that it grew, and globals; it leaks handles by the marker's first byte and frees others in an
-//!   order by its second.
+//! - `?plant=HEX` (32 digits) writes the marker to a static, the heap (held and freed), the shadow
+//!   stack, memory that it grew, and globals; it leaks handles by the marker's first byte and frees
+//!   others in an order by its second.
 //! - `?seek=HEX` counts the marker in all memory and globals, and tells the numbers of its handles.
 //!
-//! Both answer JSON. What is planted is the marker **with each byte XORed by `MASK`**; that form stands in no
-//! request and in no temporary, so what is found was planted, and a host may scan for it as well.
+//! Both answer JSON. What is planted is the marker **with each byte XORed by `MASK`**; that form
+//! stands in no request and in no temporary, so what is found was planted, and a host may scan for
+//! it as well.
 
-// The assembler for this target is not stable yet; the compiler is told so by `cargo xtask examples`.
+// The assembler for this target is not stable yet; the compiler is told so by `cargo xtask
+// examples`.
 #![feature(asm_experimental_arch)]
 
 mod globals;

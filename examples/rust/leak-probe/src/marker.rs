@@ -1,4 +1,5 @@
-//! The marker, kept in the form in which it was sent; the planted form exists only where it was planted.
+//! The marker, kept in the form in which it was sent; the planted form exists only where it was
+//! planted.
 
 use std::arch::wasm32;
 
@@ -37,12 +38,14 @@ impl Marker {
     /// Writes the planted form over and over into `place`.
     pub(crate) fn fill(&self, place: &mut [u8]) {
         for (byte, sent) in place.iter_mut().zip(self.0.iter().cycle()) {
-            // SAFETY: `byte` is a reference; volatile, so that the write is not found to be useless.
+            // SAFETY: `byte` is a reference; volatile, so that the write is not found to be
+            // useless.
             unsafe { std::ptr::from_mut(byte).write_volatile(sent ^ MASK) };
         }
     }
 
-    /// How often the planted form stands in memory, from the first byte to the last. Overlaps count.
+    /// How often the planted form stands in memory, from the first byte to the last. Overlaps
+    /// count.
     pub(crate) fn hits(&self) -> usize {
         let end = wasm32::memory_size::<0>() * PAGE_BYTES;
         (0..=end - BYTES).filter(|at| self.stands_at(*at)).count()
@@ -50,7 +53,8 @@ impl Marker {
 
     fn stands_at(&self, at: usize) -> bool {
         self.0.iter().enumerate().all(|(nth, sent)| {
-            // SAFETY: Below the memory's size, so it can be read; volatile, so that nothing is assumed of it.
+            // SAFETY: Below the memory's size, so it can be read; volatile, so that nothing is
+            // assumed of it.
             let found = unsafe { ((at + nth) as *const u8).read_volatile() };
             found ^ MASK == *sent
         })

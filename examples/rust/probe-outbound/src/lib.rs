@@ -1,6 +1,7 @@
 //! Fetches `?url=http://…` and answers the status it got, or why it got none.
 //!
-//! Deliberately absent: the body, redirects, and any judgement of the address. That is the platform's.
+//! Deliberately absent: the body, redirects, and any judgement of the address. That is the
+//! platform's.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;

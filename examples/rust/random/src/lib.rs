@@ -1,7 +1,7 @@
 //! Answers 16 random bytes of the platform's, in hexadecimal.
 //!
-//! `?hash=1` answers what the standard library seeds its hash maps with instead: on this target that is
-//! no random value but the address of something, so it is the same in every clean area.
+//! `?hash=1` answers what the standard library seeds its hash maps with instead: on this target
+//! that is no random value but the address of something, so it is the same in every clean area.
 
 use std::hash::{BuildHasher, RandomState};
 
