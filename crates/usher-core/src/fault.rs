@@ -133,19 +133,22 @@ impl fmt::Display for Fault {
             Self::BadRequest => f.write_str("the request cannot be served as it is"),
             Self::BodyTooLarge { body_max_bytes } => write!(
                 f,
-                "the request's body is larger than {body_max_bytes} bytes; raise limits.body_max_bytes to allow it"
+                "the request's body is larger than {body_max_bytes} bytes; \
+                 raise limits.body_max_bytes to allow it"
             ),
             Self::CallerGone => f.write_str("the client went away before the reply was complete"),
             Self::Busy { retry_after_s } => write!(
                 f,
-                "all environments of the function are busy and the waiting room is full; try again in {retry_after_s} s"
+                "all environments of the function are busy and the waiting room is full; \
+                 try again in {retry_after_s} s"
             ),
             Self::Trap => f.write_str(
                 "the function stopped with an error before it had answered; `usher logs` shows it",
             ),
             Self::OutOfMemory { memory_max_bytes } => write!(
                 f,
-                "the function asked for more than {memory_max_bytes} bytes of memory; raise limits.memory_max_mib to allow it"
+                "the function asked for more than {memory_max_bytes} bytes of memory; \
+                 raise limits.memory_max_mib to allow it"
             ),
             Self::TimeOut { limit, limit_ms } => write!(
                 f,
@@ -153,7 +156,8 @@ impl fmt::Display for Fault {
                 limit.setting()
             ),
             Self::StartFailed => f.write_str(
-                "the function could not be started because of an error in it; `usher logs` shows it",
+                "the function could not be started because of an error in it; \
+                 `usher logs` shows it",
             ),
             Self::Unavailable => {
                 f.write_str("no environment could be had for the function; `usher logs` shows why")

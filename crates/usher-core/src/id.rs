@@ -22,7 +22,8 @@ pub struct Name(Arc<str>);
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not a name: 1 to 63 characters, a-z, 0-9 and '-', beginning with a letter, not ending in '-'"
+    "{text:?} is not a name: 1 to 63 characters, a-z, 0-9 and '-', \
+     beginning with a letter, not ending in '-'"
 )]
 pub struct BadName {
     /// The text that was given, shortened to a readable length.

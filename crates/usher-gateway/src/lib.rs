@@ -1,8 +1,8 @@
 //! The gateway: listens, routes, admits, lets wait, dispatches, measures.
 //!
 //! ```text
-//!  accept ─► connection ─► answer: route ─► door (permit) ─► invoker ─► reply, frame by frame
-//!            pace, wire            table    waiting room     (a node)    outgoing: holds the permit
+//!  accept ─► connection ─► answer: route ─► door ──permit─► invoker ─► reply, frame by frame
+//!            pace, wire            table    waiting room   (a node)    outgoing: holds the permit
 //! ```
 //!
 //! Which function an address names, who waits, and whose fault a failure is are decided in

@@ -141,7 +141,12 @@ mod tests {
 
         #[test]
         fn the_proof_is_written_as_it_is_displayed(
-            environment: u64, area: u64, generation: u64, renew_us: u32, start in 0..3, renewal in 0..5
+            environment: u64,
+            area: u64,
+            generation: u64,
+            renew_us: u32,
+            start in 0..3,
+            renewal in 0..5,
         ) {
             let proof = Proof {
                 environment: EnvironmentId(environment),
