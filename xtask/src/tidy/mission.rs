@@ -3,7 +3,7 @@
 //!
 //! A row is a line of a table; its first cell holds the row's ids (`A7`, `A8–A12`, `A16, A21`), its
 //! last one names tests in backticks by the end of their path (`life::renewing_cannot_be_claimed`)
-//! or says `open`.
+//! or says `open`. The cases that a contract suite lists are tests too.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -130,12 +130,22 @@ fn tests(tree: &Tree) -> BTreeSet<&str> {
     (tree.sources.iter())
         .flat_map(|(path, source)| {
             let whole = is_test_file(path);
-            source
-                .functions
-                .iter()
-                .filter(move |function| whole || function.test)
+            let cases = cases(tree, path);
+            source.functions.iter().filter(move |function| {
+                whole || function.test || cases.contains(function.name.as_str())
+            })
         })
         .map(|function| function.name.as_str())
+        .collect()
+}
+
+/// The words of the list of a contract suite, where `path` is a part of one: every implementer runs
+/// what stands in it as tests.
+fn cases<'a>(tree: &'a Tree, path: &Path) -> BTreeSet<&'a str> {
+    let folder = path.parent().filter(|folder| folder.ends_with("contract"));
+    let list = folder.and_then(|folder| tree.texts.get(&folder.with_extension("rs")));
+    list.map_or("", String::as_str)
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
         .collect()
 }
 
@@ -163,6 +173,14 @@ mod tests {
                 "fn code() {}\n#[test]\nfn proves_it() {}\n",
             ),
             ("crates/a/tests/c.rs", "fn proves_more() {}\n"),
+            (
+                "crates/a/src/contract.rs",
+                "macro_rules! suite { () => { suite!(@cases d: a_case;) }; }\n",
+            ),
+            (
+                "crates/a/src/contract/d.rs",
+                "fn a_case() {}\nfn not_listed() {}\n",
+            ),
         ];
         check(&tree(&files))
             .into_iter()
@@ -174,19 +192,20 @@ mod tests {
     fn rows_with_a_test_or_open_are_no_findings() {
         let rows = "| A1 | is | `a::b::proves_it`, see `cargo xtask test` |\n\
             | A8–A12 | is | `proves_more` in `crates/a/tests/c.rs` |\n\
-            | **A16, A21** | is | *open* |\n";
+            | **A16, A21** | is | *open* |\n| A17 | is | `a_case` |\n";
         assert_eq!(found(rows), [""; 0]);
     }
 
     #[test]
     fn a_row_that_names_no_test_of_the_tree_is_found() {
         let rows = "| A1 | is | `code` |\n| A2 | is | by inspection |\n\
-            | A3 | is | `proves_it`, `gone` |\n";
+            | A3 | is | `proves_it`, `gone` |\n| A4 | is | `not_listed` |\n";
         let found = found(rows);
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found.len(), 4, "{found:?}");
         assert!(found[0].starts_with("docs/mission.md:1: `code` is no test"));
         assert!(found[1].starts_with("docs/mission.md:2: names no test"));
         assert!(found[2].starts_with("docs/mission.md:3: `gone` is no test"));
+        assert!(found[3].starts_with("docs/mission.md:4: `not_listed` is no test"));
     }
 
     #[test]
