@@ -1,2 +1,46 @@
-//! placeholder
-fn main() {}
+//! The one binary. It reads its words, makes a runtime, and runs one command.
+//!
+//! ```text
+//!  cli ─► command ┬ up, serve, demo ─► platform: backbone, node, gateway, controller, API
+//!                 └ deploy, invoke, list, show, logs, delete ─► the API of a running platform
+//! ```
+//!
+//! Only here are the environment's variables read. Deliberately absent: anything a role decides.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod bundled;
+mod call;
+mod cli;
+mod command;
+mod demo;
+mod deploy;
+mod folders;
+mod functions;
+mod invoke;
+mod logs;
+mod metrics;
+mod output;
+mod platform;
+mod serve;
+mod signals;
+mod source;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    // Compiles in a process of its own, before any thread is made here.
+    if let cli::Command::CompileComponent { .. } = cli.command {
+        return platform::compile_child();
+    }
+    let json = cli.json;
+    match command::run(cli) {
+        Ok(code) => code,
+        Err(error) => output::failure(&error, json),
+    }
+}

@@ -1,0 +1,216 @@
+//! The words that the binary understands.
+//!
+//! Deliberately absent: what they do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use usher_core::id::{Name, RequestId};
+use usher_core::route::Domain;
+
+/// A serverless platform: every request meets a clean environment, at warm speed.
+#[derive(Debug, Parser)]
+#[command(name = "usher", version, about)]
+pub(crate) struct Cli {
+    /// Write JSON, one value per line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to log to standard error, as in `info` or `usher_node=debug,warn`
+    #[arg(
+        long,
+        global = true,
+        env = "RUST_LOG",
+        value_name = "FILTER",
+        default_value = "warn"
+    )]
+    pub(crate) log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the platform until it is stopped
+    Up(Up),
+    /// Run one function in the foreground, at `/` of any host, on throw-away data
+    Serve(Serve),
+    /// Deploy a function: a component, or a folder with function.toml
+    Deploy(Deploy),
+    /// Call a function
+    Invoke(Invoke),
+    /// List the functions
+    List(List),
+    /// Show a function
+    Show(One),
+    /// Show a function's log
+    Logs(Logs),
+    /// Delete a function
+    Delete(One),
+    /// Prove the mechanisms on bundled functions, and stop
+    Demo,
+    /// Measure a mechanism by itself
+    Bench {
+        /// Which.
+        #[command(subcommand)]
+        what: Bench,
+    },
+    /// Compile one component; the platform starts itself with this word
+    #[command(hide = true)]
+    CompileComponent {
+        /// What the platform says to its child.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        rest: Vec<String>,
+    },
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Changing an environment's area, by the size of its state
+    Swap {
+        /// Sizes of state to measure, in bytes
+        #[arg(long, value_delimiter = ',', default_values_t = [65_536, 1_048_576, 16_777_216])]
+        state_bytes: Vec<usize>,
+    },
+}
+
+/// `usher up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Where to keep functions and logs [default: a folder of this user]
+    #[arg(long, env = "USHER_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where functions answer; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) gateway: SocketAddr,
+    /// Where the API listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    pub(crate) api: SocketAddr,
+    /// Functions answer at NAME.DOMAIN
+    #[arg(long, default_value = "localhost")]
+    pub(crate) domain: Domain,
+    /// Let the API listen where other machines can reach it, though it has no keys yet
+    #[arg(long)]
+    pub(crate) insecure_api: bool,
+    /// Deploy the bundled examples; without --data on throw-away data
+    #[arg(long)]
+    pub(crate) demo: bool,
+}
+
+/// `usher serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// A component, or a folder with function.toml
+    pub(crate) path: PathBuf,
+    /// Where it answers; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// Which platform is meant.
+#[derive(Debug, Args)]
+pub(crate) struct Remote {
+    /// The platform's API
+    #[arg(
+        long,
+        env = "USHER_API",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7070"
+    )]
+    pub(crate) api: String,
+}
+
+/// `usher deploy`.
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// A component, or a folder with function.toml
+    pub(crate) path: PathBuf,
+    /// The function's name [default: the manifest's, or the file's]
+    #[arg(long)]
+    pub(crate) name: Option<Name>,
+    /// Whose function it is
+    #[arg(long)]
+    pub(crate) owner: Option<Name>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// A command about one function.
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// The function
+    pub(crate) name: Name,
+    /// Whose function it is
+    #[arg(long, default_value = "default")]
+    pub(crate) owner: Name,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// `usher list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those of one owner
+    #[arg(long)]
+    pub(crate) owner: Option<Name>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// `usher invoke`.
+#[derive(Debug, Args)]
+pub(crate) struct Invoke {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// The request's body: a text, @FILE, or - for standard input
+    #[arg(long, short, allow_hyphen_values = true)]
+    pub(crate) data: Option<String>,
+    /// The method [default: GET, or POST where there is data]
+    #[arg(long, short = 'X')]
+    pub(crate) method: Option<http::Method>,
+    /// Path and query
+    #[arg(long, default_value = "/")]
+    pub(crate) path: String,
+    /// A header, as NAME:VALUE; may be given several times
+    #[arg(long, short = 'H', value_name = "NAME:VALUE")]
+    pub(crate) header: Vec<String>,
+    /// Write the answer's status and headers too
+    #[arg(long, short)]
+    pub(crate) include: bool,
+}
+
+/// `usher logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// Go on with new lines as they come
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// At most so many of the latest lines
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+    /// Only those of one request
+    #[arg(long, value_name = "ID", value_parser = request_id)]
+    pub(crate) request: Option<RequestId>,
+}
+
+fn request_id(text: &str) -> Result<RequestId, String> {
+    let id = RequestId::try_from(text.to_owned());
+    id.map_err(|error| format!("{error}, as in the header x-request-id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_words_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,52 @@
+//! From words to the command that they mean, on a runtime.
+//!
+//! Deliberately absent: each command's own work.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Bench, Cli, Command};
+use crate::{bench, demo, deploy, functions, invoke, logs, serve, up};
+
+/// Runs a command to its end.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_new(&cli.log)
+        .with_context(|| format!("--log {:?} cannot be read; write one such as info", cli.log))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime was not made; are there too many threads already?")?;
+    let ended = runtime.block_on(perform(cli.command, cli.json));
+    // Every command has waited for what it must; a read of standard input may never end.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(up) => up::run(up, json).await,
+        Command::Serve(serve) => serve::run(serve, json).await,
+        Command::Deploy(deploy) => done(deploy::run(deploy, json).await),
+        Command::Invoke(invoke) => invoke::run(invoke, json).await,
+        Command::List(list) => done(functions::list(list, json).await),
+        Command::Show(one) => done(functions::show(one, json).await),
+        Command::Logs(logs) => done(logs::run(logs, json).await),
+        Command::Delete(one) => done(functions::delete(one, json).await),
+        Command::Demo => demo::run(json).await,
+        Command::Bench { what } => match what {
+            Bench::Swap { state_bytes } => done(bench::swap(&state_bytes, json).await),
+        },
+        // `main` has seen to it before there was a runtime.
+        Command::CompileComponent { .. } => Ok(ExitCode::FAILURE),
+    }
+}
+
+fn done(ended: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    ended.map(|()| ExitCode::SUCCESS)
+}

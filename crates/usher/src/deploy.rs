@@ -1,0 +1,102 @@
+//! `usher deploy`: from a component or a folder to a function that answers.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use usher_api::client::Client;
+use usher_api::http::{DeployRequest, Deployed, FunctionView};
+use usher_api::node::{ImageReport, Mode, Progress};
+
+use crate::cli::Deploy;
+use crate::output;
+use crate::source::Source;
+
+/// How often the spinner turns.
+const SPIN_EVERY: Duration = Duration::from_millis(100);
+
+/// Deploys and tells where it answers and how it is served.
+pub(crate) async fn run(deploy: Deploy, json: bool) -> anyhow::Result<()> {
+    let client = Client::new(&deploy.remote.api)?;
+    let source = Source::read(&deploy.path, deploy.name)?;
+    let spinner = Spinner::new();
+    spinner.says("storing");
+    let stored = client.put_artifact(source.component).await?;
+    let request = DeployRequest {
+        owner: deploy.owner,
+        name: source.name,
+        artifact: stored.digest,
+        settings: source.settings,
+    };
+    let progress = |progress: Progress| spinner.says(&progress.step);
+    let deployed = client.deploy(&request, progress).await?;
+    drop(spinner);
+    match json {
+        true => output::json(&deployed),
+        false => tell(&deployed),
+    }
+}
+
+fn tell(deployed: &Deployed) -> anyhow::Result<()> {
+    let function = &deployed.function;
+    let what = match (deployed.created, deployed.unchanged) {
+        (true, _) => "deployed",
+        (false, true) => "unchanged",
+        (false, false) => "changed",
+    };
+    let mode = mode_word(function);
+    let number = function.revision.number;
+    output::line(format!(
+        "{} {what}: revision {number}, {mode}",
+        function.name
+    ))?;
+    for url in &function.urls {
+        output::line(format!("  {url}"))?;
+    }
+    for reason in reasons(function) {
+        output::line(format!("  not live: {reason}"))?;
+    }
+    Ok(())
+}
+
+/// How a function is served, in one word.
+pub(crate) fn mode_word(function: &FunctionView) -> &'static str {
+    match function.image.as_ref().map(|image| image.mode) {
+        Some(Mode::Live) => "live",
+        Some(Mode::Fresh) => "fresh",
+        Some(Mode::Kept) => "kept",
+        // Made ready by its first request.
+        None => "idle",
+    }
+}
+
+/// Why a function is not served live.
+pub(crate) fn reasons(function: &FunctionView) -> &[String] {
+    let image: Option<&ImageReport> = function.image.as_ref();
+    image.map_or(&[], |image| &image.reasons)
+}
+
+/// Turns on standard error while people wait, if it is a terminal. Goes away by drop.
+pub(crate) struct Spinner(ProgressBar);
+
+impl Spinner {
+    /// A spinner that says nothing yet.
+    pub(crate) fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(SPIN_EVERY);
+        Self(bar)
+    }
+
+    /// Says what is done now.
+    pub(crate) fn says(&self, step: &str) {
+        self.0.set_message(step.to_owned());
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,345 @@
+//! The platform in one process: which role is given what, and in which order all of it ends.
+//!
+//! ```text
+//!  start: backbone → engine → node → gateway's table → gateway → controller → API ─► ready
+//!  stop:  gateway (requests finish) → API (changes finish) → node (environments end) → backbone
+//! ```
+//!
+//! This is the only file of the binary that names the engine. Deliberately absent: what runs on
+//! the platform.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use usher_api::client::Client;
+use usher_api::record::FUNCTIONS_PREFIX;
+use usher_backbone::{Embedded, KeyValue, Limits};
+use usher_controller::api::{Api, ApiOptions};
+use usher_controller::{Addresses, Controller, Options};
+use usher_core::function::Revision;
+use usher_core::route::Domain;
+use usher_gateway::{Bounds, Config, Gateway, Gauge, RouteTable};
+use usher_node::logs::LogOptions;
+use usher_node::{Node, NodeOptions};
+use usher_wasm::{Compiler, FreshPool, WasmConfig, WasmEngine};
+
+use crate::{folders, metrics};
+
+pub(crate) use usher_wasm::measure_swap;
+
+/// The hidden command by which the platform starts itself to compile a component.
+const COMPILE_COMMAND: &str = "compile-component";
+
+/// Bounds of an end that nobody is to wait long for.
+const BRISK: Bounded = Bounded {
+    gateway_max_ms: 1_500,
+    api_max_ms: 250,
+    node_max_ms: 500,
+};
+
+/// Bounds of an end that lets requests finish.
+const PATIENT: Bounded = Bounded {
+    gateway_max_ms: 30_000,
+    api_max_ms: 10_000,
+    node_max_ms: 10_000,
+};
+
+/// How long each role may take to end, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Bounded {
+    gateway_max_ms: u64,
+    api_max_ms: u64,
+    node_max_ms: u64,
+}
+
+/// Which function answers which address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Routing {
+    /// Each function its own, as they are deployed.
+    Named,
+    /// One function every address, named by [`Platform::serve_single`].
+    Single,
+}
+
+/// What a platform is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where functions and logs are kept; none: in a folder that goes with the platform.
+    pub(crate) data: Option<PathBuf>,
+    /// Where functions answer.
+    pub(crate) gateway: SocketAddr,
+    /// Where the API listens.
+    pub(crate) api: SocketAddr,
+    /// Whether the API may be reached by other machines.
+    pub(crate) insecure_api: bool,
+    /// Functions answer under it by name.
+    pub(crate) domain: Domain,
+    /// Which function answers which address.
+    pub(crate) routing: Routing,
+    /// End within three seconds, cutting requests that take longer.
+    pub(crate) brisk: bool,
+}
+
+impl Settings {
+    /// On free ports of this machine, on throw-away data.
+    pub(crate) fn throw_away() -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            data: None,
+            gateway: free,
+            api: free,
+            insecure_api: false,
+            domain: Domain::default(),
+            routing: Routing::Named,
+            brisk: true,
+        }
+    }
+}
+
+/// A running platform. It must be ended with [`Platform::stop`].
+pub(crate) struct Platform {
+    /// Where functions answer.
+    pub(crate) gateway: SocketAddr,
+    /// Where the API listens.
+    pub(crate) api: SocketAddr,
+    ready: watch::Sender<bool>,
+    table: Arc<RouteTable>,
+    following: Option<JoinHandle<()>>,
+    gateway_task: Role,
+    api_task: Role,
+    node: Node<WasmEngine>,
+    node_max_ms: u64,
+    backbone: Arc<Embedded>,
+    /// Last, so that nothing writes to the folder any more when it goes.
+    _folder: Option<TempDir>,
+}
+
+/// A task that serves until it is asked to stop.
+struct Role {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Role {
+    fn spawn<F>(serve: impl FnOnce(oneshot::Receiver<()>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(stopped));
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        // A panic was told by its own thread, and the roles after this one are to end all the same.
+        let _ = self.task.await;
+    }
+}
+
+impl Platform {
+    /// Starts all roles; on return both addresses answer.
+    pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let bounded = if settings.brisk { BRISK } else { PATIENT };
+        let folder = match &settings.data {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("usher-").tempdir()?),
+        };
+        let thrown = folder.as_ref().map(TempDir::path);
+        let data = settings
+            .data
+            .as_deref()
+            .or(thrown)
+            .unwrap_or(Path::new("."));
+        let backbone = Arc::new(open(data.to_owned()).await?);
+        let cache = match thrown {
+            Some(thrown) => folders::cache().unwrap_or_else(|| thrown.to_owned()),
+            None => data.to_owned(),
+        };
+        let node = node(&backbone, data, cache.join("compiled"))?;
+
+        let table = Arc::new(RouteTable::new());
+        let following = match settings.routing {
+            Routing::Named => Some(follow(&table, &backbone).await?),
+            Routing::Single => None,
+        };
+        let config = Config {
+            listen: settings.gateway,
+            domain: settings.domain.clone(),
+            bounds: Bounds {
+                drain_max_ms: bounded.gateway_max_ms,
+                ..Bounds::default()
+            },
+        };
+        let gateway = Gateway::bind(config, Arc::clone(&table), Arc::new(node.clone())).await?;
+        let gateway_address = gateway.local_addr();
+
+        let addresses = Addresses {
+            gateway: gateway_address,
+            domain: settings.domain,
+        };
+        let followers = following.iter().map(|_| table.applied()).collect();
+        let controller = Controller::start(
+            Arc::clone(&backbone) as _,
+            Arc::new(node.clone()),
+            followers,
+            Options::new(addresses),
+        );
+        let (ready, is_ready) = watch::channel(false);
+        let options = ApiOptions {
+            insecure: settings.insecure_api,
+            drain_max_ms: bounded.api_max_ms,
+            ..ApiOptions::new(settings.api)
+        };
+        let figures = Arc::new(figures(gateway.gauge(), node.clone()));
+        let api = Api::bind(options, Arc::new(controller.await?), is_ready, figures).await?;
+
+        let platform = Self {
+            gateway: gateway_address,
+            api: api.local_addr(),
+            ready,
+            table,
+            following,
+            gateway_task: Role::spawn(|stop| async move {
+                gateway.serve(asked(stop)).await;
+            }),
+            api_task: Role::spawn(|stop| api.serve(asked(stop))),
+            node,
+            node_max_ms: bounded.node_max_ms,
+            backbone,
+            _folder: folder,
+        };
+        if settings.routing == Routing::Named {
+            platform.ready.send_replace(true);
+        }
+        Ok(platform)
+    }
+
+    /// From now on this revision answers every request, and the platform is ready.
+    pub(crate) fn serve_single(&self, revision: Revision) {
+        self.table.serve_single(revision);
+        self.ready.send_replace(true);
+    }
+
+    /// A client of this platform's API.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&within(self.api).to_string())?)
+    }
+
+    /// Where this machine reaches the gateway.
+    pub(crate) fn gateway_within(&self) -> SocketAddr {
+        within(self.gateway)
+    }
+
+    /// Ends all roles in their order. What was acknowledged is kept.
+    pub(crate) async fn stop(self) {
+        self.ready.send_replace(false);
+        self.gateway_task.stop().await;
+        self.api_task.stop().await;
+        let wait = Duration::from_millis(self.node_max_ms);
+        if tokio::time::timeout(wait, self.node.drain()).await.is_err() {
+            tracing::warn!(wait_max_ms = self.node_max_ms, "environments were cut off");
+        }
+        drop(self.node);
+        if let Some(following) = self.following {
+            following.abort();
+            let _ = following.await;
+        }
+        // Closing waits for the disk, and the folder goes after it.
+        let (backbone, folder) = (self.backbone, self._folder);
+        let _ = tokio::task::spawn_blocking(move || {
+            drop(backbone);
+            drop(folder);
+        })
+        .await;
+    }
+}
+
+/// The body of the hidden command; to be called before there is any runtime.
+pub(crate) fn compile_child() -> ExitCode {
+    usher_wasm::compile_child()
+}
+
+async fn open(folder: PathBuf) -> anyhow::Result<Embedded> {
+    tokio::task::spawn_blocking(move || {
+        Embedded::open(&folder, Limits::default()).with_context(|| {
+            let folder = folder.display();
+            format!("the data folder {folder} was not opened; --data DIR names another")
+        })
+    })
+    .await?
+}
+
+fn node(
+    backbone: &Arc<Embedded>,
+    data: &Path,
+    cache_folder: PathBuf,
+) -> anyhow::Result<Node<WasmEngine>> {
+    let program = std::env::current_exe().context("the path of this program is not known")?;
+    let engine = WasmEngine::new(WasmConfig {
+        cache_folder,
+        compiler: Compiler::Child {
+            program,
+            args: vec![COMPILE_COMMAND.to_owned()],
+        },
+        pool: FreshPool::default(),
+    })
+    .context("the engine was not made")?;
+    let options = NodeOptions {
+        logs: LogOptions {
+            folder: Some(data.join("logs")),
+            ..LogOptions::default()
+        },
+        ..NodeOptions::default()
+    };
+    Node::new(Arc::new(engine), Arc::new(Arc::clone(backbone)), options)
+        .context("the folder of the logs was not opened")
+}
+
+/// Lets the table follow the functions; on return it knows all that there are.
+async fn follow(
+    table: &Arc<RouteTable>,
+    backbone: &Arc<Embedded>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let known = backbone.list(FUNCTIONS_PREFIX).await?.revision;
+    let mut applied = table.applied();
+    let (table, store) = (Arc::clone(table), Arc::clone(backbone));
+    let following = tokio::spawn(async move {
+        if let Err(error) = table.follow(&*store).await {
+            tracing::error!(%error, "the gateway does not learn of functions");
+        }
+    });
+    applied.wait_for(|applied| *applied >= known).await?;
+    Ok(following)
+}
+
+fn figures(gauge: Gauge, node: Node<WasmEngine>) -> impl Fn() -> String + Send + Sync + 'static {
+    move || {
+        let mut text = node.snapshot().prometheus();
+        metrics::gateway(&gauge.snapshot(), &mut text);
+        text
+    }
+}
+
+/// A dropped sender asks as well.
+async fn asked(stop: oneshot::Receiver<()>) {
+    let _ = stop.await;
+}
+
+/// An address that listens everywhere is reached at the loopback.
+fn within(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
