@@ -45,6 +45,7 @@ pub use bounds::{
     NESTED_DEPTH_MAX, TABLES_MAX,
 };
 pub use clone::{CLONE_GLOBALS_MAX, CloneError, CloneImage, strip_for_clone};
+pub use conductor::BASE_IMPORT;
 pub use verdict::{
     Construct, ImportedResource, LiveExports, ModuleFacts, ModuleId, Plan, Reason, Verdict,
 };

@@ -32,16 +32,22 @@
 //! **Reading.** A third export answers the saved globals one by one, so that clones of the image
 //! can be made with them from the start ([`clone`](super::clone)).
 //!
-//! The appended items, in order: aliases, types, the module, its imports, its instance, the lifts,
-//! the exports. Deliberately absent: when the host calls what.
+//! **Where the memories are.** At its end `renew` hands an empty piece of each memory to a function
+//! of the host ([`BASE_IMPORT`]), with that memory as the canonical option. The runtime finds the
+//! piece through the base in the instance's context, the one that compiled code reads, so the host
+//! learns the pointer itself.
+//!
+//! The appended items, in order: aliases, types, the import, the module, its imports, its instance,
+//! the lifts, the exports. Deliberately absent: when the host calls what.
 
 mod resources;
 mod score;
 
 use wasm_encoder::{
-    Alias, CanonicalFunctionSection, Component, ComponentAliasSection, ComponentExportKind,
-    ComponentExportSection, ComponentTypeSection, ComponentValType, ExportKind, InstanceSection,
-    ModuleArg, ModuleSection, PrimitiveValType, ValType,
+    Alias, CanonicalFunctionSection, CanonicalOption, Component, ComponentAliasSection,
+    ComponentExportKind, ComponentExportSection, ComponentImportSection, ComponentTypeRef,
+    ComponentTypeSection, ComponentValType, ExportKind, InstanceSection, ModuleArg, ModuleSection,
+    PrimitiveValType, ValType,
 };
 use wasmparser::{BinaryReaderError, types::Types};
 
@@ -53,6 +59,9 @@ use super::verdict::LiveExports;
 use super::world::Handler;
 use resources::{Argument, Imported};
 use score::Score;
+
+/// The function `func(bytes: list<u8>)` that the rewritten component imports.
+pub const BASE_IMPORT: &str = "usher-base";
 
 /// The whole component: the input's sections with its core modules rewritten, then the conductor.
 pub(super) fn append(
@@ -89,6 +98,7 @@ pub(super) fn append(
         Some(Stateful {
             instance: u32::try_from(instance).ok()?,
             globals: count(&module.mutable_globals),
+            memories: module.memories.len(),
         })
     });
     let plan = Conductor {
@@ -116,6 +126,7 @@ pub(super) fn append(
 struct Stateful {
     instance: u32,
     globals: u32,
+    memories: usize,
 }
 
 struct Conductor<'a> {
@@ -129,10 +140,12 @@ struct Conductor<'a> {
 impl Conductor<'_> {
     /// A component that holds the added sections alone; its indices count on from the input's.
     fn sections(&self, exports: &LiveExports) -> Component {
-        let score = Score::new(&self.instances, &self.resources, &self.arguments);
+        let memories = self.memories();
+        let score = Score::new(&self.instances, &self.resources, &self.arguments, memories);
         let mut component = Component::new();
         component.section(&self.aliases());
         component.section(&self.types());
+        component.section(&self.import());
         component.section(&ModuleSection(&score.module()));
         component.section(&self.canonicals());
         component.section(&self.instances(&score));
@@ -159,7 +172,34 @@ impl Conductor<'_> {
                 name: resource.name,
             });
         }
+        for Stateful {
+            instance, memories, ..
+        } in &self.instances
+        {
+            for place in 0..*memories {
+                aliases.alias(Alias::CoreInstanceExport {
+                    instance: *instance,
+                    kind: ExportKind::Memory,
+                    name: &shadow::memory_name(place, self.suffix),
+                });
+            }
+        }
         aliases
+    }
+
+    /// Memories of all instances, each of which is asked for its base after a renewal.
+    fn memories(&self) -> u32 {
+        let memories = self.instances.iter().map(|instance| instance.memories);
+        u32::try_from(memories.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// The host's function that reads the base of a memory.
+    fn import(&self) -> ComponentImportSection {
+        let mut imports = ComponentImportSection::new();
+        // Behind the resource: four lifted functions' types, and the list of bytes.
+        let ty = self.number_type() + 6;
+        imports.import(BASE_IMPORT, ComponentTypeRef::Func(ty));
+        imports
     }
 
     /// The index of the resource type for taking numbers; the imported types are before it, the
@@ -181,6 +221,9 @@ impl Conductor<'_> {
         types.function().params(renew).result(Some(u32_type));
         types.function().params(release).result(None);
         types.function().params(read).result(Some(u64_type));
+        types.defined_type().list(PrimitiveValType::U8);
+        let bytes = ComponentValType::Type(self.number_type() + 5);
+        types.function().params([("bytes", bytes)]).result(None);
         types
     }
 
@@ -191,6 +234,11 @@ impl Conductor<'_> {
         canonicals.resource_new(number).resource_drop(number);
         for ty in self.types.as_ref().component_type_count()..number {
             canonicals.resource_drop(ty);
+        }
+        let types = self.types.as_ref();
+        for memory in (types.memory_count()..).take(self.memories() as usize) {
+            let options = [CanonicalOption::Memory(memory)];
+            canonicals.lower(types.component_function_count(), options);
         }
         canonicals
     }
@@ -225,7 +273,8 @@ impl Conductor<'_> {
             &exports.read,
         ];
         // Each export takes an index too, behind all of the lifted functions.
-        let lifted = types.component_function_count()..;
+        // The import has taken one before them.
+        let lifted = types.component_function_count() + 1..;
         let places = (core..).zip(self.number_type() + 1..).zip(lifted);
         let names = score::EXPORTS.into_iter().zip(names);
         for (((core, ty), function), (core_name, name)) in places.zip(names) {

@@ -5,6 +5,7 @@
 //!  (func (export "usher:save-…")  shadow_i := global_i ...)
 //!  (func (export "usher:reset-…") global_i := shadow_i ... ; memory.grow $m 0 ...)
 //!  (func (export "usher:read-…")  (param place half) (result i64) bits of shadow_place)
+//!  (export "usher:memory-…" (memory $m))             one for each memory of the module
 //! ```
 //!
 //! Everything comes behind what is there, so that every index of the module keeps its meaning.
@@ -44,6 +45,11 @@ pub(super) fn names(suffix: &str) -> [String; 3] {
     ["save", "reset", "read"].map(|verb| format!("usher:{verb}-{suffix}"))
 }
 
+/// The name of the added export of a module's memory, by its place among those it defines.
+pub(super) fn memory_name(place: usize, suffix: &str) -> String {
+    format!("usher:memory-{place}-{suffix}")
+}
+
 /// The module with shadows and the two functions, or none if it has nothing to put back or a
 /// global that has no shadow.
 pub(super) fn append(
@@ -73,6 +79,13 @@ pub(super) fn append(
             name.encode(bytes);
             ExportKind::Func.encode(bytes);
             function.encode(bytes);
+        });
+    }
+    for (place, memory) in module.memories.iter().enumerate() {
+        added.exports.push(|bytes| {
+            memory_name(place, suffix).encode(bytes);
+            ExportKind::Memory.encode(bytes);
+            memory.index.encode(bytes);
         });
     }
     added.join(module).map(Some)

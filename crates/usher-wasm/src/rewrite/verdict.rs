@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The report of one component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -64,7 +66,7 @@ pub enum Verdict {
 }
 
 /// The functions that were added to a live component.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveExports {
     /// `func()`: keeps the globals of this instant as those of the image.
     pub save: String,
@@ -93,7 +95,7 @@ pub struct LiveExports {
 }
 
 /// A resource type of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedResource {
     /// The imported interface that defines it, `wasi:http/types@0.2.10`.
     pub interface: String,

@@ -17,11 +17,12 @@ use super::{Stateful, count};
 pub(super) const EXPORTS: [&str; 4] = ["save", "renew", "release", "read"];
 
 /// The conductor's core module. Its imports: saves, resets, reads, take, give, one drop per
-/// imported resource type.
+/// imported resource type, one reading of the base per memory.
 pub(super) struct Score<'a> {
     instances: &'a [Stateful],
     resources: u32,
     arguments: &'a [Argument],
+    memories: u32,
     pub(super) imports: u32,
 }
 
@@ -38,13 +39,15 @@ impl<'a> Score<'a> {
         instances: &'a [Stateful],
         resources: &[Imported<'_>],
         arguments: &'a [Argument],
+        memories: u32,
     ) -> Self {
         let resources = count(resources);
         Score {
             instances,
             resources,
             arguments,
-            imports: 3 * count(instances) + 2 + resources,
+            memories,
+            imports: 3 * count(instances) + 2 + resources + memories,
         }
     }
 
@@ -73,6 +76,11 @@ impl<'a> Score<'a> {
         self.give() + 1 + place
     }
 
+    /// The functions that hand the host an empty piece of each memory.
+    fn bases(&self) -> Range<u32> {
+        self.imports - self.memories..self.imports
+    }
+
     pub(super) fn module(&self) -> Module {
         let mut types = TypeSection::new();
         types.ty().function([], []);
@@ -87,7 +95,8 @@ impl<'a> Score<'a> {
                 _ if place < self.resets().end => NULLARY,
                 _ if place < self.take() => READ,
                 _ if place == self.take() => TAKE,
-                _ => GIVE,
+                _ if place < self.bases().start => GIVE,
+                _ => RELEASE,
             };
             imports.import("", &place.to_string(), EntityType::Function(ty));
         }
@@ -163,9 +172,13 @@ impl<'a> Score<'a> {
         for reset in self.resets() {
             code.call(reset);
         }
+        for base in self.bases() {
+            code.i32_const(0).i32_const(0).call(base);
+        }
         code.local_get(HIGHEST).end();
         body
     }
+
     fn release(&self) -> Function {
         const RESOURCE: u32 = 0;
         const NUMBER: u32 = 1;

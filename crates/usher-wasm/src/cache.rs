@@ -1,0 +1,176 @@
+//! Compiled code on disk: one folder per artifact and way of serving, made whole or not at all.
+//!
+//! ```text
+//! FOLDER/wasm-48…-…/DIGEST-live/{component.wasm, guarded.cwasm, entry.json}
+//! ```
+//!
+//! An entry is written beside its place and renamed into it. What is loaded has the checksum that
+//! the entry records; an entry that does not is thrown away and made anew. Code is trusted, so the
+//! folder belongs to the platform alone (mode 0700).
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use usher_api::node::PrepareFault;
+use usher_core::fault::Blame;
+use usher_core::id::Digest;
+
+use crate::compile::{ARTIFACT_FILE, Compiled, Compiler, Job};
+use crate::settings::FreshPool;
+
+/// Compilations that run at once.
+const COMPILES_MAX: usize = 2;
+/// Name of the description within an entry's folder.
+const ENTRY_FILE: &str = "entry.json";
+
+/// The cache.
+pub(crate) struct Cache {
+    folder: PathBuf,
+    compiler: Compiler,
+    pool: FreshPool,
+    permits: Semaphore,
+    joined: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// Compiled code that is there and whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) folder: PathBuf,
+    pub(crate) compiled: Compiled,
+    /// What compiling took, in milliseconds; none where it was there.
+    pub(crate) compile_ms: Option<u64>,
+}
+
+impl Cache {
+    /// Opens the cache in `folder`, which is made if it is not there.
+    pub(crate) fn open(folder: PathBuf, compiler: Compiler, pool: FreshPool) -> io::Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
+        Ok(Self {
+            folder,
+            compiler,
+            pool,
+            permits: Semaphore::new(COMPILES_MAX),
+            joined: Mutex::default(),
+        })
+    }
+
+    /// The entry of an artifact, compiled now if it is not there. Concurrent calls for one artifact
+    /// join: one compiles, the others find what it made.
+    pub(crate) async fn entry(
+        &self,
+        artifact: Digest,
+        live: bool,
+        bytes: impl AsyncFnOnce() -> io::Result<Bytes>,
+    ) -> Result<Entry, PrepareFault> {
+        let name = format!("{artifact}-{}", if live { "live" } else { "fresh" });
+        let turn = self.turn(&name);
+        let _turn = turn.lock().await;
+        let place = self.folder.join(&name);
+        if let Some(compiled) = read(place.clone()).await {
+            return Ok(Entry {
+                folder: place,
+                compiled,
+                compile_ms: None,
+            });
+        }
+        let _permit = self.permits.acquire().await.map_err(|_| failed("closed"))?;
+        let bytes = bytes().await.map_err(failed)?;
+        let draft = Draft::new(&self.folder, &name, &bytes).map_err(failed)?;
+        let begun = Instant::now();
+        let job = Job {
+            folder: draft.0.clone(),
+            live,
+            pool: self.pool,
+        };
+        let compiled = self.compiler.run(job).await?;
+        let compile_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        draft.settle(&place, &compiled).map_err(failed)?;
+        Ok(Entry {
+            folder: place,
+            compiled,
+            compile_ms: Some(compile_ms.max(1)),
+        })
+    }
+
+    fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut joined = self.joined.lock();
+        joined.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = joined.get(name).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        joined.insert(name.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> PrepareFault {
+    PrepareFault {
+        blame: Blame::Platform,
+        message: format!(
+            "the cache of compiled code failed: {error}; free disk space may be short"
+        ),
+    }
+}
+
+/// A whole entry, or none: what is damaged is removed.
+async fn read(place: PathBuf) -> Option<Compiled> {
+    let checked = tokio::task::spawn_blocking(move || {
+        let compiled = check(&place);
+        if compiled.is_none() {
+            let _gone = fs::remove_dir_all(&place);
+        }
+        compiled
+    });
+    checked.await.ok().flatten()
+}
+
+fn check(place: &Path) -> Option<Compiled> {
+    let entry = fs::read(place.join(ENTRY_FILE)).ok()?;
+    let compiled: Compiled = serde_json::from_slice(&entry).ok()?;
+    let whole = compiled.sums.iter().all(|(name, sum)| {
+        let code = fs::read(place.join(name));
+        code.is_ok_and(|code| Digest(Sha256::digest(&code).into()) == *sum)
+    });
+    whole.then_some(compiled)
+}
+
+/// The folder of an entry in the making, gone when dropped.
+struct Draft(PathBuf);
+
+impl Draft {
+    fn new(folder: &Path, name: &str, artifact: &[u8]) -> io::Result<Self> {
+        let draft = folder.join(format!(".draft-{name}-{:016x}", rand::random::<u64>()));
+        fs::DirBuilder::new().mode(0o700).create(&draft)?;
+        let draft = Self(draft);
+        fs::write(draft.0.join(ARTIFACT_FILE), artifact)?;
+        Ok(draft)
+    }
+
+    fn settle(self, place: &Path, compiled: &Compiled) -> io::Result<()> {
+        fs::write(self.0.join(ENTRY_FILE), serde_json::to_vec(compiled)?)?;
+        for entry in fs::read_dir(&self.0)? {
+            fs::File::open(entry?.path())?.sync_all()?;
+        }
+        fs::rename(&self.0, place)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After a rename there is nothing left at the old name.
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}

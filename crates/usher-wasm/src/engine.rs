@@ -1,0 +1,443 @@
+//! The engine: makes artifacts into images and images into environments.
+//!
+//! ```text
+//! load:  entry in the cache (compiled now if need be) ─→ code, mapped and linked ─→ first start
+//! start: live where the image is trusted to be put back, else a fresh instance
+//! ```
+//!
+//! Deliberately absent: pools of environments, which a node keeps.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{OnceCell, mpsc};
+use usher_api::node::{ImageReport, Mode, PrepareFault, Progress};
+use usher_core::area::Owner;
+use usher_core::claim::RuntimeAbi;
+use usher_core::fault::{Blame, Fault};
+use usher_core::function::{RenewalChoice, Revision};
+use usher_core::id::{AreaId, Digest, EnvironmentId};
+use usher_core::outbound::AllowList;
+use usher_engine::{Engine, LoadError, StartError};
+use wasmtime::Store;
+use wasmtime::component::{Linker, WasmList};
+
+use crate::areas::Injected;
+use crate::cache::{Cache, Entry};
+use crate::compile::{ARTIFACT_FILE, Compiler, code_file};
+use crate::environment::{Kind, WasmEnvironment};
+use crate::fresh::Fresh;
+use crate::host::{self, Host};
+use crate::image::{Code, WasmImage};
+use crate::live::{Live, NotLive, Start};
+use crate::meter::Meter;
+use crate::outbound::Outbound;
+use crate::report::{Alive, Counters};
+use crate::rewrite::BASE_IMPORT;
+use crate::settings::{self, CodeKind, FreshPool};
+use crate::sys::code::map_own;
+use crate::ticker::{Engines, Ticker};
+
+/// The version of wasmtime that compiled code depends on.
+const WASMTIME_VERSION: &str = "48.0.8";
+/// Rises when the rewriting or the settings of an engine change what is compiled.
+const CODE_FORMAT: u64 = 1;
+
+/// What an engine is set to.
+#[derive(Clone, Debug)]
+pub struct WasmConfig {
+    /// Where compiled code is kept. Whoever can write there can run code as the platform.
+    pub cache_folder: PathBuf,
+    /// Who compiles.
+    pub compiler: Compiler,
+    /// Bounds of the pool of fresh instances.
+    pub pool: FreshPool,
+}
+
+/// Why an engine could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The folder for compiled code cannot be used.
+    #[error("the folder for compiled code cannot be used: {0}")]
+    Cache(#[source] std::io::Error),
+    /// No thread could be started.
+    #[error("the engine's clock could not be started: {0}")]
+    Clock(#[source] std::io::Error),
+}
+
+/// The wasm engine.
+pub struct WasmEngine {
+    inner: Arc<Inner>,
+    abi: RuntimeAbi,
+}
+
+/// What all environments of an engine share.
+pub(crate) struct Inner {
+    pool: FreshPool,
+    cache: Cache,
+    kinds: [OnceLock<Ready>; 3],
+    engines: Arc<Engines>,
+    _ticker: Ticker,
+    codes: Mutex<HashMap<(Digest, CodeKind), Weak<Code>>>,
+    environments: AtomicU64,
+    areas: AtomicU64,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) injected: Arc<Injected>,
+}
+
+/// An engine of wasmtime with everything linked.
+struct Ready {
+    engine: wasmtime::Engine,
+    linker: Linker<Host>,
+}
+
+impl WasmEngine {
+    /// Makes an engine. The engines of wasmtime below it are made when they are first needed.
+    pub fn new(config: WasmConfig) -> Result<Self, EngineError> {
+        let abi = RuntimeAbi {
+            engine: "wasm".into(),
+            version: WASMTIME_VERSION.into(),
+            settings: CODE_FORMAT,
+        };
+        let folder = config.cache_folder.join(abi.to_string());
+        let cache = Cache::open(folder, config.compiler, config.pool);
+        let engines = Arc::new(Engines::default());
+        let ticker = Ticker::start(Arc::downgrade(&engines)).map_err(EngineError::Clock)?;
+        let inner = Inner {
+            pool: config.pool,
+            cache: cache.map_err(EngineError::Cache)?,
+            kinds: Default::default(),
+            engines,
+            _ticker: ticker,
+            codes: Mutex::default(),
+            environments: AtomicU64::new(1),
+            areas: AtomicU64::new(1),
+            counters: Arc::default(),
+            injected: Arc::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            abi,
+        })
+    }
+
+    /// What was counted since the engine was made.
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// From now on renewals change the record but not the pointer. For tests.
+    #[doc(hidden)]
+    pub fn inject_skipped_swaps(&self, on: bool) {
+        self.inner.injected.skip_swap.store(on, Ordering::Relaxed);
+    }
+
+    /// From now on scrubs leave a wrong byte. For tests.
+    #[doc(hidden)]
+    pub fn inject_spoiled_scrubs(&self, on: bool) {
+        self.inner.injected.spoil.store(on, Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    fn ready(&self, kind: CodeKind) -> Result<&Ready, PrepareFault> {
+        let place = &self.kinds[kind as usize];
+        if let Some(ready) = place.get() {
+            return Ok(ready);
+        }
+        let made = self.make(kind).map_err(|error| PrepareFault {
+            blame: Blame::Platform,
+            message: format!("the {} engine could not be made: {error:#}", kind.word()),
+        })?;
+        Ok(place.get_or_init(|| made))
+    }
+
+    fn make(&self, kind: CodeKind) -> wasmtime::Result<Ready> {
+        let engine = wasmtime::Engine::new(&settings::config(kind, self.pool))?;
+        self.engines.add(&engine);
+        let mut linker = Linker::new(&engine);
+        host::link(&mut linker)?;
+        linker.root().func_wrap(
+            BASE_IMPORT,
+            |mut store: wasmtime::StoreContextMut<'_, Host>, (bytes,): (WasmList<u8>,)| {
+                let base = bytes.as_le_slice(&store).as_ptr().addr();
+                store.data_mut().bases.push(base);
+                Ok(())
+            },
+        )?;
+        Ok(Ready { engine, linker })
+    }
+
+    /// A new store for this code, with the revision's bounds.
+    pub(crate) fn store(
+        &self,
+        code: &Code,
+        revision: &Revision,
+        allowed: &Arc<AllowList>,
+    ) -> Store<Host> {
+        let meter = Meter::new(&revision.settings.limits);
+        let handles_max = meter.handles_max();
+        let host = Host::new(meter, Outbound::new(allowed.clone()));
+        let mut store = Store::new(code.pre.engine(), host);
+        store.limiter(|host| &mut host.meter);
+        store.set_max_component_handles(handles_max);
+        store.epoch_deadline_async_yield_and_update(1);
+        store.set_epoch_deadline(1);
+        store
+    }
+
+    /// Ids for a new environment and its two areas.
+    pub(crate) fn owner(&self, revision: &Revision) -> (Owner, [AreaId; 2]) {
+        let area = self.areas.fetch_add(2, Ordering::Relaxed);
+        let owner = Owner {
+            environment: EnvironmentId(self.environments.fetch_add(1, Ordering::Relaxed)),
+            revision: revision.id,
+        };
+        (owner, [AreaId(area), AreaId(area + 1)])
+    }
+
+    /// The code of an entry, loaded once for all that use it.
+    fn code(&self, artifact: Digest, entry: &Entry) -> Result<Arc<Code>, PrepareFault> {
+        let kind = entry.compiled.kind;
+        let mut codes = self.codes.lock();
+        codes.retain(|_, code| code.strong_count() > 0);
+        if let Some(code) = codes.get(&(artifact, kind)).and_then(Weak::upgrade) {
+            return Ok(code);
+        }
+        let ready = self.ready(kind)?;
+        let path = entry.folder.join(code_file(kind));
+        let component = map_own(&ready.engine, &path).map_err(|error| PrepareFault {
+            blame: Blame::Platform,
+            message: format!("compiled code could not be loaded: {error:#}"),
+        })?;
+        let pre = ready.linker.instantiate_pre(&component);
+        let pre = pre.map_err(|error| PrepareFault {
+            blame: Blame::Function,
+            message: format!("the component asks for something the platform lacks: {error:#}"),
+        })?;
+        self.counters.loaded.fetch_add(1, Ordering::Relaxed);
+        let exports = entry.compiled.exports.clone();
+        let code = Arc::new(Code { kind, pre, exports });
+        codes.insert((artifact, kind), Arc::downgrade(&code));
+        Ok(code)
+    }
+
+    async fn entry(
+        &self,
+        artifact: Digest,
+        live: bool,
+        bytes: impl AsyncFnOnce() -> std::io::Result<Bytes>,
+    ) -> Result<Entry, PrepareFault> {
+        let entry = self.cache.entry(artifact, live, bytes).await?;
+        if entry.compile_ms.is_some() {
+            self.counters.compiled.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(entry)
+    }
+
+    /// Code for fresh instances of an image that was made ready to be served live.
+    pub(crate) async fn fresh_code(&self, image: &WasmImage) -> Result<Arc<Code>, PrepareFault> {
+        if image.code.kind == CodeKind::Fresh {
+            return Ok(image.code.clone());
+        }
+        let made = image.fresh.get_or_try_init(async || {
+            let artifact = image.revision.artifact;
+            let path = image.artifact.clone();
+            let bytes = async || tokio::fs::read(path).await.map(Bytes::from);
+            let entry = self.entry(artifact, false, bytes).await?;
+            self.code(artifact, &entry)
+        });
+        made.await.cloned()
+    }
+}
+
+impl Engine for WasmEngine {
+    type Image = WasmImage;
+    type Environment = WasmEnvironment;
+
+    fn abi(&self) -> &RuntimeAbi {
+        &self.abi
+    }
+
+    async fn load(
+        &self,
+        revision: Arc<Revision>,
+        artifact: Bytes,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<Arc<WasmImage>, LoadError> {
+        // Nobody may be listening, and a full queue must not hold up the work.
+        let tell = |step: &str| {
+            let _unheard = progress.try_send(Progress { step: step.into() });
+        };
+        tell("compiling");
+        let inner = &self.inner;
+        let live = revision.settings.renewal != RenewalChoice::Fresh;
+        let bytes = async || Ok(artifact);
+        let entry = inner.entry(revision.artifact, live, bytes).await?;
+        tell("starting");
+        let image = Preparation::new(inner, revision, entry)?;
+        Ok(image.finish(inner).await?)
+    }
+
+    fn report(&self, image: &WasmImage) -> ImageReport {
+        image.describe()
+    }
+
+    fn distrust(&self, image: &WasmImage) {
+        image.distrusted.store(true, Ordering::Release);
+        image.first.lock().take();
+    }
+
+    async fn start(&self, image: &Arc<WasmImage>) -> Result<WasmEnvironment, StartError> {
+        let inner = &self.inner;
+        let failed = |cause: String| StartError {
+            fault: Fault::StartFailed,
+            cause,
+        };
+        let environment = |kind| WasmEnvironment {
+            inner: inner.clone(),
+            kind,
+        };
+        if let Some(exports) = image.code.exports.as_ref().filter(|_| image.live()) {
+            let first = image.first.lock().take();
+            if let Some(first) = first {
+                let live = first.of(image.clone(), Alive::count(&inner.counters));
+                return Ok(environment(Kind::Live(live)));
+            }
+            let known = image.memories.lock().clone();
+            let start = Start {
+                code: &image.code,
+                exports,
+                revision: &image.revision,
+                allowed: &image.allowed,
+                known: &known,
+            };
+            let started = Live::start(inner, start).await.map_err(|why| match why {
+                NotLive::Reason(cause) | NotLive::Failed(cause) => failed(cause),
+            })?;
+            let alive = Alive::count(&inner.counters);
+            let live = started.of(image.clone(), alive);
+            return Ok(environment(Kind::Live(live)));
+        }
+        let code = inner.fresh_code(image).await;
+        let code = code.map_err(|fault| failed(fault.message))?;
+        let fresh = Fresh::start(inner, image, &code, false)
+            .await
+            .map_err(failed)?;
+        Ok(environment(Kind::Fresh(fresh)))
+    }
+}
+
+/// An image in the making.
+struct Preparation {
+    revision: Arc<Revision>,
+    allowed: Arc<AllowList>,
+    code: Arc<Code>,
+    entry: Entry,
+}
+
+impl Preparation {
+    fn new(inner: &Inner, revision: Arc<Revision>, entry: Entry) -> Result<Self, PrepareFault> {
+        let refused = |message: String| PrepareFault {
+            blame: Blame::Function,
+            message,
+        };
+        let demanded = revision.settings.renewal == RenewalChoice::Live;
+        if demanded && entry.compiled.exports.is_none() {
+            return Err(refused(not_live(&entry.compiled.reasons)));
+        }
+        let allowed = AllowList::parse(&revision.settings.outbound).map_err(|bad| {
+            let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
+            refused(bad.join("; "))
+        })?;
+        let code = inner.code(revision.artifact, &entry)?;
+        Ok(Self {
+            revision,
+            allowed: Arc::new(allowed),
+            code,
+            entry,
+        })
+    }
+
+    /// Starts the first environment where the image is to be served live, and takes the clean
+    /// images of it. A component that cannot be put back after all is served fresh.
+    async fn finish(self, inner: &Arc<Inner>) -> Result<Arc<WasmImage>, PrepareFault> {
+        let mut reasons = self.entry.compiled.reasons.clone();
+        let mut first = None;
+        if let Some(exports) = &self.code.exports {
+            let start = Start {
+                code: &self.code,
+                exports,
+                revision: &self.revision,
+                allowed: &self.allowed,
+                known: &[],
+            };
+            match Live::start(inner, start).await {
+                Ok(started) => first = Some(started),
+                Err(NotLive::Reason(reason)) => reasons.push(reason),
+                Err(NotLive::Failed(cause)) => {
+                    return Err(PrepareFault {
+                        blame: Blame::Function,
+                        message: format!("the component could not be started: {cause}"),
+                    });
+                }
+            }
+        }
+        if first.is_none() && self.revision.settings.renewal == RenewalChoice::Live {
+            return Err(PrepareFault {
+                blame: Blame::Function,
+                message: not_live(&reasons),
+            });
+        }
+        let live = first.is_some();
+        let images = first.as_ref().map(|first| first.areas.images().to_vec());
+        let images = images.unwrap_or_default();
+        let report = self.report(live, reasons, images.iter().map(|image| image.len()).sum());
+        Ok(Arc::new(WasmImage {
+            revision: self.revision,
+            allowed: self.allowed,
+            code: self.code,
+            artifact: self.entry.folder.join(ARTIFACT_FILE),
+            fresh: OnceCell::new(),
+            memories: Mutex::new(images),
+            first: Mutex::new(first),
+            distrusted: AtomicBool::new(!live),
+            report,
+        }))
+    }
+
+    fn report(&self, live: bool, reasons: Vec<String>, image_bytes: usize) -> ImageReport {
+        let settings = &self.revision.settings;
+        let mode = match settings.isolation {
+            usher_core::function::Isolation::None => Mode::Kept,
+            usher_core::function::Isolation::Request if live => Mode::Live,
+            usher_core::function::Isolation::Request => Mode::Fresh,
+        };
+        let code = self.entry.folder.join(code_file(self.code.kind));
+        ImageReport {
+            revision: self.revision.id,
+            mode,
+            reasons: if mode == Mode::Fresh {
+                reasons
+            } else {
+                Vec::new()
+            },
+            cached: self.entry.compile_ms.is_none(),
+            compile_ms: self.entry.compile_ms.unwrap_or(0),
+            code_bytes: std::fs::metadata(code).map_or(0, |code| code.len()),
+            image_bytes: image_bytes as u64,
+        }
+    }
+}
+
+fn not_live(reasons: &[String]) -> String {
+    format!(
+        "renewal = \"live\" is not possible for this component: {}; \
+         with renewal = \"auto\" it is served by fresh instances",
+        reasons.join("; ")
+    )
+}

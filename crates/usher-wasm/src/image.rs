@@ -1,0 +1,67 @@
+//! An artifact made ready for one revision: code, links, and how it is served.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use usher_api::node::{ImageReport, Mode};
+use usher_core::function::{Isolation, Revision};
+use usher_core::outbound::AllowList;
+use wasmtime::component::InstancePre;
+
+use crate::host::Host;
+use crate::live::Started;
+use crate::rewrite::LiveExports;
+use crate::settings::CodeKind;
+use crate::sys::image::MemoryImage;
+
+/// Code that is loaded and linked.
+pub(crate) struct Code {
+    pub(crate) kind: CodeKind,
+    pub(crate) pre: InstancePre<Host>,
+    /// What the rewriting added; only code of the live kinds has it.
+    pub(crate) exports: Option<LiveExports>,
+}
+
+/// An artifact made ready for one revision.
+pub struct WasmImage {
+    pub(crate) revision: Arc<Revision>,
+    pub(crate) allowed: Arc<AllowList>,
+    pub(crate) code: Arc<Code>,
+    /// The folder of the artifact, from which code for fresh instances is made when it is needed.
+    pub(crate) artifact: PathBuf,
+    pub(crate) fresh: OnceCell<Arc<Code>>,
+    /// The clean images of the memories, taken of the first environment.
+    pub(crate) memories: Mutex<Vec<Arc<MemoryImage>>>,
+    /// The environment that the image was taken of, until it is given out.
+    pub(crate) first: Mutex<Option<Started>>,
+    pub(crate) distrusted: AtomicBool,
+    pub(crate) report: ImageReport,
+}
+
+impl WasmImage {
+    /// Whether state is kept from run to run on purpose.
+    pub(crate) fn keeps(&self) -> bool {
+        self.revision.settings.isolation == Isolation::None
+    }
+
+    /// Whether environments are put back between runs.
+    pub(crate) fn live(&self) -> bool {
+        self.code.exports.is_some() && !self.distrusted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn describe(&self) -> ImageReport {
+        let mut report = self.report.clone();
+        if self.distrusted.load(Ordering::Acquire) && report.mode == Mode::Live {
+            report.mode = Mode::Fresh;
+            report.reasons = vec![
+                "an audit found that a renewed area differed from the image; \
+                 deploy again to serve it live"
+                    .into(),
+            ];
+        }
+        report
+    }
+}

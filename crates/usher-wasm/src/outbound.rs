@@ -1,0 +1,188 @@
+//! Outbound HTTP of guests: only to what the function's allow-list names.
+//!
+//! The name is checked before it is resolved, the address after, and the connection then goes to
+//! exactly that address. Redirects are the guest's own affair: a new request, checked anew.
+//!
+//! Deliberately absent: connections kept from one request to the next, which would be state.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use http::uri::Scheme as UriScheme;
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use usher_core::outbound::{AllowList, Denied, Scheme};
+use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
+
+/// How long connecting may take where the guest names no bound, in milliseconds.
+const CONNECT_MAX_MS: u64 = 10_000;
+/// How long the response's head may take where the guest names no bound, in milliseconds.
+const FIRST_BYTE_MAX_MS: u64 = 60_000;
+/// Writes to a body that wait for their reader.
+const BODY_CHUNKS_MAX: usize = 4;
+/// Bytes of one write to a body.
+const BODY_CHUNK_MAX_BYTES: usize = 64 << 10;
+
+/// What one environment may reach.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbound {
+    allowed: Arc<AllowList>,
+}
+
+impl Outbound {
+    pub(crate) fn new(allowed: Arc<AllowList>) -> Self {
+        Self { allowed }
+    }
+}
+
+type Io = Box<dyn Future<Output = Result<()>> + Send>;
+type Sent = Result<(http::Response<WasiBody>, Io)>;
+
+impl WasiHttpHooks for Outbound {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _processed: Io,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        Box::new(send(self.allowed.clone(), request, options))
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        BODY_CHUNKS_MAX
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_MAX_BYTES
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn send(
+    allowed: Arc<AllowList>,
+    mut request: http::Request<WasiBody>,
+    options: Option<RequestOptions>,
+) -> Sent {
+    let bound = |given: Option<Duration>, max_ms| given.unwrap_or(Duration::from_millis(max_ms));
+    let connect_max = bound(options.and_then(|o| o.connect_timeout), CONNECT_MAX_MS);
+    let first_byte_max = bound(
+        options.and_then(|o| o.first_byte_timeout),
+        FIRST_BYTE_MAX_MS,
+    );
+    let place = Place::of(request.uri())?;
+    let stream = timeout(connect_max, connect(&allowed, &place))
+        .await
+        .map_err(|_| Error::ConnectionTimeout)??;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(Error::Hyper)?;
+    let connection = tokio::spawn(connection);
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
+    let response = timeout(first_byte_max, sender.send_request(request))
+        .await
+        .map_err(|_| Error::HttpResponseTimeout)?
+        .map_err(Error::Hyper)?;
+    let io: Io = Box::new(async move {
+        let ended = connection.await.map_err(|_| Error::ConnectionTerminated)?;
+        ended.map_err(Error::Hyper)
+    });
+    Ok((
+        response.map(|body| body.map_err(Error::Hyper).boxed_unsync()),
+        io,
+    ))
+}
+
+/// Where a request goes.
+struct Place {
+    scheme: Scheme,
+    host: String,
+    port: u16,
+}
+
+impl Place {
+    fn of(uri: &http::Uri) -> Result<Self> {
+        let scheme = match uri.scheme() {
+            Some(scheme) if *scheme == UriScheme::HTTP => Scheme::Http,
+            Some(scheme) if *scheme == UriScheme::HTTPS => Scheme::Https,
+            _ => return Err(Error::HttpProtocolError),
+        };
+        let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
+        let default = match scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        };
+        let host = authority.host();
+        let host = host
+            .strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'))
+            .unwrap_or(host);
+        Ok(Self {
+            scheme,
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(default),
+        })
+    }
+}
+
+fn refused(denied: &Denied) -> Error {
+    tracing::debug!(%denied, "outbound request refused");
+    match denied {
+        Denied::Inside { .. } => Error::DestinationIpProhibited,
+        _ => Error::HttpRequestDenied,
+    }
+}
+
+async fn connect(allowed: &AllowList, place: &Place) -> Result<Box<dyn Stream>> {
+    let Place { scheme, host, port } = place;
+    allowed
+        .names(*scheme, host, *port)
+        .map_err(|denied| refused(&denied))?;
+    let addresses = tokio::net::lookup_host((host.as_str(), *port)).await;
+    let addresses = addresses.map_err(|error| Error::DnsError {
+        rcode: Some(error.kind().to_string()),
+        info_code: None,
+    })?;
+    let mut last = Error::DestinationNotFound;
+    for address in addresses {
+        match allowed.permits(*scheme, host, *port, address.ip()) {
+            Err(denied) => last = refused(&denied),
+            Ok(()) => match open(*scheme, host, address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            },
+        }
+    }
+    Err(last)
+}
+
+async fn open(scheme: Scheme, host: &str, address: SocketAddr) -> Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
+    match scheme {
+        Scheme::Http => Ok(Box::new(stream)),
+        Scheme::Https => {
+            let name = rustls::pki_types::ServerName::try_from(host.to_owned())
+                .map_err(|_| Error::HttpRequestUriInvalid)?;
+            let connector = tokio_rustls::TlsConnector::from(TLS.clone());
+            let stream = connector.connect(name, stream).await.map_err(Error::Tls)?;
+            Ok(Box::new(stream))
+        }
+    }
+}
+
+static TLS: LazyLock<Arc<rustls::ClientConfig>> = LazyLock::new(|| {
+    let roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let config = rustls::ClientConfig::builder();
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+});

@@ -1,0 +1,288 @@
+//! One run of a guest: from the request to the reply's head, and from there to the end.
+//!
+//! ```text
+//! begin ─poll→ returned with a reply ............................ over now
+//!        │───→ head set, still running ─drive→ returned .......... over later
+//!        │                              └────→ trap, time-out, reader gone: destroyed
+//!        └───→ trap, time-out, dropped: destroyed
+//! ```
+//!
+//! A short run is polled to its end right where it was called: no task, no channel, no timer.
+//! Deliberately absent: what becomes of the guest afterwards.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep, sleep_until};
+use usher_core::fault::{Fault, TimeLimit};
+use usher_core::function::Limits;
+use usher_engine::{Call, Ended, RunReply};
+use wasmtime::Store;
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use crate::body::{self, Inbound, Link};
+use crate::host::Host;
+
+/// An instance and its store: all that a run needs.
+pub(crate) struct Guest {
+    pub(crate) store: Store<Host>,
+    pub(crate) proxy: Proxy,
+}
+
+/// What a run came to.
+pub(crate) struct Ran {
+    pub(crate) reply: RunReply,
+    pub(crate) over: RanOver,
+}
+
+/// What is left of it.
+pub(crate) enum RanOver {
+    Now(Result<Guest, Ended>),
+    Later(Rest),
+}
+
+/// A guest that goes on after its reply's head.
+pub(crate) type Rest = Pin<Box<dyn Future<Output = Result<Guest, Ended>> + Send>>;
+
+type Running = Pin<Box<dyn Future<Output = (Guest, wasmtime::Result<()>)> + Send>>;
+type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
+type Slot = Arc<Mutex<Option<Head>>>;
+
+/// Runs one call as far as the reply's head. With `keep` the guest's handles stay valid.
+pub(crate) async fn run(mut guest: Guest, call: Call, limits: &Limits, keep: bool) -> Ran {
+    let link = Arc::new(Link::default());
+    let slot = Slot::default();
+    let host = guest.store.data_mut();
+    host.begin(call.request_id, call.output, keep);
+    guest.store.set_epoch_deadline(1);
+    let request = call.request.map(|body| Inbound::new(body, link.clone()));
+    let mut http = guest.store.data_mut().http();
+    let answer = slot.clone();
+    let arguments = http
+        .new_incoming_request(Scheme::Http, request)
+        .and_then(|request| {
+            let set = move |head| *answer.lock() = Some(head);
+            Ok((request, http.new_response_outparam_from_callback(set)?))
+        });
+    let (request, outparam) = match arguments {
+        Ok(arguments) => arguments,
+        // Nothing of the guest has run, but its table may hold half of the arguments.
+        Err(error) => return destroyed(Fault::BadRequest, format!("{error:#}")),
+    };
+    let running: Running = Box::pin(async move {
+        let handler = guest.proxy.wasi_http_incoming_handler();
+        let result = handler
+            .call_handle(&mut guest.store, request, outparam)
+            .await;
+        (guest, result)
+    });
+    let drive = Drive {
+        running,
+        link,
+        clock: Clock::new(limits),
+    };
+    drive.to_the_head(&slot).await
+}
+
+fn destroyed(fault: Fault, cause: String) -> Ran {
+    let ended = Ended::Destroyed {
+        fault: fault.clone(),
+        cause: cause.clone(),
+    };
+    Ran {
+        reply: Err((fault, cause)),
+        over: RanOver::Now(Err(ended)),
+    }
+}
+
+/// A run in progress.
+struct Drive {
+    running: Running,
+    link: Arc<Link>,
+    clock: Clock,
+}
+
+enum Event {
+    Returned(Box<(Guest, wasmtime::Result<()>)>),
+    Head(Head),
+    Gone,
+    Late(TimeLimit, u64),
+}
+
+impl Drive {
+    async fn to_the_head(mut self, slot: &Slot) -> Ran {
+        match poll_fn(|cx| self.poll(cx, Some(slot))).await {
+            Event::Returned(returned) => {
+                let (guest, result) = *returned;
+                finished(guest, result, slot.lock().take())
+            }
+            Event::Head(Ok(head)) => {
+                let head = head.map(|body| body::streamed(body, self.link.clone()));
+                self.clock.head_is_out();
+                Ran {
+                    reply: Ok(head),
+                    over: RanOver::Later(Box::pin(self.to_the_end())),
+                }
+            }
+            Event::Head(Err(code)) => {
+                let (fault, cause) = refused(&code);
+                Ran {
+                    reply: Err((fault, cause)),
+                    over: RanOver::Later(Box::pin(self.to_the_end())),
+                }
+            }
+            Event::Late(limit, limit_ms) => {
+                drop(self.running);
+                let fault = Fault::TimeOut { limit, limit_ms };
+                destroyed(fault.clone(), fault.to_string())
+            }
+            Event::Gone => destroyed(Fault::CallerGone, Fault::CallerGone.to_string()),
+        }
+    }
+
+    async fn to_the_end(mut self) -> Result<Guest, Ended> {
+        let event = poll_fn(|cx| self.poll(cx, None)).await;
+        let (fault, cause) = match event {
+            Event::Returned(returned) => match *returned {
+                (guest, Ok(())) => return Ok(guest),
+                (guest, Err(error)) => {
+                    let fault = fault_of(&guest);
+                    self.link.fail(fault.clone());
+                    (fault, format!("{error:#}"))
+                }
+            },
+            Event::Late(limit, limit_ms) => {
+                let fault = Fault::TimeOut { limit, limit_ms };
+                (fault.clone(), fault.to_string())
+            }
+            Event::Gone | Event::Head(_) => (Fault::CallerGone, Fault::CallerGone.to_string()),
+        };
+        // Before the store goes, or the body would seem to end well.
+        self.link.fail(fault.clone());
+        drop(self.running);
+        Err(Ended::Destroyed { fault, cause })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, slot: Option<&Slot>) -> Poll<Event> {
+        if let Poll::Ready(returned) = self.running.as_mut().poll(cx) {
+            if let (_, Err(_)) = &returned {
+                // The reply's body must learn of it before the store is dropped.
+                self.link.fail(fault_of(&returned.0));
+            }
+            return Poll::Ready(Event::Returned(Box::new(returned)));
+        }
+        match slot {
+            Some(slot) => {
+                if let Some(head) = slot.lock().take() {
+                    return Poll::Ready(Event::Head(head));
+                }
+            }
+            None => {
+                if self.link.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Event::Gone);
+                }
+            }
+        }
+        let progress = self.link.progress.load(Ordering::Relaxed);
+        let late = self.clock.poll(cx, progress);
+        late.map(|(limit, limit_ms)| Event::Late(limit, limit_ms))
+    }
+}
+
+fn finished(guest: Guest, result: wasmtime::Result<()>, head: Option<Head>) -> Ran {
+    if let Err(error) = result {
+        return destroyed(fault_of(&guest), format!("{error:#}"));
+    }
+    let reply = match head {
+        None => return destroyed(Fault::Trap, "it returned without setting a response".into()),
+        Some(Err(code)) => Err(refused(&code)),
+        Some(Ok(head)) => {
+            let (parts, sent) = head.into_parts();
+            match body::whole(sent) {
+                None => return destroyed(Fault::Trap, "it left its reply incomplete".into()),
+                Some(whole) => Ok(http::Response::from_parts(parts, whole)),
+            }
+        }
+    };
+    let over = RanOver::Now(Ok(guest));
+    Ran { reply, over }
+}
+
+fn refused(code: &ErrorCode) -> (Fault, String) {
+    (Fault::Trap, format!("it answered with the error {code:?}"))
+}
+
+fn fault_of(guest: &Guest) -> Fault {
+    let meter = &guest.store.data().meter;
+    match meter.starved() {
+        true => Fault::OutOfMemory {
+            memory_max_bytes: meter.memory_max_bytes() as u64,
+        },
+        false => Fault::Trap,
+    }
+}
+
+/// The time limits of one run. No timer is made before the guest first waits.
+struct Clock {
+    limit: TimeLimit,
+    limit_ms: u64,
+    idle_max_ms: u64,
+    total: Option<(Instant, u64)>,
+    timer: Option<Pin<Box<Sleep>>>,
+    seen: u64,
+}
+
+impl Clock {
+    fn new(limits: &Limits) -> Self {
+        let total = limits.total_max_ms;
+        Self {
+            limit: TimeLimit::FirstByte,
+            limit_ms: limits.first_byte_max_ms,
+            idle_max_ms: limits.idle_max_ms,
+            total: total.map(|ms| (Instant::now() + Duration::from_millis(ms), ms)),
+            timer: None,
+            seen: 0,
+        }
+    }
+
+    fn head_is_out(&mut self) {
+        self.limit = TimeLimit::Idle;
+        self.limit_ms = self.idle_max_ms;
+        self.timer = None;
+    }
+
+    /// Ready with the limit that ran out. Pieces of a body that went through begin the wait anew.
+    fn poll(&mut self, cx: &mut Context<'_>, progress: u64) -> Poll<(TimeLimit, u64)> {
+        loop {
+            let timer = match &mut self.timer {
+                Some(timer) => timer,
+                None => {
+                    self.seen = progress;
+                    let at = Instant::now() + Duration::from_millis(self.limit_ms);
+                    let at = self.total.map_or(at, |(total, _)| total.min(at));
+                    self.timer.insert(Box::pin(sleep_until(at)))
+                }
+            };
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if let Some((total, total_ms)) = self.total
+                && Instant::now() >= total
+            {
+                return Poll::Ready((TimeLimit::Total, total_ms));
+            }
+            if progress == self.seen {
+                return Poll::Ready((self.limit, self.limit_ms));
+            }
+            self.timer = None;
+        }
+    }
+}

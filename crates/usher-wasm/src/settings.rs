@@ -1,0 +1,128 @@
+//! The engines of wasmtime that serve components, and what each is set to.
+//!
+//! | kind | serves | memories | access behind the size |
+//! | --- | --- | --- | --- |
+//! | guarded | live | ours, two areas | guard pages trap |
+//! | headroom | live, components that grow in every run | ours, open a little behind the size | explicit checks trap |
+//! | fresh | one instance per request | wasmtime's pool | guard pages trap |
+//!
+//! Each is made when the first component needs it. Code is compiled for one kind and never run by another.
+//! Deliberately absent: which kind a component gets (`image`).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use crate::sys::memory::AreaCreator;
+
+/// Which engine code is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodeKind {
+    /// Live renewal, guard pages behind each memory.
+    Guarded,
+    /// Live renewal, open pages behind each memory and explicit bounds checks.
+    Headroom,
+    /// A new instance for each request.
+    Fresh,
+}
+
+impl CodeKind {
+    /// The name of its file in the cache.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Guarded => "guarded",
+            Self::Headroom => "headroom",
+            Self::Fresh => "fresh",
+        }
+    }
+}
+
+/// Room behind a memory's size that stays open under [`CodeKind::Headroom`], in bytes: growth within it needs no
+/// system call.
+pub(crate) const HEADROOM_BYTES: usize = 1 << 20;
+
+/// A guest's stack, in bytes.
+pub(crate) const GUEST_STACK_BYTES: usize = 512 << 10;
+
+/// The stack of a fibre that a guest runs on, in bytes: its own and that of the host calls it makes.
+const FIBRE_STACK_BYTES: usize = 1 << 20;
+
+/// Bounds of the pool that fresh instances come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreshPool {
+    /// Component instances alive at once.
+    pub instances_max: u32,
+    /// Bytes of each memory that are kept and put back page by page when its slot is reused.
+    pub keep_resident_bytes: usize,
+}
+
+impl Default for FreshPool {
+    fn default() -> Self {
+        Self {
+            instances_max: 512,
+            keep_resident_bytes: 16 << 20,
+        }
+    }
+}
+
+/// The largest memory that any engine allows, in bytes: what 32 bits can address.
+const MEMORY_MAX_BYTES: usize = 1 << 32;
+
+/// What an engine of this kind is set to.
+pub(crate) fn config(kind: CodeKind, pool: FreshPool) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(GUEST_STACK_BYTES)
+        .async_stack_size(FIBRE_STACK_BYTES)
+        .async_stack_zeroing(true)
+        .cranelift_opt_level(OptLevel::Speed);
+    match kind {
+        CodeKind::Guarded => {
+            config.with_host_memory(Arc::new(AreaCreator));
+            config.memory_init_cow(false);
+        }
+        CodeKind::Headroom => {
+            config.with_host_memory(Arc::new(AreaCreator));
+            config
+                .memory_init_cow(false)
+                .memory_reservation(0)
+                .memory_reservation_for_growth(0)
+                .memory_guard_size(0)
+                .memory_may_move(true)
+                .signals_based_traps(false);
+        }
+        CodeKind::Fresh => {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pool)));
+        }
+    }
+    config
+}
+
+/// Core instances, memories and tables that one component may have in the pool, on average.
+const PER_COMPONENT: u32 = 4;
+
+fn pooling(pool: FreshPool) -> PoolingAllocationConfig {
+    let mut pooling = PoolingAllocationConfig::new();
+    let many = pool.instances_max.saturating_mul(PER_COMPONENT);
+    pooling
+        .total_component_instances(pool.instances_max)
+        .total_core_instances(many.saturating_mul(PER_COMPONENT))
+        .total_memories(many)
+        .total_tables(many)
+        .total_stacks(pool.instances_max)
+        .max_core_instances_per_component(100)
+        .max_memories_per_component(20)
+        .max_tables_per_component(20)
+        .table_elements(200_000)
+        .max_memory_size(MEMORY_MAX_BYTES)
+        .linear_memory_keep_resident(pool.keep_resident_bytes)
+        .table_keep_resident(1 << 20)
+        .async_stack_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto)
+        .memory_protection_keys(Enabled::Auto);
+    pooling
+}
