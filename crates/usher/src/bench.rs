@@ -3,7 +3,6 @@
 //! Deliberately absent: whole requests and peers, which `cargo xtask bench` measures.
 
 use anyhow::anyhow;
-use serde_json::json;
 
 use crate::output;
 use crate::platform::measure_swap;
@@ -13,16 +12,14 @@ pub(crate) async fn swap(state_bytes: &[usize], json: bool) -> anyhow::Result<()
     let figures = measure_swap(state_bytes).await;
     for figure in figures.map_err(|reason| anyhow!(reason))? {
         if json {
-            output::json(&json!({
-                "state_bytes": figure.state_bytes,
-                "swap_us_median": figure.swap_us_median,
-                "swap_us_min": figure.swap_us_min,
-                "swap_us_max": figure.swap_us_max,
-            }))?;
+            output::json(&figure)?;
         } else {
             output::line(format!(
-                "{} bytes of state: {:.2} us (from {:.2} to {:.2})",
-                figure.state_bytes, figure.swap_us_median, figure.swap_us_min, figure.swap_us_max
+                "{} KiB of state: {:.2} us (from {:.2} to {:.2})",
+                figure.state_bytes >> 10,
+                figure.swap_us,
+                figure.swap_us_min,
+                figure.swap_us_max
             ))?;
         }
     }

@@ -72,7 +72,7 @@ pub(crate) enum Bench {
     /// Changing an environment's area, by the size of its state
     Swap {
         /// Sizes of state to measure, in bytes
-        #[arg(long, value_delimiter = ',', default_values_t = [65_536, 1_048_576, 16_777_216])]
+        #[arg(long, value_delimiter = ',', default_values_t = [1 << 16, 1 << 20, 1 << 26, 1 << 30])]
         state_bytes: Vec<usize>,
     },
 }

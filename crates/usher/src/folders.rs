@@ -55,12 +55,12 @@ mod tests {
 
     #[test]
     fn the_nearest_variable_that_means_something_decides() {
-        let home = ("HOME", "/home/ann");
+        let home = ("HOME", "/users/ann");
         let xdg = ("XDG_CACHE_HOME", "/cache");
         let own = ("USHER_CACHE", "here");
         assert_eq!(cache_with(&[home, xdg, own]), Some("here".into()));
         assert_eq!(cache_with(&[home, xdg]), Some("/cache/usher".into()));
-        let home_only = Some("/home/ann/.cache/usher".into());
+        let home_only = Some("/users/ann/.cache/usher".into());
         assert_eq!(cache_with(&[home]), home_only);
         assert_eq!(cache_with(&[home, ("XDG_CACHE_HOME", "rel")]), home_only);
         assert_eq!(cache_with(&[home, ("USHER_CACHE", "")]), home_only);

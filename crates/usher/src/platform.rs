@@ -148,23 +148,17 @@ impl Platform {
     /// Starts all roles; on return both addresses answer.
     pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
         let bounded = if settings.brisk { BRISK } else { PATIENT };
-        let folder = match &settings.data {
-            Some(_) => None,
-            None => Some(tempfile::Builder::new().prefix("usher-").tempdir()?),
+        let (data, folder) = match settings.data {
+            Some(data) => (data, None),
+            None => {
+                let folder = tempfile::Builder::new().prefix("usher-").tempdir()?;
+                (folder.path().to_owned(), Some(folder))
+            }
         };
-        let thrown = folder.as_ref().map(TempDir::path);
-        let data = settings
-            .data
-            .as_deref()
-            .or(thrown)
-            .unwrap_or(Path::new("."));
-        let backbone = Arc::new(open(data.to_owned()).await?);
-        let cache = match thrown {
-            Some(thrown) => folders::cache().unwrap_or_else(|| thrown.to_owned()),
-            None => data.to_owned(),
-        };
-        let node = node(&backbone, data, cache.join("compiled"))?;
-
+        let backbone = Arc::new(open(data.clone()).await?);
+        let cache = folder.as_ref().and_then(|_| folders::cache());
+        let cache = cache.unwrap_or_else(|| data.clone());
+        let node = node(&backbone, &data, cache.join("compiled"))?;
         let table = Arc::new(RouteTable::new());
         let following = match settings.routing {
             Routing::Named => Some(follow(&table, &backbone).await?),
@@ -179,10 +173,8 @@ impl Platform {
             },
         };
         let gateway = Gateway::bind(config, Arc::clone(&table), Arc::new(node.clone())).await?;
-        let gateway_address = gateway.local_addr();
-
         let addresses = Addresses {
-            gateway: gateway_address,
+            gateway: gateway.local_addr(),
             domain: settings.domain,
         };
         let followers = following.iter().map(|_| table.applied()).collect();
@@ -192,17 +184,16 @@ impl Platform {
             followers,
             Options::new(addresses),
         );
-        let (ready, is_ready) = watch::channel(false);
         let options = ApiOptions {
             insecure: settings.insecure_api,
             drain_max_ms: bounded.api_max_ms,
             ..ApiOptions::new(settings.api)
         };
+        let (ready, is_ready) = watch::channel(settings.routing == Routing::Named);
         let figures = Arc::new(figures(gateway.gauge(), node.clone()));
         let api = Api::bind(options, Arc::new(controller.await?), is_ready, figures).await?;
-
-        let platform = Self {
-            gateway: gateway_address,
+        Ok(Self {
+            gateway: gateway.local_addr(),
             api: api.local_addr(),
             ready,
             table,
@@ -215,11 +206,7 @@ impl Platform {
             node_max_ms: bounded.node_max_ms,
             backbone,
             _folder: folder,
-        };
-        if settings.routing == Routing::Named {
-            platform.ready.send_replace(true);
-        }
-        Ok(platform)
+        })
     }
 
     /// From now on this revision answers every request, and the platform is ready.

@@ -53,7 +53,8 @@ impl Source {
         let component = folder.join(&manifest.component);
         ensure!(
             component.exists(),
-            "{} says component = {:?}, and {} is not there; build it first, or correct the manifest",
+            "{} says component = {:?}, and {} is not there; build it first, or correct the \
+             manifest",
             path.display(),
             manifest.component,
             component.display()
