@@ -1,7 +1,7 @@
 //! The areas of one environment: two for each memory, one ledger for all of them.
 //!
 //! ```text
-//! turn: every memory names its other area, the ledger too ─→ scrub: the one left behind is put back
+//! turn: every memory names its other area, the ledger too ─→ scrub: the one left is put back
 //! ```
 //!
 //! The ledger decides (`usher_core::area`); this carries it out on the mappings. The scrub of the
@@ -51,6 +51,8 @@ pub(crate) struct Areas {
     pairs: Vec<Arc<AreaPair>>,
     images: Vec<Arc<MemoryImage>>,
     sizes: Vec<usize>,
+    /// Where the areas of each side begin.
+    bases: [Vec<u64>; 2],
     ids: [AreaId; 2],
     ledger: Mutex<Pair>,
     scrubs: AtomicU64,
@@ -69,6 +71,7 @@ impl Areas {
         injected: Arc<Injected>,
     ) -> io::Result<Self> {
         let sizes = pairs.iter().map(|pair| pair.size()).collect();
+        let bases = [0, 1].map(|side| pairs.iter().map(|pair| pair.base(side) as u64).collect());
         let images = pairs.iter().enumerate();
         let images = images.map(|(at, pair)| pair.freeze(headroom, known.get(at)));
         let images = images.collect::<io::Result<_>>()?;
@@ -76,6 +79,7 @@ impl Areas {
             pairs,
             images,
             sizes,
+            bases,
             ids,
             ledger: Mutex::new(Pair::new(owner, ids)),
             scrubs: AtomicU64::new(0),
@@ -94,27 +98,22 @@ impl Areas {
     }
 
     /// Compares the bases that the runtime read with those of the area that the ledger names.
-    pub(crate) fn determine(&self, read: &[usize]) -> Result<(), String> {
-        let ledger = self.ledger.lock();
-        let (side, current) = (ledger.side(), ledger.current());
-        drop(ledger);
-        let bases = |side: Side| {
-            self.pairs
-                .iter()
-                .map(move |pair| pair.base(side.index()) as u64)
+    pub(crate) fn determine(&self, read: &[u64]) -> Result<(), String> {
+        let (side, current) = {
+            let ledger = self.ledger.lock();
+            (ledger.side(), ledger.current())
         };
-        let read: Vec<u64> = read.iter().map(|base| *base as u64).collect();
-        let expected: Vec<u64> = bases(side).collect();
         // Which area the pointers lead to is found from them alone.
-        let area = match bases(side.other()).eq(read.iter().copied()) && !read.is_empty() {
-            true => self.ids[side.other().index()],
-            false => self.ids[side.index()],
-        };
+        let elsewhere = !read.is_empty() && self.bases[side.other().index()] == read;
+        let found = if elsewhere { side.other() } else { side };
         let expected = Determination {
             area: current.area,
-            bases: &expected,
+            bases: &self.bases[side.index()],
         };
-        let read = Determination { area, bases: &read };
+        let read = Determination {
+            area: self.ids[found.index()],
+            bases: read,
+        };
         determine(expected, read).map_err(|wrong| wrong.to_string())
     }
 

@@ -1,9 +1,9 @@
 //! Compilation of the bytes that users send, in a process of its own.
 //!
-//! The bytes are hostile until they are compiled. They are parsed, judged, rewritten and compiled in
-//! a child with bounds on its memory, its processor time and its life; if it crashes or hangs, that
-//! is one clear error. Deliberately absent: where the code is kept (`cache`), what the child does
-//! (`child`).
+//! The bytes are hostile until they are compiled. They are parsed, judged, rewritten and compiled
+//! in a child with bounds on its memory, its processor time and its life; if it crashes or hangs,
+//! that is one clear error. Deliberately absent: where the code is kept (`cache`), what the child
+//! does (`child`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -9,13 +9,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{OnceCell, mpsc};
-use usher_api::node::{ImageReport, Mode, PrepareFault, Progress};
+use tokio::sync::mpsc;
+use usher_api::node::{ImageReport, PrepareFault, Progress};
 use usher_core::area::Owner;
 use usher_core::claim::RuntimeAbi;
 use usher_core::fault::{Blame, Fault};
@@ -28,7 +28,7 @@ use wasmtime::component::{Linker, WasmList};
 
 use crate::areas::Injected;
 use crate::cache::{Cache, Entry};
-use crate::compile::{ARTIFACT_FILE, Compiler, code_file};
+use crate::compile::{Compiler, code_file};
 use crate::environment::{Kind, WasmEnvironment};
 use crate::fresh::Fresh;
 use crate::host::{self, Host};
@@ -36,6 +36,7 @@ use crate::image::{Code, WasmImage};
 use crate::live::{Live, NotLive, Start};
 use crate::meter::Meter;
 use crate::outbound::Outbound;
+use crate::prepare::Preparation;
 use crate::report::{Alive, Counters};
 use crate::rewrite::BASE_IMPORT;
 use crate::settings::{self, CodeKind, FreshPool};
@@ -164,7 +165,7 @@ impl Inner {
         linker.root().func_wrap(
             BASE_IMPORT,
             |mut store: wasmtime::StoreContextMut<'_, Host>, (bytes,): (WasmList<u8>,)| {
-                let base = bytes.as_le_slice(&store).as_ptr().addr();
+                let base = bytes.as_le_slice(&store).as_ptr().addr() as u64;
                 store.data_mut().bases.push(base);
                 Ok(())
             },
@@ -201,7 +202,7 @@ impl Inner {
     }
 
     /// The code of an entry, loaded once for all that use it.
-    fn code(&self, artifact: Digest, entry: &Entry) -> Result<Arc<Code>, PrepareFault> {
+    pub(crate) fn code(&self, artifact: Digest, entry: &Entry) -> Result<Arc<Code>, PrepareFault> {
         let kind = entry.compiled.kind;
         let mut codes = self.codes.lock();
         codes.retain(|_, code| code.strong_count() > 0);
@@ -330,114 +331,4 @@ impl Engine for WasmEngine {
             .map_err(failed)?;
         Ok(environment(Kind::Fresh(fresh)))
     }
-}
-
-/// An image in the making.
-struct Preparation {
-    revision: Arc<Revision>,
-    allowed: Arc<AllowList>,
-    code: Arc<Code>,
-    entry: Entry,
-}
-
-impl Preparation {
-    fn new(inner: &Inner, revision: Arc<Revision>, entry: Entry) -> Result<Self, PrepareFault> {
-        let refused = |message: String| PrepareFault {
-            blame: Blame::Function,
-            message,
-        };
-        let demanded = revision.settings.renewal == RenewalChoice::Live;
-        if demanded && entry.compiled.exports.is_none() {
-            return Err(refused(not_live(&entry.compiled.reasons)));
-        }
-        let allowed = AllowList::parse(&revision.settings.outbound).map_err(|bad| {
-            let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
-            refused(bad.join("; "))
-        })?;
-        let code = inner.code(revision.artifact, &entry)?;
-        Ok(Self {
-            revision,
-            allowed: Arc::new(allowed),
-            code,
-            entry,
-        })
-    }
-
-    /// Starts the first environment where the image is to be served live, and takes the clean
-    /// images of it. A component that cannot be put back after all is served fresh.
-    async fn finish(self, inner: &Arc<Inner>) -> Result<Arc<WasmImage>, PrepareFault> {
-        let mut reasons = self.entry.compiled.reasons.clone();
-        let mut first = None;
-        if let Some(exports) = &self.code.exports {
-            let start = Start {
-                code: &self.code,
-                exports,
-                revision: &self.revision,
-                allowed: &self.allowed,
-                known: &[],
-            };
-            match Live::start(inner, start).await {
-                Ok(started) => first = Some(started),
-                Err(NotLive::Reason(reason)) => reasons.push(reason),
-                Err(NotLive::Failed(cause)) => {
-                    return Err(PrepareFault {
-                        blame: Blame::Function,
-                        message: format!("the component could not be started: {cause}"),
-                    });
-                }
-            }
-        }
-        if first.is_none() && self.revision.settings.renewal == RenewalChoice::Live {
-            return Err(PrepareFault {
-                blame: Blame::Function,
-                message: not_live(&reasons),
-            });
-        }
-        let live = first.is_some();
-        let images = first.as_ref().map(|first| first.areas.images().to_vec());
-        let images = images.unwrap_or_default();
-        let report = self.report(live, reasons, images.iter().map(|image| image.len()).sum());
-        Ok(Arc::new(WasmImage {
-            revision: self.revision,
-            allowed: self.allowed,
-            code: self.code,
-            artifact: self.entry.folder.join(ARTIFACT_FILE),
-            fresh: OnceCell::new(),
-            memories: Mutex::new(images),
-            first: Mutex::new(first),
-            distrusted: AtomicBool::new(!live),
-            report,
-        }))
-    }
-
-    fn report(&self, live: bool, reasons: Vec<String>, image_bytes: usize) -> ImageReport {
-        let settings = &self.revision.settings;
-        let mode = match settings.isolation {
-            usher_core::function::Isolation::None => Mode::Kept,
-            usher_core::function::Isolation::Request if live => Mode::Live,
-            usher_core::function::Isolation::Request => Mode::Fresh,
-        };
-        let code = self.entry.folder.join(code_file(self.code.kind));
-        ImageReport {
-            revision: self.revision.id,
-            mode,
-            reasons: if mode == Mode::Fresh {
-                reasons
-            } else {
-                Vec::new()
-            },
-            cached: self.entry.compile_ms.is_none(),
-            compile_ms: self.entry.compile_ms.unwrap_or(0),
-            code_bytes: std::fs::metadata(code).map_or(0, |code| code.len()),
-            image_bytes: image_bytes as u64,
-        }
-    }
-}
-
-fn not_live(reasons: &[String]) -> String {
-    format!(
-        "renewal = \"live\" is not possible for this component: {}; \
-         with renewal = \"auto\" it is served by fresh instances",
-        reasons.join("; ")
-    )
 }

@@ -1,10 +1,13 @@
 //! What a guest finds around it: the state of one store, and the interfaces of WASI over it.
 //!
-//! Everything in [`Host`] that a run can change is replaced by [`Host::begin`]: the resource table, the WASI
-//! context with its randomness and clocks, the outbound connections. What is left of a run is seen by
-//! [`Host::leftovers`]. The WASI context is made when the guest first asks for it, as many never do.
+//! Everything in [`Host`] that a run can change is replaced by [`Host::begin`]: the resource table,
+//! the WASI context with its randomness and clocks, the outbound connections. What is left of a run
+//! is seen by
+//! [`Host::leftovers`]. The WASI context is made when the guest first asks for it, as many never
+//! do.
 //!
-//! Deliberately absent: file systems and sockets (linked, and empty or denied), and the network (`outbound`).
+//! Deliberately absent: file systems and sockets (linked, and empty or denied), and the network
+//! (`outbound`).
 
 use std::any::Any;
 use std::sync::Arc;
@@ -38,7 +41,7 @@ pub(crate) struct Host {
     /// Counts and bounds memory, tables and instances.
     pub(crate) meter: Meter,
     /// Base addresses of the memories, as the runtime last read them from the instance's context.
-    pub(crate) bases: Vec<usize>,
+    pub(crate) bases: Vec<u64>,
 }
 
 impl Host {
@@ -66,12 +69,14 @@ impl Host {
         self.meter.begin();
     }
 
-    /// Counts the entries that the table ever had at once during the run, or says that some are still there.
+    /// Counts the entries that the table ever had at once during the run, or says that some are
+    /// still there.
     pub(crate) fn leftovers(&mut self) -> Leftovers {
         if !self.table.is_empty() {
             return Leftovers::Some;
         }
-        // With a capacity of zero the table takes no new entries, only free ones again: as many as it ever had.
+        // With a capacity of zero the table takes no new entries, only free ones again: as many as
+        // it ever had.
         self.table.set_max_capacity(0);
         let mut high_water = 0;
         while self.table.push(()).is_ok() {
@@ -200,8 +205,9 @@ impl HasData for Table {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// Adds every interface of the `wasi:http/proxy` world, and those of the command world that language runtimes
-/// import without need: they are empty (no arguments, no environment, no files) or denied (sockets).
+/// Adds every interface of the `wasi:http/proxy` world, and those of the command world that
+/// language runtimes import without need: they are empty (no arguments, no environment, no files)
+/// or denied (sockets).
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     type H = Host;
     let l = linker;

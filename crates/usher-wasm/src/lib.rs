@@ -25,10 +25,12 @@ mod live;
 mod meter;
 mod outbound;
 mod output;
+mod prepare;
 mod report;
 pub mod rewrite;
 mod run;
 mod settings;
+mod swap_bench;
 mod sys;
 mod ticker;
 
@@ -39,3 +41,4 @@ pub use environment::{WasmEnvironment, WasmUsed};
 pub use image::WasmImage;
 pub use report::Counters;
 pub use settings::FreshPool;
+pub use swap_bench::{SwapFigure, measure_swap};

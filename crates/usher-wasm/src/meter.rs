@@ -1,7 +1,7 @@
 //! Bounds on what one environment may hold: memory, table elements, instances, handles.
 //!
-//! wasmtime asks before anything grows. What is refused for memory is noted, so that a guest that gives up because
-//! of it is reported as out of memory and not as a trap.
+//! wasmtime asks before anything grows. What is refused for memory is noted, so that a guest that
+//! gives up because of it is reported as out of memory and not as a trap.
 
 use usher_core::function::Limits;
 use wasmtime::ResourceLimiter;

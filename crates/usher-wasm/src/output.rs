@@ -1,6 +1,7 @@
 //! A guest's standard output and error, on their way to the function's log.
 //!
-//! Writes go straight to the [`GuestOutput`], which never blocks, so a guest never waits for its log.
+//! Writes go straight to the [`GuestOutput`], which never blocks, so a guest never waits for its
+//! log.
 
 use std::io;
 use std::pin::Pin;

@@ -89,7 +89,7 @@ pub(crate) async fn run(mut guest: Guest, call: Call, limits: &Limits, keep: boo
         link,
         clock: Clock::new(limits),
     };
-    drive.to_the_head(&slot).await
+    drive.until_head(&slot).await
 }
 
 fn destroyed(fault: Fault, cause: String) -> Ran {
@@ -118,7 +118,7 @@ enum Event {
 }
 
 impl Drive {
-    async fn to_the_head(mut self, slot: &Slot) -> Ran {
+    async fn until_head(mut self, slot: &Slot) -> Ran {
         match poll_fn(|cx| self.poll(cx, Some(slot))).await {
             Event::Returned(returned) => {
                 let (guest, result) = *returned;
@@ -129,14 +129,14 @@ impl Drive {
                 self.clock.head_is_out();
                 Ran {
                     reply: Ok(head),
-                    over: RanOver::Later(Box::pin(self.to_the_end())),
+                    over: RanOver::Later(Box::pin(self.until_end())),
                 }
             }
             Event::Head(Err(code)) => {
                 let (fault, cause) = refused(&code);
                 Ran {
                     reply: Err((fault, cause)),
-                    over: RanOver::Later(Box::pin(self.to_the_end())),
+                    over: RanOver::Later(Box::pin(self.until_end())),
                 }
             }
             Event::Late(limit, limit_ms) => {
@@ -148,7 +148,7 @@ impl Drive {
         }
     }
 
-    async fn to_the_end(mut self) -> Result<Guest, Ended> {
+    async fn until_end(mut self) -> Result<Guest, Ended> {
         let event = poll_fn(|cx| self.poll(cx, None)).await;
         let (fault, cause) = match event {
             Event::Returned(returned) => match *returned {

@@ -3,11 +3,11 @@
 //! | kind | serves | memories | access behind the size |
 //! | --- | --- | --- | --- |
 //! | guarded | live | ours, two areas | guard pages trap |
-//! | headroom | live, components that grow in every run | ours, open a little behind the size | explicit checks trap |
+//! | headroom | live, small and growing | ours, open a little behind the size | explicit checks trap |
 //! | fresh | one instance per request | wasmtime's pool | guard pages trap |
 //!
-//! Each is made when the first component needs it. Code is compiled for one kind and never run by another.
-//! Deliberately absent: which kind a component gets (`image`).
+//! Each is made when the first component needs it. Code is compiled for one kind and never run by
+//! another. Deliberately absent: which kind a component gets (`image`).
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::sys::memory::AreaCreator;
 /// Which engine code is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum CodeKind {
+pub(crate) enum CodeKind {
     /// Live renewal, guard pages behind each memory.
     Guarded,
     /// Live renewal, open pages behind each memory and explicit bounds checks.
@@ -39,14 +39,15 @@ impl CodeKind {
     }
 }
 
-/// Room behind a memory's size that stays open under [`CodeKind::Headroom`], in bytes: growth within it needs no
-/// system call.
+/// Room behind a memory's size that stays open under [`CodeKind::Headroom`], in bytes: growth
+/// within it needs no system call.
 pub(crate) const HEADROOM_BYTES: usize = 1 << 20;
 
 /// A guest's stack, in bytes.
 pub(crate) const GUEST_STACK_BYTES: usize = 512 << 10;
 
-/// The stack of a fibre that a guest runs on, in bytes: its own and that of the host calls it makes.
+/// The stack of a fibre that a guest runs on, in bytes: its own and that of the host calls it
+/// makes.
 const FIBRE_STACK_BYTES: usize = 1 << 20;
 
 /// Bounds of the pool that fresh instances come from.

@@ -1,7 +1,8 @@
 //! The clean image of one memory: a sealed file in memory, and a read-only view of it.
 //!
-//! One image serves all areas of all environments of a revision: they map it privately, so a page costs memory of
-//! its own only once it was written. Sealing makes it certain that it never changes.
+//! One image serves all areas of all environments of a revision: they map it privately, so a page
+//! costs memory of its own only once it was written. Sealing makes it certain that it never
+//! changes.
 //!
 //! Deliberately absent: which area is clean.
 
@@ -24,8 +25,8 @@ pub(crate) struct MemoryImage {
 const ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 impl MemoryImage {
-    /// Writes the pieces, each at its page-aligned offset, into a new image of `len` bytes and seals it. What no
-    /// piece covers is zero. Pages of zeros take no room.
+    /// Writes the pieces, each at its page-aligned offset, into a new image of `len` bytes and
+    /// seals it. What no piece covers is zero. Pages of zeros take no room.
     ///
     /// Fails where no file in memory can be made or the machine has no memory left.
     pub(crate) fn of(pieces: &[(usize, &[u8])], len: usize) -> io::Result<Self> {
@@ -57,7 +58,8 @@ impl MemoryImage {
         image_len: usize,
     ) -> io::Result<Self> {
         let bytes = ptr::slice_from_raw_parts(area.at(offset, len).cast::<u8>(), len);
-        // SAFETY: the range is open, lies in the mapping (checked by `at`), and is not written to meanwhile.
+        // SAFETY: the range is open, lies in the mapping (checked by `at`), and is not written to
+        // meanwhile.
         let bytes = unsafe { &*bytes };
         Self::of(&[(0, bytes)], image_len)
     }
@@ -73,19 +75,21 @@ impl MemoryImage {
         area.lay(offset, len, self.file.as_fd())
     }
 
-    /// Copies the bytes from `from` to `to` of the image over the same bytes of the area that begins at `offset`.
+    /// Copies the bytes from `from` to `to` of the image over the same bytes of the area that
+    /// begins at `offset`.
     ///
     /// Nobody may be using that area, and the range must be open.
     pub(crate) fn put_back(&self, area: &Mapping, offset: usize, from: usize, to: usize) {
         assert!(from <= to && to <= self.len);
         let source = self.view.at(from, to - from).cast::<u8>();
         let target = area.at(offset + from, to - from).cast::<u8>();
-        // SAFETY: both ranges lie in their mappings (checked by `at`), are open and distinct; the image is read-only
-        // for everybody and nobody uses the target, by this function's contract.
+        // SAFETY: both ranges lie in their mappings (checked by `at`), are open and distinct; the
+        // image is read-only for everybody and nobody uses the target, by this function's contract.
         unsafe { ptr::copy_nonoverlapping(source, target, to - from) };
     }
 
-    /// Whether the bytes from `from` to `to` of the image equal those of the area that begins at `offset`.
+    /// Whether the bytes from `from` to `to` of the image equal those of the area that begins at
+    /// `offset`.
     ///
     /// Nobody may be writing to that area, and the range must be open.
     pub(crate) fn equals(&self, area: &Mapping, offset: usize, from: usize, to: usize) -> bool {
@@ -95,14 +99,10 @@ impl MemoryImage {
         let target = ptr::slice_from_raw_parts(area.at(offset + from, len).cast::<u8>(), len);
         // SAFETY: the range lies in the view (checked by `at`), which is open and never written.
         let source = unsafe { &*source };
-        // SAFETY: the range lies in the area (checked by `at`), is open, and is not written meanwhile.
+        // SAFETY: the range lies in the area (checked by `at`), is open, and is not written
+        // meanwhile.
         let target = unsafe { &*target };
         source == target
-    }
-
-    /// Whether `other` holds the same bytes.
-    pub(crate) fn same_as(&self, other: &Self) -> bool {
-        self.len == other.len && self.equals(&other.view, 0, 0, self.len)
     }
 }
 

@@ -5,14 +5,15 @@
 //!                ▲ current                         the other one: clean, or being scrubbed
 //! ```
 //!
-//! wasmtime asks a memory for its base ([`LinearMemory::as_ptr`]) when it is made and after every `memory.grow`, and
-//! writes what it hears into the instance's context, where compiled code finds it. So an environment changes its
-//! area by naming the other one here and growing by zero pages.
+//! wasmtime asks a memory for its base ([`LinearMemory::as_ptr`]) when it is made and after every
+//! `memory.grow`, and writes what it hears into the instance's context, where compiled code finds
+//! it. So an environment changes its area by naming the other one here and growing by zero pages.
 //!
-//! Why that is sound although compiled code may keep a base for the length of a frame: [`AreaPair::turn`] is called
-//! only between runs, when no guest frame, no suspended fibre and no pending callback of the instance exists (the
-//! store is exclusively ours and its last call has returned), and the function that then grows by zero touches no
-//! memory. A test fails if an engine upgrade changes what `memory.grow` by zero does.
+//! Why that is sound although compiled code may keep a base for the length of a frame:
+//! [`AreaPair::turn`] is called only between runs, when no guest frame, no suspended fibre and no
+//! pending callback of the instance exists (the store is exclusively ours and its last call has
+//! returned), and the function that then grows by zero touches no memory. A test fails if an engine
+//! upgrade changes what `memory.grow` by zero does.
 //!
 //! Deliberately absent: which area is clean (`areas`), and when to turn.
 
@@ -85,8 +86,9 @@ impl AreaPair {
         self.size.load(Ordering::Acquire)
     }
 
-    /// Makes an image of the current area, with `headroom` bytes of zeros behind the memory's size that stay open,
-    /// and lays it over both areas. Where `known` holds the very same bytes it is shared instead of a new one.
+    /// Makes an image of the current area, with `headroom` bytes of zeros behind the memory's size
+    /// that stay open, and lays it over both areas. Where `known` holds the very same bytes it is
+    /// shared instead of a new one.
     ///
     /// The environment must not be running.
     pub(crate) fn freeze(
@@ -118,8 +120,8 @@ impl AreaPair {
         Ok(image)
     }
 
-    /// Names the other area, with the memory's size in the image. It takes effect when the instance next grows the
-    /// memory, by zero pages at least.
+    /// Names the other area, with the memory's size in the image. It takes effect when the instance
+    /// next grows the memory, by zero pages at least.
     pub(crate) fn turn(&self, image_size: usize) -> Side {
         let side = 1 - self.current();
         self.current.store(side, Ordering::Release);
@@ -127,10 +129,11 @@ impl AreaPair {
         side
     }
 
-    /// Puts an area back to the image: what was opened by growth is closed, private copies get the image's bytes.
+    /// Puts an area back to the image: what was opened by growth is closed, private copies get the
+    /// image's bytes.
     ///
-    /// With `drop_cold`, private copies that equal the image already are given back to the system where they are
-    /// many. Returns how many pages were copied back. Nobody may be using the area.
+    /// With `drop_cold`, private copies that equal the image already are given back to the system
+    /// where they are many. Returns how many pages were copied back. Nobody may be using the area.
     pub(crate) fn scrub(
         &self,
         side: Side,
@@ -160,8 +163,8 @@ impl AreaPair {
         Ok(pages)
     }
 
-    /// Gives private copies back that equal the image, unless they are few beside those that differ: a page that is
-    /// written now and then costs less kept than faulted in again.
+    /// Gives private copies back that equal the image, unless they are few beside those that
+    /// differ: a page that is written now and then costs less kept than faulted in again.
     fn drop_cold(&self, side: Side, image: &MemoryImage, pagemap: &Pagemap) -> io::Result<()> {
         let offset = side * self.stride;
         let (mut cold, mut hot) = (Vec::new(), 0);
@@ -220,8 +223,8 @@ impl AreaPair {
         let open = self.open[side].load(Ordering::Acquire);
         let start = self.mapping.at(side * self.stride, open).cast::<u8>();
         let bytes = std::ptr::slice_from_raw_parts(start, open);
-        // SAFETY: the range is open and lies in the mapping (checked by `at`); the caller sees to it that nobody
-        // writes to it meanwhile.
+        // SAFETY: the range is open and lies in the mapping (checked by `at`); the caller sees to
+        // it that nobody writes to it meanwhile.
         let bytes = unsafe { &*bytes };
         bytes
             .windows(marker.len())
@@ -236,9 +239,9 @@ const COLD_PAGES_KEPT: usize = 64;
 /// What wasmtime holds of a pair.
 struct AreaMemory(Arc<AreaPair>);
 
-// SAFETY: the base never moves while the guest can run (see the header), `byte_size` bytes behind it are open, and
-// what lies behind them up to the reservation and the guard is inaccessible, or open but behind explicit bounds
-// checks for engines that were configured with headroom.
+// SAFETY: the base never moves while the guest can run (see the header), `byte_size` bytes behind
+// it are open, and what lies behind them up to the reservation and the guard is inaccessible, or
+// open but behind explicit bounds checks for engines that were configured with headroom.
 unsafe impl LinearMemory for AreaMemory {
     fn byte_size(&self) -> usize {
         self.0.size()
@@ -310,8 +313,8 @@ impl Nursery {
 #[derive(Debug, Default)]
 pub(crate) struct AreaCreator;
 
-// SAFETY: each memory is a reservation of its own with the asked-for size and guard, zero when new, and only
-// changed between runs, as the header says.
+// SAFETY: each memory is a reservation of its own with the asked-for size and guard, zero when new,
+// and only changed between runs, as the header says.
 unsafe impl MemoryCreator for AreaCreator {
     fn new_memory(
         &self,

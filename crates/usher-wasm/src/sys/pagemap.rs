@@ -1,8 +1,9 @@
 //! Which pages of a private mapping have become private copies, asked of the kernel.
 //!
-//! `PAGEMAP_SCAN` (Linux 6.7) answers in ranges. A page counts when it is present or swapped out and is neither the
-//! file's own page nor the zero page: exactly the pages that a write has copied. Where the kernel has no such call,
-//! or answers wrongly, [`Pagemap::probe`] says so, and areas are dropped whole instead.
+//! `PAGEMAP_SCAN` (Linux 6.7) answers in ranges. A page counts when it is present or swapped out
+//! and is neither the file's own page nor the zero page: exactly the pages that a write has copied.
+//! Where the kernel has no such call, or answers wrongly, [`Pagemap::probe`] says so, and areas are
+//! dropped whole instead.
 //!
 //! Deliberately absent: what is done about a page.
 
@@ -55,8 +56,8 @@ const PAGEMAP_SCAN: libc::c_ulong = 0xC060_6610;
 pub(crate) struct Pagemap(File);
 
 impl Pagemap {
-    /// Opens the page map and shows by behaviour that it can be relied upon: a page that was written is found, and
-    /// one that was only read is not. `None` where that fails.
+    /// Opens the page map and shows by behaviour that it can be relied upon: a page that was
+    /// written is found, and one that was only read is not. `None` where that fails.
     pub(crate) fn probe() -> Option<Self> {
         let pagemap = Self(File::open("/proc/self/pagemap").ok()?);
         let works = pagemap.finds_what_it_should().unwrap_or(false);
@@ -78,8 +79,9 @@ impl Pagemap {
         Ok(found == [(PAGE_BYTES, 2 * PAGE_BYTES)])
     }
 
-    /// Calls `each(from, to)` for every range of private copies within `len` bytes at `offset`, in ascending order,
-    /// as byte offsets into the mapping. The scan always reaches the end of the range.
+    /// Calls `each(from, to)` for every range of private copies within `len` bytes at `offset`, in
+    /// ascending order, as byte offsets into the mapping. The scan always reaches the end of the
+    /// range.
     pub(crate) fn scan(
         &self,
         mapping: &Mapping,
@@ -106,8 +108,8 @@ impl Pagemap {
                 ..ScanArg::default()
             };
             let pointer: *mut ScanArg = &raw mut arg;
-            // SAFETY: `arg` has the layout and the size that the kernel expects, and `vec` names `vec_len` regions
-            // that live as long as the call and are borrowed by nobody else.
+            // SAFETY: `arg` has the layout and the size that the kernel expects, and `vec` names
+            // `vec_len` regions that live as long as the call and are borrowed by nobody else.
             let filled = unsafe { libc::ioctl(self.0.as_raw_fd(), PAGEMAP_SCAN, pointer) };
             let filled = usize::try_from(filled).map_err(|_| io::Error::last_os_error())?;
             for region in &regions[..filled] {
