@@ -47,7 +47,7 @@ pub struct SwapFigure {
     /// The memory's size, in bytes: what was asked for, in whole pages of 64 KiB.
     pub state_bytes: usize,
     /// Median of the swaps, in microseconds.
-    pub swap_us_median: f64,
+    pub swap_us: f64,
     /// The fastest, in microseconds.
     pub swap_us_min: f64,
     /// The slowest of the better nine tenths, in microseconds.
@@ -139,7 +139,7 @@ impl Subject {
         };
         SwapFigure {
             state_bytes: self.state_bytes,
-            swap_us_median: us(5),
+            swap_us: us(5),
             swap_us_min: us(0),
             swap_us_max: us(9),
         }
