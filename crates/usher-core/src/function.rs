@@ -106,8 +106,6 @@ pub struct Limits {
     pub table_max_elements: u32,
     /// Core instances in one environment.
     pub instances_max: u32,
-    /// The guest's native stack, in KiB.
-    pub stack_max_kib: u32,
     /// Requests that run at once.
     pub concurrency_max: u32,
     /// Requests that wait for one of those to end.
@@ -129,7 +127,6 @@ impl Default for Limits {
             memory_max_mib: 256,
             table_max_elements: 200_000,
             instances_max: 100,
-            stack_max_kib: 512,
             concurrency_max: 64,
             queue_max: 1_000,
             queue_wait_max_ms: 10_000,

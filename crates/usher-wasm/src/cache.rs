@@ -5,13 +5,13 @@
 //! ```
 //!
 //! An entry is written beside its place and renamed into it. What is loaded has the checksum that
-//! the entry records; an entry that does not is thrown away and made anew. Code is trusted, so the
+//! the entry records; an entry that does not is made anew and replaced. Code is trusted, so the
 //! folder belongs to the platform alone (mode 0700).
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -57,6 +57,12 @@ impl Cache {
             .recursive(true)
             .mode(0o700)
             .create(&folder)?;
+        let writers = fs::metadata(&folder)?.permissions().mode() & 0o022;
+        if writers != 0 {
+            let folder = folder.display();
+            let text = format!("{folder} may be written by others, who could put code there");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
         Ok(Self {
             folder,
             compiler,
@@ -125,15 +131,9 @@ fn failed(error: impl std::fmt::Display) -> PrepareFault {
     }
 }
 
-/// A whole entry, or none: what is damaged is removed.
+/// A whole entry, or none: what is damaged stays until a whole one takes its place.
 async fn read(place: PathBuf) -> Option<Compiled> {
-    let checked = tokio::task::spawn_blocking(move || {
-        let compiled = check(&place);
-        if compiled.is_none() {
-            let _gone = fs::remove_dir_all(&place);
-        }
-        compiled
-    });
+    let checked = tokio::task::spawn_blocking(move || check(&place));
     checked.await.ok().flatten()
 }
 
@@ -164,7 +164,15 @@ impl Draft {
         for entry in fs::read_dir(&self.0)? {
             fs::File::open(entry?.path())?.sync_all()?;
         }
-        fs::rename(&self.0, place)
+        match fs::rename(&self.0, place) {
+            // Another platform over the same folder was faster.
+            Err(_) if check(place).is_some() => Ok(()),
+            Err(_) if place.exists() => {
+                fs::remove_dir_all(place)?;
+                fs::rename(&self.0, place)
+            }
+            renamed => renamed,
+        }
     }
 }
 

@@ -162,14 +162,17 @@ impl Inner {
         self.engines.add(&engine);
         let mut linker = Linker::new(&engine);
         host::link(&mut linker)?;
-        linker.root().func_wrap(
-            BASE_IMPORT,
-            |mut store: wasmtime::StoreContextMut<'_, Host>, (bytes,): (WasmList<u8>,)| {
-                let base = bytes.as_le_slice(&store).as_ptr().addr() as u64;
-                store.data_mut().bases.push(base);
-                Ok(())
-            },
-        )?;
+        // Only rewritten components may call it; no other can, since names are not imported twice.
+        if kind != CodeKind::Fresh {
+            linker.root().func_wrap(
+                BASE_IMPORT,
+                |mut store: wasmtime::StoreContextMut<'_, Host>, (bytes,): (WasmList<u8>,)| {
+                    let base = bytes.as_le_slice(&store).as_ptr().addr() as u64;
+                    store.data_mut().bases.push(base);
+                    Ok(())
+                },
+            )?;
+        }
         Ok(Ready { engine, linker })
     }
 

@@ -3,7 +3,7 @@
 //! | kind | serves | memories | access behind the size |
 //! | --- | --- | --- | --- |
 //! | guarded | live | ours, two areas | guard pages trap |
-//! | headroom | live, small and growing | ours, open a little behind the size | explicit checks trap |
+//! | headroom | live, small and growing | ours, some open behind the size | explicit checks trap |
 //! | fresh | one instance per request | wasmtime's pool | guard pages trap |
 //!
 //! Each is made when the first component needs it. Code is compiled for one kind and never run by

@@ -135,12 +135,6 @@ fn limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
         &mut limits.instances_max,
     );
     section.number(
-        "stack_max_kib",
-        "KiB",
-        64..=16_384,
-        &mut limits.stack_max_kib,
-    );
-    section.number(
         "concurrency_max",
         "requests",
         1..=10_000,
