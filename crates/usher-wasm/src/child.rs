@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sha2::{Digest as _, Sha256};
 use usher_core::id::Digest;
-use wasmtime::Engine;
+use wasmtime::{Engine, InstanceAllocationStrategy};
 
 use crate::compile::{ARTIFACT_FILE, Answer, Compiled, Job, code_file};
 use crate::rewrite::{Plan, Rewritten, Verdict, rewrite};
@@ -85,7 +85,10 @@ fn attempt(job: &Job) -> Result<Compiled, String> {
             (CodeKind::Fresh, None, reasons, bytes)
         }
     };
-    let engine = Engine::new(&settings::config(kind, job.pool))
+    let mut config = settings::config(kind, job.pool);
+    // Nothing is instantiated here, and what a pool reserves is beyond the compiler's bounds.
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    let engine = Engine::new(&config)
         .map_err(|error| format!("the compiler could not be set up: {error:#}"))?;
     let code = engine
         .precompile_component(&bytes)

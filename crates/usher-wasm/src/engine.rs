@@ -215,8 +215,12 @@ impl Inner {
         let ready = self.ready(kind)?;
         let path = entry.folder.join(code_file(kind));
         let component = map_own(&ready.engine, &path).map_err(|error| PrepareFault {
-            blame: Blame::Platform,
-            message: format!("compiled code could not be loaded: {error:#}"),
+            // The code is whole, so what is not the machine's word is that it does not fit the pool.
+            blame: match error.is::<std::io::Error>() {
+                true => Blame::Platform,
+                false => Blame::Function,
+            },
+            message: format!("the component could not be loaded: {error:#}"),
         })?;
         let pre = ready.linker.instantiate_pre(&component);
         let pre = pre.map_err(|error| PrepareFault {

@@ -1,5 +1,5 @@
 //! What the tests of this engine share: an engine over one cache, the example components, a visit.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
 
 use std::path::{Path, PathBuf};
@@ -181,4 +181,24 @@ pub fn counter_of(reply: &str) -> u64 {
         .into_iter()
         .find_map(|text| text.parse().ok())
         .unwrap()
+}
+
+/// A component around core modules that takes requests: `state` defines the core instance `$state`
+/// and `main` the core instance `$main`, as the shell says.
+pub fn shell(state: &str, main: &str) -> Vec<u8> {
+    let shell = include_str!("../src/swap_bench/shell.wat");
+    let text = shell.replace("@STATE@", state).replace("@MAIN@", main);
+    wat::parse_str(text).unwrap()
+}
+
+/// A component that never answers, of one core module which holds `items` too.
+pub fn silent(items: &str) -> Vec<u8> {
+    shell(
+        r#"(core module $memory (memory (export "memory") 1))
+        (core instance $state (instantiate $memory))"#,
+        &format!(
+            r#"(core module $run {items} (func (export "handle") (param i32 i32)))
+            (core instance $main (instantiate $run))"#
+        ),
+    )
 }
