@@ -105,6 +105,8 @@ pub(crate) fn config(kind: CodeKind, pool: FreshPool) -> Config {
 
 /// Core instances, memories and tables that one component may have in the pool, on average.
 const PER_COMPONENT: u32 = 4;
+/// Memories, and tables, that one component may have in the pool, all in one module if it likes.
+const PER_COMPONENT_MAX: u32 = 20;
 
 fn pooling(pool: FreshPool) -> PoolingAllocationConfig {
     let mut pooling = PoolingAllocationConfig::new();
@@ -116,8 +118,10 @@ fn pooling(pool: FreshPool) -> PoolingAllocationConfig {
         .total_tables(many)
         .total_stacks(pool.instances_max)
         .max_core_instances_per_component(100)
-        .max_memories_per_component(20)
-        .max_tables_per_component(20)
+        .max_memories_per_component(PER_COMPONENT_MAX)
+        .max_tables_per_component(PER_COMPONENT_MAX)
+        .max_memories_per_module(PER_COMPONENT_MAX)
+        .max_tables_per_module(PER_COMPONENT_MAX)
         .table_elements(200_000)
         .max_memory_size(MEMORY_MAX_BYTES)
         .linear_memory_keep_resident(pool.keep_resident_bytes)

@@ -65,6 +65,18 @@ pub(crate) fn hog() -> Bytes {
     guest("1", &Parts::default(), body)
 }
 
+/// Calls itself for ever, with something to do after each call.
+pub(crate) fn deep() -> Bytes {
+    let inner = "(func $deep (param $depth i64) (result i64)
+      (i64.mul (local.get $depth)
+        (call $deep (i64.add (local.get $depth) (i64.const 1)))))";
+    let parts = Parts {
+        inner,
+        ..Parts::default()
+    };
+    guest("1 1", &parts, "(drop (call $deep (i64.const 1)))")
+}
+
 /// Reads the byte at `index + offset`, each below 4 GiB, and answers if that does not trap.
 pub(crate) fn read(index: u32, offset: u32) -> Bytes {
     let body = format!(
