@@ -231,7 +231,7 @@ impl Client {
         query: &LogQuery,
     ) -> Result<Answers<LogLine>, ClientError> {
         let mut path = path(function, "/logs");
-        path.push_str(&format!("&follow={}", query.follow));
+        path.push_str(&format!("&follow={}&quiet={}", query.follow, query.quiet));
         if let Some(tail) = query.tail {
             path.push_str(&format!("&tail={tail}"));
         }

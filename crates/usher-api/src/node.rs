@@ -122,6 +122,8 @@ pub struct LogQuery {
     pub follow: bool,
     /// Only those of one request.
     pub request: Option<RequestId>,
+    /// Leave out requests that were served without a fault.
+    pub quiet: bool,
 }
 
 /// How one revision stands on a node.
@@ -151,6 +153,15 @@ pub struct RevisionStatus {
     pub audits: u64,
     /// See `audits`.
     pub audits_failed: u64,
+}
+
+impl LogQuery {
+    /// Whether a line is asked for, by what it says.
+    pub fn wants(&self, line: &LogLine) -> bool {
+        let served = matches!(line.event, LogEvent::Request { error: None, .. });
+        let asked = self.request.is_none() || self.request == line.request;
+        asked && !(self.quiet && served)
+    }
 }
 
 /// A node, as a controller sees it.

@@ -179,6 +179,7 @@ impl Logs {
     /// Goes back no further than what is kept in memory.
     pub fn query(&self, key: &FunctionKey, query: LogQuery) -> BoxStream<'static, LogLine> {
         let log = self.function(key);
+        let filter = query.clone();
         let lines = async move {
             let written = log.clone().written();
             // A writer that has ended has written all it had.
@@ -188,8 +189,10 @@ impl Logs {
             (tail.lines(query.request, query.tail), follow)
         };
         stream::once(lines)
-            .flat_map(move |(lines, follow)| {
-                let follow = follow.map(|follow| following(follow, query.request));
+            .flat_map(move |(mut lines, follow)| {
+                lines.retain(|line| filter.wants(line));
+                let filter = filter.clone();
+                let follow = follow.map(|follow| following(follow, filter));
                 stream::iter(lines).chain(stream::iter(follow).flatten())
             })
             .boxed()
@@ -220,17 +223,17 @@ impl Drop for Logs {
 
 fn following(
     lines: broadcast::Receiver<LogLine>,
-    request: Option<RequestId>,
+    filter: LogQuery,
 ) -> impl stream::Stream<Item = LogLine> {
-    stream::unfold(lines, move |mut lines| async move {
+    stream::unfold((lines, filter), move |(mut lines, filter)| async move {
         loop {
             let line = match lines.recv().await {
-                Ok(line) if request.is_none() || line.request == request => line,
+                Ok(line) if filter.wants(&line) => line,
                 Ok(_) => continue,
                 Err(broadcast::error::RecvError::Lagged(count)) => skipped(count),
                 Err(broadcast::error::RecvError::Closed) => return None,
             };
-            return Some((line, lines));
+            return Some((line, (lines, filter)));
         }
     })
 }

@@ -10,7 +10,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -19,22 +18,9 @@ use usher_core::id::AreaId;
 
 use crate::sys::image::MemoryImage;
 use crate::sys::memory::AreaPair;
-use crate::sys::pagemap::Pagemap;
 
 /// Every so many scrubs of an environment, private pages that have gone cold are given back.
 const SCRUBS_PER_COLD_DROP: u64 = 64;
-
-/// The kernel's page scan, where it can be relied upon.
-static PAGEMAP: LazyLock<Option<Pagemap>> = LazyLock::new(|| {
-    let pagemap = Pagemap::probe();
-    if pagemap.is_none() {
-        tracing::warn!(
-            "this kernel has no usable page scan (PAGEMAP_SCAN, Linux 6.7): \
-             used areas are dropped whole, which is slower"
-        );
-    }
-    pagemap
-});
 
 /// Faults that tests put in on purpose.
 #[derive(Debug, Default)]
@@ -148,7 +134,7 @@ impl Areas {
         let scrubs = self.scrubs.fetch_add(1, Ordering::Relaxed);
         let drop_cold = scrubs % SCRUBS_PER_COLD_DROP == SCRUBS_PER_COLD_DROP - 1;
         for (pair, image) in self.pairs.iter().zip(&self.images) {
-            pair.scrub(side.index(), image, PAGEMAP.as_ref(), drop_cold)
+            pair.scrub(side.index(), image, drop_cold)
                 .map_err(|error| format!("an area could not be scrubbed: {error}"))?;
         }
         if self.injected.spoil.load(Ordering::Relaxed)

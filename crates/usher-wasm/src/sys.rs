@@ -12,3 +12,5 @@ pub(crate) mod image;
 pub(crate) mod mapping;
 pub(crate) mod memory;
 pub(crate) mod pagemap;
+pub(crate) mod tracker;
+pub(crate) mod written;

@@ -13,6 +13,7 @@ pub(crate) async fn run(logs: Logs, json: bool) -> anyhow::Result<()> {
         tail: logs.tail,
         follow: logs.follow,
         request: logs.request,
+        quiet: false,
     };
     let client = logs.one.client()?;
     let mut lines = client.logs(&logs.one.key(), &query).await?;

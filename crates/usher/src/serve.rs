@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use futures_util::StreamExt;
 use usher_api::client::Client;
 use usher_api::http::{DeployRequest, Deployed};
-use usher_api::node::{LogEvent, LogQuery};
+use usher_api::node::LogQuery;
 use usher_core::id::{FunctionKey, Name};
 
 use crate::cli::Serve;
@@ -73,6 +73,7 @@ async fn put(client: &Client, source: Source) -> anyhow::Result<Deployed> {
 async fn show_log(client: Client, function: FunctionKey) {
     let query = LogQuery {
         follow: true,
+        quiet: true,
         ..LogQuery::default()
     };
     let mut lines = match client.logs(&function, &query).await {
@@ -80,9 +81,6 @@ async fn show_log(client: Client, function: FunctionKey) {
         Err(error) => return tracing::warn!(%error, "the function's log is not shown"),
     };
     while let Some(Ok(line)) = lines.next().await {
-        let served = matches!(line.event, LogEvent::Request { error: None, .. });
-        if !served {
-            eprintln!("{}", logs::text(&line));
-        }
+        eprintln!("{}", logs::text(&line));
     }
 }

@@ -174,6 +174,8 @@ struct LogsQuery {
     #[serde(default)]
     follow: bool,
     request: Option<RequestId>,
+    #[serde(default)]
+    quiet: bool,
 }
 
 /// `GET /v1/functions/{name}/logs`
@@ -191,6 +193,7 @@ pub(super) async fn logs(
         tail: query.tail,
         follow: query.follow,
         request: query.request,
+        quiet: query.quiet,
     };
     let mut stopping = shared.stopping.clone();
     let stopped = async move {

@@ -104,6 +104,11 @@ fn for_functions() -> Vec<Route> {
                 ("tail", "integer", "Only so many of the latest lines"),
                 ("follow", "boolean", "Go on with new lines as they come"),
                 ("request", "string", "Only those of one request"),
+                (
+                    "quiet",
+                    "boolean",
+                    "Leave out requests served without a fault",
+                ),
             ],
             gives: NDJSON,
             handler: routing::get(functions::logs),

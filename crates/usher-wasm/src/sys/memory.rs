@@ -26,7 +26,7 @@ use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 use super::image::MemoryImage;
 use super::mapping::{Mapping, PAGE_BYTES, page_align};
-use super::pagemap::Pagemap;
+use super::tracker::Tracker;
 
 /// One of the two areas of a pair: 0 or 1.
 pub(crate) type Side = usize;
@@ -113,6 +113,7 @@ impl AreaPair {
         for side in [0, 1] {
             let was = self.open[side].swap(open, Ordering::AcqRel);
             image.lay_over(&self.mapping, side * self.stride, open)?;
+            Tracker::get().watch(&self.mapping, side * self.stride, open)?;
             if was > open {
                 self.mapping.close(side * self.stride + open, was - open)?;
             }
@@ -138,56 +139,53 @@ impl AreaPair {
         &self,
         side: Side,
         image: &MemoryImage,
-        pagemap: Option<&Pagemap>,
         drop_cold: bool,
     ) -> io::Result<usize> {
         let offset = side * self.stride;
+        let tracker = Tracker::get();
         let open = self.open[side].load(Ordering::Acquire);
         let image_open = image.len().min(self.capacity);
         if open > image_open {
             self.mapping.close(offset + image_open, open - image_open)?;
             self.open[side].store(image_open, Ordering::Release);
         }
-        let Some(pagemap) = pagemap else {
-            self.mapping.drop_pages(offset, image_open)?;
-            return Ok(image_open / PAGE_BYTES);
-        };
         if drop_cold {
-            self.drop_cold(side, image, pagemap)?;
+            self.drop_cold(side, image)?;
         }
         let mut pages = 0;
-        pagemap.scan(&self.mapping, offset, image_open, |from, to| {
+        let told = tracker.changed(&self.mapping, offset, image_open, |from, to| {
             image.put_back(&self.mapping, offset, from - offset, to - offset);
             pages += (to - from) / PAGE_BYTES;
         })?;
+        if !told {
+            self.mapping.drop_pages(offset, image_open)?;
+            pages = image_open / PAGE_BYTES;
+        }
         Ok(pages)
     }
 
     /// Gives private copies back that equal the image, unless they are few beside those that
     /// differ: a page that is written now and then costs less kept than faulted in again.
-    fn drop_cold(&self, side: Side, image: &MemoryImage, pagemap: &Pagemap) -> io::Result<()> {
+    fn drop_cold(&self, side: Side, image: &MemoryImage) -> io::Result<()> {
         let offset = side * self.stride;
+        let len = image.len().min(self.capacity);
+        let tracker = Tracker::get();
         let (mut cold, mut hot) = (Vec::new(), 0);
-        pagemap.scan(
-            &self.mapping,
-            offset,
-            image.len().min(self.capacity),
-            |from, to| {
-                for at in (from..to).step_by(PAGE_BYTES) {
-                    let page = at - offset;
-                    if image.equals(&self.mapping, offset, page, page + PAGE_BYTES) {
-                        cold.push(at);
-                    } else {
-                        hot += 1;
-                    }
+        tracker.changed(&self.mapping, offset, len, |from, to| {
+            for at in (from..to).step_by(PAGE_BYTES) {
+                let page = at - offset;
+                if image.equals(&self.mapping, offset, page, page + PAGE_BYTES) {
+                    cold.push(at);
+                } else {
+                    hot += 1;
                 }
-            },
-        )?;
+            }
+        })?;
         if cold.len() <= COLD_PAGES_KEPT + hot {
             return Ok(());
         }
         cold.iter()
-            .try_for_each(|&at| self.mapping.drop_pages(at, PAGE_BYTES))
+            .try_for_each(|&at| tracker.drop_pages(&self.mapping, at, PAGE_BYTES))
     }
 
     /// Compares a whole area with the image, every byte of it.

@@ -16,6 +16,7 @@ use super::mapping::{Mapping, PAGE_BYTES};
 /// Ranges that one call of the kernel may answer; the scan goes on where it stopped.
 const REGIONS_PER_CALL: usize = 512;
 
+const PAGE_IS_WRITTEN: u64 = 1 << 1;
 const PAGE_IS_FILE: u64 = 1 << 2;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
@@ -51,6 +52,33 @@ struct ScanArg {
 /// `_IOWR('f', 16, struct pm_scan_arg)`.
 const PAGEMAP_SCAN: libc::c_ulong = 0xC060_6610;
 
+/// Which pages a scan looks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted {
+    /// Private copies: present or swapped out, and neither the file's page nor the zero page.
+    Private,
+    /// Pages that a userfaultfd noted a write to, in a range that it watches ([`super::written`]).
+    Written,
+}
+
+impl Wanted {
+    fn set(self, arg: &mut ScanArg) {
+        match self {
+            Self::Private => {
+                arg.category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO;
+                arg.category_mask = PAGE_IS_FILE | PAGE_IS_PFNZERO;
+                arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+                arg.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+            }
+            // With nothing else in the masks the kernel reads page tables only.
+            Self::Written => {
+                arg.category_mask = PAGE_IS_WRITTEN;
+                arg.return_mask = PAGE_IS_WRITTEN;
+            }
+        }
+    }
+}
+
 /// The process's page map, open for scanning.
 #[derive(Debug)]
 pub(crate) struct Pagemap(File);
@@ -75,11 +103,13 @@ impl Pagemap {
         // SAFETY: as above, one page further.
         unsafe { second.write_volatile(1) };
         let mut found = Vec::new();
-        self.scan(&area, 0, 3 * PAGE_BYTES, |from, to| found.push((from, to)))?;
+        self.scan(&area, 0, 3 * PAGE_BYTES, Wanted::Private, |from, to| {
+            found.push((from, to))
+        })?;
         Ok(found == [(PAGE_BYTES, 2 * PAGE_BYTES)])
     }
 
-    /// Calls `each(from, to)` for every range of private copies within `len` bytes at `offset`, in
+    /// Calls `each(from, to)` for every range of wanted pages within `len` bytes at `offset`, in
     /// ascending order, as byte offsets into the mapping. The scan always reaches the end of the
     /// range.
     pub(crate) fn scan(
@@ -87,6 +117,7 @@ impl Pagemap {
         mapping: &Mapping,
         offset: usize,
         len: usize,
+        wanted: Wanted,
         mut each: impl FnMut(usize, usize),
     ) -> io::Result<()> {
         let base = mapping.base().as_ptr().addr();
@@ -101,12 +132,9 @@ impl Pagemap {
                 end,
                 vec: regions.as_mut_ptr().addr() as u64,
                 vec_len: REGIONS_PER_CALL as u64,
-                category_inverted: PAGE_IS_FILE | PAGE_IS_PFNZERO,
-                category_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO,
-                category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-                return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
                 ..ScanArg::default()
             };
+            wanted.set(&mut arg);
             let pointer: *mut ScanArg = &raw mut arg;
             // SAFETY: `arg` has the layout and the size that the kernel expects, and `vec` names
             // `vec_len` regions that live as long as the call and are borrowed by nobody else.
