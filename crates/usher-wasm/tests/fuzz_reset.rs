@@ -34,7 +34,7 @@ fn cases() -> u64 {
 /// A run's answer, which tells what all functions returned, and the used environment.
 async fn run(bench: &Bench, environment: WasmEnvironment) -> (String, WasmUsed) {
     let Run { reply, over, .. } = environment.run(bench.call("/")).await;
-    let (_, told) = reply.err().expect("it answers with an error of its own");
+    let (_, told) = reply.expect_err("it answers with an error of its own");
     let Over::Now(used) = over else {
         panic!("it returns when it has answered")
     };
@@ -114,7 +114,7 @@ async fn kept_state_is_seen() {
         for _ in 0..RUNS {
             let Run { reply, over, .. } = one.run(tried.bench.call("/")).await;
             // A run may end the environment now: the fuel of the module is state too.
-            let told = reply.err().expect("it never answers well").1;
+            let told = reply.expect_err("it never answers well").1;
             let Over::Now(Ok(used)) = over else {
                 differ += 1;
                 break;
