@@ -1,5 +1,4 @@
 //! The contract of all engines, for components that are renewed live and for fresh instances.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "guests/by_hand.rs"]
 #[allow(dead_code, reason = "each test uses a part of it")]

@@ -1,6 +1,13 @@
 //! What the tests of this engine share: an engine over one cache, the example components, a visit.
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
-#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::missing_panics_doc,
+    clippy::new_without_default,
+    reason = "each test uses a part of it; by itself it is a test target without tests"
+)]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! Components of every tool chain answer, begin anew in each request, and are renewed by a swap.
 //!
 //! The components are built by `cargo xtask examples`; one that is not there fails its test.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod guests;
 

@@ -75,7 +75,7 @@ impl Prober {
                 When::Before => Between::Used(used),
                 When::After => {
                     let (environment, behind) = self.clean(Between::Used(used)).await;
-                    behind.map(Behind::scrub);
+                    drop(behind);
                     Between::Clean(environment)
                 }
             };
