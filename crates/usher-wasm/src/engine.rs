@@ -215,7 +215,8 @@ impl Inner {
         let ready = self.ready(kind)?;
         let path = entry.folder.join(code_file(kind));
         let component = map_own(&ready.engine, &path).map_err(|error| PrepareFault {
-            // The code is whole, so what is not the machine's word is that it does not fit the pool.
+            // The code is whole, so what is not the machine's word is that it does not fit the
+            // pool.
             blame: match error.is::<std::io::Error>() {
                 true => Blame::Platform,
                 false => Blame::Function,

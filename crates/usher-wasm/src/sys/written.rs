@@ -1,12 +1,13 @@
-//! Which pages of an area were written since its image was laid, asked of the kernel at little cost.
+//! Which pages of an area were written since its image was laid, asked of the kernel at little
+//! cost.
 //!
-//! Every page of the area is write-protected for a userfaultfd in asynchronous mode (Linux 6.7): the
-//! first write to a page takes the protection away by itself, nobody is told, and a scan for pages
-//! without protection is a walk over the page tables and nothing more. Pages that were written once
-//! stay unprotected, and are put back each time, so that steady state has no faults.
+//! Every page of the area is write-protected for a userfaultfd in asynchronous mode (Linux 6.7):
+//! the first write to a page takes the protection away by itself, nobody is told, and a scan for
+//! pages without protection is a walk over the page tables and nothing more. Pages that were
+//! written once stay unprotected, and are put back each time, so that steady state has no faults.
 //!
-//! Where the kernel gives no userfaultfd, [`Written::probe`] says so, and the scan for private pages
-//! (`pagemap`) takes its place.
+//! Where the kernel gives no userfaultfd, [`Written::probe`] says so, and the scan for private
+//! pages (`pagemap`) takes its place.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
