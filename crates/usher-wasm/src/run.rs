@@ -173,10 +173,6 @@ impl Drive {
 
     fn poll(&mut self, cx: &mut Context<'_>, slot: Option<&Slot>) -> Poll<Event> {
         if let Poll::Ready(returned) = self.running.as_mut().poll(cx) {
-            if let (_, Err(_)) = &returned {
-                // The reply's body must learn of it before the store is dropped.
-                self.link.fail(fault_of(&returned.0));
-            }
             return Poll::Ready(Event::Returned(Box::new(returned)));
         }
         match slot {

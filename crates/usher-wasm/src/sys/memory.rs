@@ -44,6 +44,8 @@ pub(crate) struct AreaPair {
     size: AtomicUsize,
     /// Bytes of each area that are readable and writable.
     open: [AtomicUsize; 2],
+    /// Bytes of an area that the image covers.
+    imaged: AtomicUsize,
 }
 
 /// How a memory's area differs from what it should be.
@@ -68,6 +70,7 @@ impl AreaPair {
             current: AtomicUsize::new(0),
             size: AtomicUsize::new(minimum),
             open: [AtomicUsize::new(page_align(minimum)), AtomicUsize::new(0)],
+            imaged: AtomicUsize::new(0),
         })
     }
 
@@ -113,11 +116,14 @@ impl AreaPair {
         for side in [0, 1] {
             let was = self.open[side].swap(open, Ordering::AcqRel);
             image.lay_over(&self.mapping, side * self.stride, open)?;
-            Tracker::get().watch(&self.mapping, side * self.stride, open)?;
+            if open > 0 {
+                Tracker::get().watch(&self.mapping, side * self.stride, open)?;
+            }
             if was > open {
                 self.mapping.close(side * self.stride + open, was - open)?;
             }
         }
+        self.imaged.store(open, Ordering::Release);
         Ok(image)
     }
 
@@ -144,7 +150,7 @@ impl AreaPair {
         let offset = side * self.stride;
         let tracker = Tracker::get();
         let open = self.open[side].load(Ordering::Acquire);
-        let image_open = image.len().min(self.capacity);
+        let image_open = self.imaged.load(Ordering::Acquire);
         if open > image_open {
             self.mapping.close(offset + image_open, open - image_open)?;
             self.open[side].store(image_open, Ordering::Release);
@@ -168,7 +174,7 @@ impl AreaPair {
     /// differ: a page that is written now and then costs less kept than faulted in again.
     fn drop_cold(&self, side: Side, image: &MemoryImage) -> io::Result<()> {
         let offset = side * self.stride;
-        let len = image.len().min(self.capacity);
+        let len = self.imaged.load(Ordering::Acquire);
         let tracker = Tracker::get();
         let (mut cold, mut hot) = (Vec::new(), 0);
         tracker.changed(&self.mapping, offset, len, |from, to| {
@@ -192,7 +198,7 @@ impl AreaPair {
     ///
     /// Nobody may be writing to the area.
     pub(crate) fn compare(&self, side: Side, image: &MemoryImage) -> Result<(), Difference> {
-        let image_open = image.len().min(self.capacity);
+        let image_open = self.imaged.load(Ordering::Acquire);
         let open = self.open[side].load(Ordering::Acquire);
         if open != image_open {
             return Err(Difference::Open {
