@@ -12,11 +12,13 @@ use crate::{alive, by_hand, fails, limited, stuck};
 
 /// Short, so that a test ends soon.
 const SHORT_MS: u64 = 100;
+/// Long enough for a reply to begin on a busy machine.
+const TOTAL_MS: u64 = 1_500;
 /// An hour: what a guest asks for that is to be ended.
 const ASLEEP: &str = "/?ms=3600000";
 const AT_WORK: &str = "/?ms=3600000&spin=1";
 
-/// One run that fails, beside an environment that answers before and after.
+/// One run that fails; another environment answers after it.
 async fn fails_alone(name: &str, limits: Limits, target: &str) -> (Fault, String) {
     let bench = Bench::new();
     let image = bench.load(name, limited(limits)).await;
@@ -28,6 +30,8 @@ async fn fails_alone(name: &str, limits: Limits, target: &str) -> (Fault, String
         "rust-slow" => "/?ms=1",
         _ => "/?grow=1",
     };
+    // With limits that an answer keeps within on a busy machine as well.
+    let image = bench.load(name, Settings::default()).await;
     let another = bench.start(&image).await;
     let (reply, _, _) = bench.visit(another, answer).await;
     assert!(!reply.is_empty());
@@ -70,18 +74,15 @@ async fn the_time_between_two_pieces_is_bounded() {
             ..Limits::default()
         },
         Limits {
-            total_max_ms: Some(SHORT_MS),
+            total_max_ms: Some(TOTAL_MS),
             ..Limits::default()
         },
     ] {
-        let limit = match limits.total_max_ms {
-            None => TimeLimit::Idle,
-            Some(_) => TimeLimit::Total,
+        let (limit, limit_ms) = match limits.total_max_ms {
+            None => (TimeLimit::Idle, SHORT_MS),
+            Some(total_ms) => (TimeLimit::Total, total_ms),
         };
-        let expected = Fault::TimeOut {
-            limit,
-            limit_ms: SHORT_MS,
-        };
+        let expected = Fault::TimeOut { limit, limit_ms };
         let bench = Bench::new();
         let image = bench.load("rust-echo", limited(limits)).await;
         let environment = bench.start(&image).await;
