@@ -23,6 +23,8 @@ mod faults;
 mod folder;
 #[path = "platform/isolation.rs"]
 mod isolation;
+#[path = "platform/limits.rs"]
+mod limits;
 #[path = "platform/logs.rs"]
 mod logs;
 #[path = "platform/mistakes.rs"]
@@ -40,7 +42,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long one event may be waited for, in seconds; only a test that fails ever waits so long.
-const EVENT_WAIT_MAX_S: u64 = 180;
+const EVENT_WAIT_MAX_S: u64 = 120;
 
 /// How many requests are sent where many are.
 fn count() -> usize {

@@ -68,6 +68,43 @@ async fn what_would_take_too_long_to_compile_is_refused_by_its_bounds() {
     }
 }
 
+/// A component that answers, and that holds state which nobody can prove to be put back: behind all
+/// that it has stands one more section, with a component inside.
+fn not_provable() -> Vec<u8> {
+    let inner = "(component (component (core module (memory 1)) (core instance (instantiate 0))))";
+    let mut component = fs::read(example("rust-hello")).unwrap();
+    let header_bytes = 8;
+    component.extend_from_slice(&wat::parse_str(inner).unwrap()[header_bytes..]);
+    component
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_proven_is_served_fresh_and_never_called_live() {
+    let data = Folder::new();
+    let server = with_hello(&data).await;
+    let function = Folder::component(&not_provable());
+    let manifest = function.path().join("function.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, format!("{text}renewal = \"live\"\n")).unwrap();
+    let error = refused(&server, &function).await;
+    let told = error["message"].as_str().unwrap();
+    assert!(told.contains("nested component"), "{told}");
+
+    fs::write(&manifest, text).unwrap();
+    let deployed = server.run(&["deploy", function.text()]).await.done();
+    let shown = server.run(&["show", "bad"]).await.done();
+    for image in [&deployed[0]["function"]["image"], &shown[0]["image"]] {
+        assert_eq!(image["mode"], "fresh", "{image}");
+        let reason = image["reasons"][0].as_str().unwrap();
+        assert!(reason.contains("nested component"), "{reason}");
+    }
+    for _ in 0..3 {
+        let answer = Caller::new(server.gateway).get("/fn/bad/").await;
+        assert_eq!(answer.text(), "Hello from Rust");
+        assert_eq!(answer.run().renewal, "fresh");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_mistakes_of_a_manifest_are_told_at_once() {
     let data = Folder::new();
