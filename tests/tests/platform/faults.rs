@@ -1,7 +1,7 @@
 //! Runs that fail: each ends with its status, and the next request of the same function is served.
 //!
-//! The functions may run once at a time, so that a run which did not give back all it had would keep
-//! every later one waiting.
+//! The functions may run once at a time, so that a run which did not give back all it had would
+//! keep every later one waiting.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
