@@ -63,6 +63,7 @@ impl Cache {
             let text = format!("{folder} may be written by others, who could put code there");
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
+        forget_drafts(&folder)?;
         Ok(Self {
             folder,
             compiler,
@@ -122,6 +123,25 @@ impl Cache {
     }
 }
 
+/// How old a draft is that nobody is working on any more, in seconds.
+const DRAFT_MAX_S: u64 = 3_600;
+
+/// Removes what a killed platform has left half done.
+fn forget_drafts(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let draft = entry.file_name().to_string_lossy().starts_with(DRAFT);
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if draft && age.as_secs() > DRAFT_MAX_S {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// How the name of a folder begins whose entry is in the making.
+const DRAFT: &str = ".draft-";
+
 fn failed(error: impl std::fmt::Display) -> PrepareFault {
     PrepareFault {
         blame: Blame::Platform,
@@ -152,7 +172,7 @@ struct Draft(PathBuf);
 
 impl Draft {
     fn new(folder: &Path, name: &str, artifact: &[u8]) -> io::Result<Self> {
-        let draft = folder.join(format!(".draft-{name}-{:016x}", rand::random::<u64>()));
+        let draft = folder.join(format!("{DRAFT}{name}-{:016x}", rand::random::<u64>()));
         fs::DirBuilder::new().mode(0o700).create(&draft)?;
         let draft = Self(draft);
         fs::write(draft.0.join(ARTIFACT_FILE), artifact)?;

@@ -26,6 +26,12 @@ const FILE_MAX_BYTES: u64 = 2 << 30;
 /// slow all of their code down, and a language runtime's heap seldom grows.
 const HEADROOM_CODE_MAX_BYTES: usize = 2 << 20;
 
+/// Compiled code that any component may have, in bytes.
+const CODE_FREE_BYTES: usize = 4 << 20;
+/// Bytes of compiled code that it may have beyond that, for each of its own. Tool chains need three
+/// to five; instances that instantiate instances need no bound.
+const CODE_PER_BYTE_MAX: usize = 16;
+
 /// Runs one compilation: a job on standard input, an answer on standard output.
 ///
 /// To be called first thing in `main`, on a process that does nothing else.
@@ -71,6 +77,7 @@ pub(crate) fn work(job: &Job) -> Answer {
 fn attempt(job: &Job) -> Result<Compiled, String> {
     let artifact = fs::read(job.folder.join(ARTIFACT_FILE))
         .map_err(|error| format!("the artifact could not be read: {error}"))?;
+    let artifact_bytes = artifact.len();
     let Rewritten { bytes, plan } = rewrite(&artifact).map_err(|error| chain(&error))?;
     let (kind, exports, reasons, bytes) = match plan.verdict {
         Verdict::Live(ref exports) if job.live => (
@@ -93,6 +100,14 @@ fn attempt(job: &Job) -> Result<Compiled, String> {
     let code = engine
         .precompile_component(&bytes)
         .map_err(|error| format!("the component could not be compiled: {error:#}"))?;
+    let most = CODE_FREE_BYTES + CODE_PER_BYTE_MAX * artifact_bytes;
+    if code.len() > most {
+        return Err(format!(
+            "the component of {artifact_bytes} bytes became {} bytes of code; at most {most} are \
+             taken, since loading it would cost the platform too much",
+            code.len()
+        ));
+    }
     let name = code_file(kind);
     fs::write(job.folder.join(&name), &code)
         .map_err(|error| format!("the compiled code could not be written: {error}"))?;

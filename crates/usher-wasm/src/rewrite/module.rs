@@ -182,6 +182,9 @@ impl<'a> Module<'a> {
         if self.shared_memory {
             faults.push(Construct::SharedMemory);
         }
+        if self.memories.iter().any(|memory| memory.ty.memory64) {
+            faults.push(Construct::WideMemory);
+        }
         let references = self.mutable_globals.iter();
         let references = references.filter(|global| matches!(global.ty, ValType::Ref(_)));
         faults.extend(references.map(|global| Construct::ReferenceGlobal {

@@ -154,6 +154,10 @@ pub enum Construct {
     /// Memory that another thread could write at any time.
     #[error("has a shared memory")]
     SharedMemory,
+    /// The component model does not hand out pieces of such a memory yet, so its base cannot be
+    /// read.
+    #[error("has a memory of 64-bit addresses, whose place cannot be determined")]
+    WideMemory,
     /// A mutable global of a reference type.
     #[error("has mutable global {global}, which holds a reference")]
     ReferenceGlobal {

@@ -64,20 +64,28 @@ async fn the_child_compiles_what_cannot_be_put_back() {
     place.bench.start(&image.unwrap()).await;
 }
 
-/// Whatever comes of it: an image that starts, or the function's own fault; never more.
-async fn ends(artifact: &[u8]) {
+/// Whatever comes of it: an image that starts, or the function's own fault, which is answered;
+/// never more.
+async fn ends(artifact: &[u8]) -> Option<String> {
     let place = Place::new(child());
-    match place.load(artifact).await {
-        Ok(image) => drop(place.bench.start(&image).await),
-        Err(fault) => assert_fault(&fault, Blame::Function, "component"),
-    }
+    let refused = match place.load(artifact).await {
+        Ok(image) => {
+            drop(place.bench.start(&image).await);
+            None
+        }
+        Err(fault) => {
+            assert_fault(&fault, Blame::Function, "component");
+            Some(fault.message)
+        }
+    };
     place.still_works().await;
+    refused
 }
 
 #[tokio::test]
 async fn many_functions_end() {
     let function = "(func (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3)))";
-    ends(&guests::silent(&function.repeat(20_000))).await;
+    let _either = ends(&guests::silent(&function.repeat(20_000))).await;
 }
 
 #[tokio::test]
@@ -88,7 +96,7 @@ async fn deep_blocks_end() {
         "block ".repeat(depth),
         "end ".repeat(depth)
     );
-    ends(&guests::silent(&deep)).await;
+    let _either = ends(&guests::silent(&deep)).await;
 }
 
 #[tokio::test]
@@ -102,14 +110,14 @@ async fn a_function_of_many_branches_ends() {
                (i32.xor (local.get 0) (local.get {from})))))"
         );
     }
-    ends(&guests::silent(&(body + "(local.get 1))"))).await;
+    let _either = ends(&guests::silent(&(body + "(local.get 1))"))).await;
 }
 
 #[tokio::test]
 async fn a_branch_to_everywhere_ends() {
     let targets = "0 ".repeat(60_000);
     let table = format!("(func (param i32) (block (br_table {targets} (local.get 0))))");
-    ends(&guests::silent(&table)).await;
+    let _either = ends(&guests::silent(&table)).await;
 }
 
 #[tokio::test]
@@ -121,7 +129,7 @@ async fn types_that_double_end() {
     }
     text += r#"(instance $served)
         (export "wasi:http/incoming-handler@0.2.0" (instance $served)))"#;
-    ends(&assemble(&text)).await;
+    let _either = ends(&assemble(&text)).await;
 }
 
 /// Each component instantiates the one before it twice, so that few bytes make many instances.
@@ -148,7 +156,9 @@ fn doubling(levels: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn instances_that_double_end() {
-    ends(&doubling(15)).await;
+    let _either = ends(&doubling(15)).await;
+    let refused = ends(&doubling(20)).await;
+    assert!(refused.is_some_and(|why| why.contains("of code")));
 }
 
 fn shell(script: &str) -> Compiler {

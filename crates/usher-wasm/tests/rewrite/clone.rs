@@ -2,17 +2,17 @@
 
 use usher_wasm::rewrite::{CLONE_GLOBALS_MAX, CloneError, CloneImage, rewrite, strip_for_clone};
 use wasmparser::Validator;
-use wasmtime::component::{Component, Instance, Linker};
+use wasmtime::component::{Component, Instance};
 use wasmtime::{Engine, Store};
 
-use crate::guest::{assemble, live, read_globals, save};
+use crate::guest::{assemble, live, read_globals, save, without_bases};
 
 /// Every word that an instance can show: globals, then sizes and first words of memories.
 const WORDS: u32 = 11;
 
 const TEXT: &str = r#"(component
   (core module $state
-    (memory $m 1) (memory $n i64 2 9)
+    (memory $m 1) (memory $n 2 9)
     (data (memory $m) (i32.const 0) "active")
     (data $passive "passive!")
     (table (export "t") 4 funcref)
@@ -33,7 +33,7 @@ const TEXT: &str = r#"(component
       (global.set $v128 (i32x4.sub (global.get $v128) (i32x4.splat (i32.const 3))))
       (memory.init $m $passive (i32.const 0) (i32.const 0) (i32.const 8))
       (drop (memory.grow $m (i32.const 2)))
-      (drop (memory.grow $n (i64.const 3))))
+      (drop (memory.grow $n (i32.const 3))))
     (start $change)
     (func (export "word") (param i32) (result i64)
       (block (block (block (block (block (block (block (block (block (block (block
@@ -47,7 +47,7 @@ const TEXT: &str = r#"(component
         (return (i64.add (global.get $other) (i64.extend_i32_u (global.get $constant)))))
         (return (i64.extend_i32_u (call_indirect (type $number) (i32.const 1)))))
         (return (i64.extend_i32_u (memory.size $m))))
-        (return (memory.size $n)))
+        (return (i64.extend_i32_u (memory.size $n))))
       (i64.load $m (i32.const 0))))
   (core instance $state (instantiate $state))
   (func (export "change") (canon lift (core func $state "change")))
@@ -66,7 +66,7 @@ impl Probe {
         let engine = Engine::default();
         let component = Component::new(&engine, component).expect("compiles");
         let mut store = Store::new(&engine, ());
-        let instance = Linker::new(&engine).instantiate(&mut store, &component);
+        let instance = without_bases(&engine).instantiate(&mut store, &component);
         let instance = instance.expect("instantiates");
         Probe { store, instance }
     }

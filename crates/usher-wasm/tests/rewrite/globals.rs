@@ -1,16 +1,16 @@
 //! Globals: back to the instant of `save`, in every module and every instance.
 
 use usher_wasm::rewrite::rewrite;
-use wasmtime::component::{Component, Instance, Linker};
+use wasmtime::component::{Component, Instance};
 use wasmtime::{Engine, Store};
 
-use crate::guest::{assemble, live, save};
+use crate::guest::{assemble, live, save, without_bases};
 
 /// `state` keeps globals of all types and three memories, and its start function changes them;
 /// `other` changes one of them from outside. `state` is instantiated twice.
 const TEXT: &str = r#"(component
   (core module $state
-    (memory $m 1) (memory $n 2 5) (memory $big i64 1)
+    (memory $m 1) (memory $n 2 5) (memory $big 1)
     (global (export "fixed") i32 (i32.const 5))
     (global $i32 (export "i32") (mut i32) (i32.const 1))
     (global $i64 (mut i64) (i64.const 2))
@@ -25,7 +25,7 @@ const TEXT: &str = r#"(component
       (global.set $v128 (i32x4.add (global.get $v128) (global.get $v128)))
       (drop (memory.grow $m (i32.const 1)))
       (drop (memory.grow $n (i32.const 1)))
-      (drop (memory.grow $big (i64.const 1))))
+      (drop (memory.grow $big (i32.const 1))))
     (start $change)
     (func (export "read") (param i32) (result i64)
       (block (block (block (block (block (block (block (block
@@ -37,7 +37,7 @@ const TEXT: &str = r#"(component
         (return (i64x2.extract_lane 0 (global.get $v128))))
         (return (i64x2.extract_lane 1 (global.get $v128))))
         (return (i64.extend_i32_u (i32.add (memory.size $m) (memory.size $n)))))
-      (memory.size $big)))
+      (i64.extend_i32_u (memory.size $big))))
   (core module $other
     (import "state" "i32" (global $i32 (mut i32)))
     (func (export "change") (global.set $i32 (i32.const 99))))
@@ -98,7 +98,7 @@ fn globals_of_every_type_and_instance_return_to_the_instant_of_save() {
     let engine = Engine::default();
     let component = Component::new(&engine, &rewritten.bytes).expect("compiles");
     let mut store = Store::new(&engine, ());
-    let instance = Linker::new(&engine)
+    let instance = without_bases(&engine)
         .instantiate(&mut store, &component)
         .expect("instantiates");
     let mut probe = Probe { store, instance };

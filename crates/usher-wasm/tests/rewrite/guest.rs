@@ -5,8 +5,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use usher_wasm::rewrite::{ImportedResource, LiveExports, Rewritten, Verdict, rewrite};
-use wasmtime::component::{Component, Instance, Linker, Resource, ResourceType, TypedFunc};
+use usher_wasm::rewrite::{
+    BASE_IMPORT, ImportedResource, LiveExports, Rewritten, Verdict, rewrite,
+};
+use wasmtime::component::{
+    Component, Instance, Linker, Resource, ResourceType, TypedFunc, WasmList,
+};
 use wasmtime::{Engine, Store};
 
 /// Reports the numbers of request, outparam and one further handle, and drops all three.
@@ -247,8 +251,17 @@ pub(crate) fn read_globals<T>(
         .collect()
 }
 
+/// A linker that takes the readings of the memories' bases and forgets them.
+pub fn without_bases<T: 'static>(engine: &Engine) -> Linker<T> {
+    let mut linker = Linker::new(engine);
+    let forget = |_: wasmtime::StoreContextMut<'_, T>, (_,): (WasmList<u8>,)| Ok(());
+    let defined = linker.root().func_wrap(BASE_IMPORT, forget);
+    defined.expect("nothing else has the name");
+    linker
+}
+
 fn linker(engine: &Engine, types: &str) -> Linker<Arc<Mutex<Seen>>> {
-    let mut linker = Linker::<Arc<Mutex<Seen>>>::new(engine);
+    let mut linker = without_bases::<Arc<Mutex<Seen>>>(engine);
     let define = |linker: &mut Linker<Arc<Mutex<Seen>>>| -> wasmtime::Result<()> {
         let mut probe = linker.instance("test:host/probe")?;
         probe.func_wrap("mode", |store, (): ()| {

@@ -18,10 +18,10 @@ use wasm_encoder::{
     ModuleSection, PrimitiveValType, RawSection, TypeSection, ValType,
 };
 use wasmparser::{ExternalKind, FuncType, Parser, Payload, Validator};
-use wasmtime::component::{Component, Instance, Linker};
+use wasmtime::component::{Component, Instance};
 use wasmtime::{Config, Engine, Store};
 
-use crate::guest::{live, read_globals, save};
+use crate::guest::{live, read_globals, save, without_bases};
 
 /// Loop turns and calls that a random module makes before it is made to trap.
 const FUEL: u32 = 10_000;
@@ -36,7 +36,7 @@ fn random_module(seed: u64, memories: usize, bulk: bool) -> Option<Vec<u8>> {
         max_imports: 0,
         max_memories: memories,
         max_memory32_bytes: 4 << 16,
-        max_memory64_bytes: 4 << 16,
+        memory64_enabled: false,
         max_table_elements: 100,
         export_everything: true,
         min_types: 4,
@@ -247,7 +247,7 @@ impl Running {
     /// Nothing if the instantiation traps.
     fn start(component: &Component) -> Option<Self> {
         let mut store = Store::new(component.engine(), ());
-        let linker = Linker::new(component.engine());
+        let linker = without_bases(component.engine());
         let instance = linker.instantiate(&mut store, component).ok()?;
         Some(Running { store, instance })
     }

@@ -52,8 +52,13 @@ fn the_shape_of_the_tool_chains_is_live() {
     live(&component());
     live(&module(""));
     live(&module(
-        "(memory i64 1) (table 4 funcref) (func $f) (elem (i32.const 0) $f)",
+        "(memory 1) (table 4 funcref) (func $f) (elem (i32.const 0) $f)",
     ));
+}
+
+#[test]
+fn memories_whose_place_cannot_be_read_are_fresh() {
+    fresh(&module("(memory i64 1)"), "64-bit");
 }
 
 #[test]
