@@ -252,7 +252,7 @@ pub(crate) fn read_globals<T>(
 }
 
 /// A linker that takes the readings of the memories' bases and forgets them.
-pub fn without_bases<T: 'static>(engine: &Engine) -> Linker<T> {
+pub(crate) fn without_bases<T: 'static>(engine: &Engine) -> Linker<T> {
     let mut linker = Linker::new(engine);
     let forget = |_: wasmtime::StoreContextMut<'_, T>, (_,): (WasmList<u8>,)| Ok(());
     let defined = linker.root().func_wrap(BASE_IMPORT, forget);
