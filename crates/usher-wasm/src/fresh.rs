@@ -36,7 +36,7 @@ pub(crate) struct FreshRest {
 }
 
 impl Fresh {
-    /// A new instance. `took` says whether making it is a renewal, whose time goes on record.
+    /// A new instance. Where making it is a `renewal`, its time goes on record.
     pub(crate) async fn start(
         inner: &Arc<Inner>,
         image: &Arc<WasmImage>,

@@ -7,7 +7,7 @@
 //! | fresh | one instance per request | wasmtime's pool | guard pages trap |
 //!
 //! Each is made when the first component needs it. Code is compiled for one kind and never run by
-//! another. Deliberately absent: which kind a component gets (`image`).
+//! another. Deliberately absent: which kind a component gets (`child`).
 
 use std::sync::Arc;
 
