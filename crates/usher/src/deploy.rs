@@ -63,6 +63,7 @@ pub(crate) fn mode_word(function: &FunctionView) -> &'static str {
     match function.image.as_ref().map(|image| image.mode) {
         Some(Mode::Live) => "live",
         Some(Mode::Fresh) => "fresh",
+        Some(Mode::Replaced) => "replaced",
         Some(Mode::Kept) => "kept",
         // Made ready by its first request.
         None => "idle",

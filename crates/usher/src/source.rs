@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use usher_api::manifest::{MANIFEST_FILE, Manifest};
+use usher_api::manifest::{Content, MANIFEST_FILE, Manifest};
 use usher_core::function::Settings;
 use usher_core::id::{NAME_MAX_BYTES, Name};
 
@@ -50,13 +50,18 @@ impl Source {
             )
         })?;
         let manifest = Manifest::read(&text).with_context(|| path.display().to_string())?;
-        let component = folder.join(&manifest.component);
+        let Content::Component(file) = &manifest.content else {
+            bail!(
+                "{} is of a program, and no engine runs it yet",
+                path.display()
+            );
+        };
+        let component = folder.join(file);
         ensure!(
             component.exists(),
-            "{} says component = {:?}, and {} is not there; build it first, or correct the \
+            "{} says component = {file:?}, and {} is not there; build it first, or correct the \
              manifest",
             path.display(),
-            manifest.component,
             component.display()
         );
         Ok(Self {
