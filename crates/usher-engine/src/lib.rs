@@ -8,8 +8,8 @@
 //! The types forbid misuse: only a clean environment has `run`, only a used one has `renew`, both
 //! take `self`, and whatever fails leaves nothing to reuse.
 //!
-//! Deliberately absent: any engine but the fake one that tests use. `contract` is the suite that
-//! all of them pass.
+//! Deliberately absent: any engine but the fake one that tests use, and the `pair` that makes one
+//! engine of two. `contract` is the suite that all of them pass.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,8 @@ mod call;
 pub mod contract;
 mod environment;
 pub mod fake;
+pub mod number;
+pub mod pair;
 
 pub use call::{Call, GuestOutput, GuestStream};
 pub use environment::{

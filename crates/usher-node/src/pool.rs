@@ -324,6 +324,6 @@ pub(crate) fn code_of<E: Engine>(revision: &Revision, engine: &E) -> Code {
         owner: revision.function.owner.clone(),
         artifact: revision.artifact,
         revision: revision.id,
-        abi: engine.abi().clone(),
+        abi: engine.abi(revision).clone(),
     }
 }
