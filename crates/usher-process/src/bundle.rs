@@ -72,7 +72,8 @@ pub enum BundleError {
     Zip64,
     /// There are too many entries.
     #[error(
-        "the bundle has {entries} entries, the folders in their paths included, and may have {entries_max}"
+        "the bundle has {entries} entries, the folders in their paths included, and may have \
+         {entries_max}"
     )]
     TooMany {
         /// How many there are, or are said to be.

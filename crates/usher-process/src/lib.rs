@@ -2,6 +2,6 @@
 //!
 //! Deliberately absent: wasm.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod bundle;

@@ -200,7 +200,8 @@ proptest! {
         for (path, bytes, executable) in files {
             let path = root.path().join(path.trim_start_matches(['.', '/']));
             // Two paths may not go together.
-            let made = fs::create_dir_all(path.parent().unwrap()).is_ok() && fs::write(&path, bytes).is_ok();
+            let folder = fs::create_dir_all(path.parent().unwrap());
+            let made = folder.is_ok() && fs::write(&path, bytes).is_ok();
             if made {
                 let mode = if executable { 0o755 } else { 0o644 };
                 fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
