@@ -27,6 +27,7 @@ use zip::result::ZipError;
 
 pub use pack::{IGNORE_FILE, Member, MemberKind, PackError, Packed, pack, pack_file};
 pub use store::{Bundles, Folder, OpenError};
+pub use unpack::unpack;
 
 /// What a bundle may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  cli ─► command ┬ up, serve, demo ─► platform: backbone, node, gateway, controller, API
+//!                 ├ doctor, bench ─► this machine
 //!                 └ deploy, invoke, list, show, logs, delete ─► the API of a running platform
 //! ```
 //!
@@ -16,6 +17,7 @@ mod cli;
 mod command;
 mod demo;
 mod deploy;
+mod doctor;
 mod folders;
 mod functions;
 mod invoke;

@@ -18,8 +18,9 @@ const MODE_FOLDER: u32 = 0o755;
 const MODE_FILE: u32 = 0o644;
 const MODE_PROGRAM: u32 = 0o755;
 
-/// Unpacks an archive into a folder that is there, empty, and nobody else's. Blocks.
-pub(super) fn unpack(bytes: &[u8], into: &Path, bounds: Bounds) -> Result<(), BundleError> {
+/// Unpacks an archive into a folder that is there, empty, and nobody else's. Blocks. What fails
+/// half way leaves files in the folder; [`super::Bundles`] does not.
+pub fn unpack(bytes: &[u8], into: &Path, bounds: Bounds) -> Result<(), BundleError> {
     let (mut archive, plan) = survey(bytes, bounds)?;
     let failed = |at: &str| {
         let at = at.to_owned();
