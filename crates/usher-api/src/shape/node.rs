@@ -5,8 +5,10 @@ use usher_core::function::Contract;
 
 use super::{Candidate, Files, Shape};
 
-/// How the Lambda runtime's own package is started, newest first.
-const RUNTIMES: [&str; 2] = [
+/// How the Lambda runtime's own package is started, newest first: of 4, 3 and 2. The newest is told
+/// the handler by `_HANDLER` only, the others by their argument as well.
+const RUNTIMES: [&str; 3] = [
+    "node_modules/aws-lambda-ric/index.mjs",
     "node_modules/aws-lambda-ric/bin/index.mjs",
     "node_modules/aws-lambda-ric/bin/index.js",
 ];

@@ -52,6 +52,12 @@ fn lambda_functions_are_recognised() {
         let words = "node node_modules/aws-lambda-ric/bin/index.mjs index.handler";
         assert_eq!(node.command.join(" "), words);
     }
+    let newest = ("node_modules/aws-lambda-ric/index.mjs", "");
+    let words = command(&[("handler.js", "exports.handler = 1"), newest, NODE_RIC]);
+    assert_eq!(
+        words,
+        "node node_modules/aws-lambda-ric/index.mjs handler.handler"
+    );
     let own = process(&[("bootstrap*", "\x7fELF"), ("app.py", "")]);
     assert_eq!(
         (own.contract, own.command),
