@@ -200,7 +200,7 @@ fn assigned<'t>(text: &'t str, makers: &[&str]) -> Option<&'t str> {
         let value = value.trim_start();
         let begins =
             |maker: &&str| value.starts_with(*maker) || value.contains(&format!(".{maker}"));
-        (is_name(name) && makers.iter().any(|maker| begins(&maker))).then_some(name)
+        (is_name(name) && makers.iter().any(begins)).then_some(name)
     })
 }
 
