@@ -1,23 +1,30 @@
-//! The contracts that a program may speak, and what all of them answer.
+//! The contracts that programs speak, and what all of them have in common: an answer, and the rest.
 //!
-//! Deliberately absent: time limits, the program's end and its output. Whoever calls a contract
-//! races it with those.
+//! Deliberately absent: time limits and a program's exit, which whoever calls watches beside a call.
 
 pub mod lambda;
 
 use usher_api::body::Body;
 use usher_api::invoke::BoxFuture;
 
-/// What is left of a call once its answer's head is there. It resolves when the reply is complete
-/// and the program is ready for the next call; dropping it loses that news and nothing else.
+/// What is left of a call once the reply's head is there. Somebody has to drive it to its end: the
+/// reply's body moves only while it is polled. Dropping it cancels the call.
 pub type Rest<E> = BoxFuture<'static, Result<(), E>>;
 
-/// The answer to one call.
+/// A program's answer.
 pub struct Answered<E> {
-    /// Head and body as the caller is to see them; the body follows as it is made.
+    /// The head as the program gave it, less what belongs to one connection, and the body as it is
+    /// made.
     pub response: http::Response<Body>,
-    /// None if the program has no part in this call, or is done with it already.
+    /// None: the reply is complete, and the program can be called again.
     pub rest: Option<Rest<E>>,
-    /// What is to stand in the function's log about this answer, besides what the program wrote.
-    pub note: Option<String>,
+}
+
+impl<E> std::fmt::Debug for Answered<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answered")
+            .field("response", &self.response)
+            .field("over", &self.rest.is_none())
+            .finish()
+    }
 }

@@ -26,7 +26,7 @@ mod stream;
 mod style;
 
 pub use about::{API_ADDRESS, About, DEFAULT_REGION, LATEST, TASK_ROOT, environment};
-pub use api::{EVENT_MAX_BYTES, InitError, Invoke, InvokeError, LambdaApi};
+pub use api::{EVENT_MAX_BYTES, InitError, Invoke, InvokeError, LambdaApi, Note};
 pub use failure::{Ending, Failure, FunctionError, RESULT_MAX_BYTES, answer};
 pub use stream::Broken;
 pub use style::Style;

@@ -57,6 +57,11 @@ pub struct Invoke {
     pub deadline: SystemTime,
 }
 
+/// An extension of the responses to invocations that failed: what is to stand in the function's
+/// log, besides what the program wrote there itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note(pub String);
+
 /// Why an environment does not become ready.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
@@ -163,7 +168,7 @@ impl LambdaApi {
     }
 
     /// Gives the program one request, and answers when it has replied: with all of a buffered
-    /// result, or with the head of a streamed one. A function's error is an answer too, with a note
+    /// result, or with the head of a streamed one. A function's error is an answer too, with a [`Note`]
     /// for the log. It waits until the program asks for an event, without a limit.
     ///
     /// Dropping the future leaves the program with an event that nobody waits for: the environment
@@ -370,7 +375,6 @@ impl Call {
                 Ok(response) => Answered {
                     response,
                     rest: Some(after.next()),
-                    note: None,
                 },
                 Err(failure) => self.failed(&failure, after.next()),
             },
@@ -380,10 +384,11 @@ impl Call {
     }
 
     fn failed(&self, failure: &Failure, rest: Rest<InvokeError>) -> Answered<InvokeError> {
+        let mut response = answer(self.style, self.id, failure);
+        response.extensions_mut().insert(Note(failure.log(self.id)));
         Answered {
-            response: answer(self.style, self.id, failure),
+            response,
             rest: Some(rest),
-            note: Some(failure.log(self.id)),
         }
     }
 
@@ -445,7 +450,6 @@ impl Call {
         Answered {
             response: sign(response, self.id),
             rest: Some(after.stream(stream.ended, self.headless)),
-            note: None,
         }
     }
 }
@@ -455,7 +459,6 @@ fn finished(response: http::Response<Body>) -> Answered<InvokeError> {
     Answered {
         response,
         rest: None,
-        note: None,
     }
 }
 
