@@ -32,7 +32,7 @@ def handler(event, context):
             "memory": context.memory_limit_in_mb,
             "left_ms": context.get_remaining_time_in_millis(),
             "trace": os.environ.get("_X_AMZN_TRACE_ID"),
-            "client": context.client_context and vars(context.client_context)["custom"],
+            "client": context.client_context and context.client_context.custom,
         }
     if what == "reply":
         return {

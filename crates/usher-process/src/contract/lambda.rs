@@ -15,18 +15,26 @@
 mod about;
 mod api;
 mod calls;
+mod delivery;
 mod desk;
+mod error;
 mod event;
 mod failure;
+mod intake;
 mod life;
+mod outcome;
 mod result;
 mod routes;
 mod server;
 mod stream;
 mod style;
+mod told;
 
 pub use about::{API_ADDRESS, About, DEFAULT_REGION, LATEST, TASK_ROOT, environment};
-pub use api::{EVENT_MAX_BYTES, InitError, Invoke, InvokeError, LambdaApi, Note};
+pub use api::{Invoke, LambdaApi};
+pub use delivery::EVENT_MAX_BYTES;
+pub use error::{InitError, InvokeError};
 pub use failure::{Ending, Failure, FunctionError, RESULT_MAX_BYTES, answer};
+pub use outcome::Note;
 pub use stream::Broken;
 pub use style::Style;

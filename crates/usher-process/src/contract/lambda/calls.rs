@@ -6,36 +6,27 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::desk::{Desk, Reply, Stream, Turn};
-use super::failure::{Failure, FunctionError, JSON, RESULT_MAX_BYTES, report};
+use super::failure::{Failure, JSON, RESULT_MAX_BYTES, report};
+use super::intake::{Unread, read, skip};
 use super::life::{Event, Refusal};
 use super::routes::{Endpoint, endpoint};
 use super::stream::{Broken, FRAMES_MAX, Piece, Tail, trailers};
+use super::told::function_error;
 
 static MODE: HeaderName = HeaderName::from_static("lambda-runtime-function-response-mode");
-static ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-error-type");
 static EXTENSION: HeaderName = HeaderName::from_static("lambda-extension-identifier");
-const WITH_CAUSE: &[u8] = b"application/vnd.aws.lambda.error.cause+json";
-
-/// How much of a body that nobody wants is read, so that the program gets its answer before its
-/// connection is closed, in bytes.
-const UNWANTED_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// The largest body of a call that is no result, in bytes.
 const CALL_MAX_BYTES: usize = 64 * 1024;
-
-/// Longest type of an error, in bytes.
-const ERROR_TYPE_MAX_BYTES: usize = 256;
 
 type Answer = http::Response<Full<Bytes>>;
 
@@ -281,105 +272,6 @@ async fn register(desk: &Desk, body: &mut Incoming) -> Answer {
             "InvalidRequestFormat",
             &error.to_string(),
         ),
-    }
-}
-
-/// What the program says about an error of its own: by header, else in the body.
-fn function_error(headers: &HeaderMap, body: Bytes) -> FunctionError {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Told {
-        error_type: Option<String>,
-    }
-    let body = match headers.get(CONTENT_TYPE) {
-        Some(kind) if kind.as_bytes() == WITH_CAUSE => without_cause(&body),
-        _ => body,
-    };
-    let header = headers
-        .get(&ERROR_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let header = header.filter(|text| is_error_type(text)).map(str::to_owned);
-    let told = || serde_json::from_slice::<Told>(&body).ok()?.error_type;
-    let error_type = header.or_else(told).filter(|text| !text.is_empty());
-    let mut error_type = error_type.unwrap_or_else(|| "Function.Unknown".to_owned());
-    if let Some((at, _)) = error_type
-        .char_indices()
-        .find(|(at, _)| *at >= ERROR_TYPE_MAX_BYTES)
-    {
-        error_type.truncate(at);
-    }
-    let body = if body.is_empty() {
-        report(&error_type, String::new())
-    } else {
-        body
-    };
-    FunctionError { error_type, body }
-}
-
-/// Whether AWS takes a header's text for the type of an error: `Runtime.Name` or `Function.Name`.
-fn is_error_type(text: &str) -> bool {
-    let name = text
-        .strip_prefix("Runtime.")
-        .or_else(|| text.strip_prefix("Function."));
-    name.is_some_and(|name| {
-        name.len() > 1
-            && name.starts_with(|first: char| first.is_ascii_uppercase())
-            && name.bytes().all(|b| b.is_ascii_alphabetic())
-    })
-}
-
-/// The error without what is meant for tracing only.
-fn without_cause(body: &[u8]) -> Bytes {
-    #[derive(Deserialize, Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Kept {
-        #[serde(default)]
-        error_message: Value,
-        #[serde(default)]
-        error_type: Value,
-        #[serde(default, skip_serializing_if = "Value::is_null")]
-        stack_trace: Value,
-    }
-    let kept = serde_json::from_slice::<Kept>(body).and_then(|kept| serde_json::to_vec(&kept));
-    kept.map_or(Bytes::from_static(br#""Invalid error body""#), Bytes::from)
-}
-
-enum Unread {
-    TooLarge,
-    Cut,
-}
-
-/// A body to its end, if it is no longer than `max_bytes`.
-async fn read(body: &mut Incoming, max_bytes: usize) -> Result<Bytes, Unread> {
-    let announced = body.size_hint().lower();
-    if announced > max_bytes as u64 {
-        return Err(Unread::TooLarge);
-    }
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Unread::Cut)?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if read.is_empty() && data.len() as u64 == announced {
-            return Ok(data);
-        }
-        if read.len() + data.len() > max_bytes {
-            return Err(Unread::TooLarge);
-        }
-        read.extend_from_slice(&data);
-    }
-    Ok(read.freeze())
-}
-
-/// Reads what is left of a body that nobody wants, up to a bound.
-async fn skip(body: &mut Incoming) {
-    let mut skipped = 0;
-    while skipped < UNWANTED_MAX_BYTES {
-        let Some(Ok(frame)) = body.frame().await else {
-            return;
-        };
-        skipped += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

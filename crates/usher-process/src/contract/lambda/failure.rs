@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use usher_api::body::Body;
 use usher_core::id::RequestId;
@@ -16,9 +16,9 @@ use usher_core::id::RequestId;
 use super::about::{LATEST, request_id};
 use super::style::Style;
 
-pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 static FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
-pub(super) static EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+static EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The largest buffered result, in bytes: 6 MiB and some room for its frame, as AWS counts.
@@ -163,25 +163,18 @@ pub fn answer(style: Style, id: RequestId, failure: &Failure) -> http::Response<
             sign(response, id)
         }
         Style::Direct => {
-            let mut response = executed(failure.body(id), id);
+            let mut response = http::Response::new(Body::from(failure.body(id)));
+            executed(response.headers_mut());
             let unhandled = HeaderValue::from_static("Unhandled");
             response.headers_mut().insert(&FUNCTION_ERROR, unhandled);
-            response
+            sign(response, id)
         }
     }
 }
 
-/// The Invoke API's answer with a result.
-pub(super) fn executed(payload: Bytes, id: RequestId) -> http::Response<Body> {
-    executed_with(Body::from(payload), id)
-}
-
-/// The same, for a result that is still being made.
-pub(super) fn executed_with(payload: Body, id: RequestId) -> http::Response<Body> {
-    let mut response = sign(http::Response::new(payload), id);
-    let latest = HeaderValue::from_static(LATEST);
-    response.headers_mut().insert(&EXECUTED_VERSION, latest);
-    response
+/// Adds what an answer of the Invoke API says about the run.
+pub(super) fn executed(headers: &mut HeaderMap) {
+    headers.insert(&EXECUTED_VERSION, HeaderValue::from_static(LATEST));
 }
 
 /// Adds what every answer has.

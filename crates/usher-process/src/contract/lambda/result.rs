@@ -22,7 +22,7 @@ use usher_api::body::Body;
 use super::failure::JSON;
 
 /// A status, and headers.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -43,6 +43,8 @@ pub(super) enum Malformed {
     Cookies,
     #[error("body is not a string")]
     Body,
+    #[error("the stream does not begin with a head and eight zeros")]
+    Prelude,
     #[error("isBase64Encoded is true, and body is not base64")]
     Base64,
 }

@@ -171,6 +171,11 @@ pub(super) async fn prelude(frames: &mut mpsc::Receiver<Piece>) -> Prelude {
     }
 }
 
+/// Reads the first frame of a stream without a head; an error before it is an error of the call.
+pub(super) async fn first(frames: &mut mpsc::Receiver<Piece>) -> Result<Option<Bytes>, Broken> {
+    frames.recv().await.unwrap_or(Err(Broken::Cut))
+}
+
 /// The body of a streamed reply.
 pub(super) struct Frames {
     first: Bytes,
@@ -179,12 +184,12 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// `first`: what of the body came with the head.
-    pub(super) fn new(first: Bytes, frames: mpsc::Receiver<Piece>) -> Self {
+    /// `first`: what of the body has been read already, or None if that was its end.
+    pub(super) fn new(first: Option<Bytes>, frames: mpsc::Receiver<Piece>) -> Self {
         Self {
-            first,
+            ended: first.is_none(),
+            first: first.unwrap_or_default(),
             frames,
-            ended: false,
         }
     }
 }

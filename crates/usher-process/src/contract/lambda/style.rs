@@ -16,7 +16,7 @@ use usher_api::body::Body;
 use usher_core::id::RequestId;
 
 use super::about::{About, LATEST};
-use super::failure::{EXECUTED_VERSION, sign};
+use super::failure::{executed, sign};
 
 static INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
 static CLIENT_CONTEXT: HeaderName = HeaderName::from_static("x-amz-client-context");
@@ -117,8 +117,7 @@ impl Declined {
         let (status, name) = self.judge();
         let mut response = http::Response::new(Body::Empty);
         if *self == Self::DryRun {
-            let latest = HeaderValue::from_static(LATEST);
-            response.headers_mut().insert(&EXECUTED_VERSION, latest);
+            executed(response.headers_mut());
         } else {
             let problem = Problem {
                 blame: "User",
