@@ -1,0 +1,183 @@
+//! Programs that mean harm: what they do costs themselves only.
+
+use usher_core::fault::Fault;
+use usher_process::contract::lambda::{InitError, InvokeError, LambdaApi};
+
+use super::rig::{Fake, about, direct, serve, whole};
+
+const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: a\r\n\r\n";
+
+/// One good invocation over a connection of its own.
+async fn still_works(api: &mut LambdaApi, address: std::net::SocketAddr) {
+    let mut fake = Fake::connect(address).await;
+    let program = async {
+        let id = fake.next().await.id();
+        assert_eq!(fake.post(&id, "response", "", "1").await.status, 202);
+    };
+    let (answered, ()) = tokio::join!(api.invoke(direct("{}")), program);
+    assert_eq!(whole(answered.unwrap().response).await.text, "1");
+}
+
+#[tokio::test]
+async fn garbage_ends_its_connection() {
+    let (mut api, address) = serve(about("h")).await;
+    for garbage in [
+        b"\0\0\0\0\r\n\r\n".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        b"GET /2018-06-01/ping HTTP/9.9\r\n\r\n".to_vec(),
+        b"POST /x HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n".to_vec(),
+        b"POST /x HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n".to_vec(),
+        [
+            b"GET /".to_vec(),
+            vec![b'a'; 2 << 20],
+            b" HTTP/1.1\r\n\r\n".to_vec(),
+        ]
+        .concat(),
+        [
+            b"GET / HTTP/1.1\r\nx: ".to_vec(),
+            vec![b'a'; 2 << 20],
+            b"\r\n\r\n".to_vec(),
+        ]
+        .concat(),
+        [
+            b"GET / HTTP/1.1\r\n".to_vec(),
+            b"a: b\r\n".repeat(10_000),
+            b"\r\n".to_vec(),
+        ]
+        .concat(),
+    ] {
+        let mut fake = Fake::connect(address).await;
+        use tokio::io::AsyncWriteExt;
+        // It may be closed before all is written.
+        let _ = fake.socket.write_all(&garbage).await;
+        let _ = fake.socket.shutdown().await;
+        while let Some(said) = fake.said().await {
+            assert!((400..500).contains(&said.status), "{said:?}");
+        }
+    }
+    still_works(&mut api, address).await;
+}
+
+#[tokio::test]
+async fn the_python_clients_largest_header_passes() {
+    let (mut api, address) = serve(about("h")).await;
+    let mut fake = Fake::connect(address).await;
+    let cause = "x".repeat(1024 * 1024 - 1);
+    let program = async {
+        let id = fake.next().await.id();
+        let header = format!("lambda-runtime-function-xray-error-cause: {cause}\r\n");
+        assert_eq!(fake.post(&id, "error", &header, "{}").await.status, 202);
+    };
+    let (answered, ()) = tokio::join!(api.invoke(direct("{}")), program);
+    assert_eq!(whole(answered.unwrap().response).await.text, "{}");
+}
+
+#[tokio::test]
+async fn a_thousand_connections_starve_their_owner_only() {
+    let (mut api, address) = serve(about("h")).await;
+    let (mut other, other_address) = serve(about("h")).await;
+    let mut hoard = Vec::new();
+    for _ in 0..1_000 {
+        // The kernel's queue is bounded too; what finds no place there is no connection yet.
+        let connecting = tokio::net::TcpStream::connect(address);
+        let Ok(Ok(socket)) =
+            tokio::time::timeout(std::time::Duration::from_millis(5), connecting).await
+        else {
+            break;
+        };
+        hoard.push(socket);
+    }
+    assert!(hoard.len() > 8);
+    still_works(&mut other, other_address).await;
+    // Once they are gone, the owner goes on.
+    drop(hoard);
+    still_works(&mut api, address).await;
+}
+
+#[tokio::test]
+async fn pipelined_calls_are_answered_in_their_order() {
+    let (mut api, address) = serve(about("h")).await;
+    let mut fake = Fake::connect(address).await;
+    let ping = "GET /2018-06-01/ping HTTP/1.1\r\nhost: a\r\n\r\n";
+    fake.send(format!("{}{NEXT}{ping}{NEXT}", ping.repeat(50)))
+        .await;
+    for _ in 0..50 {
+        assert_eq!(fake.said().await.unwrap().body, "pong");
+    }
+    let program = async {
+        let id = fake.said().await.unwrap().id();
+        assert_eq!(fake.said().await.unwrap().body, "pong");
+        // The second `next` was the same event again.
+        assert_eq!(fake.said().await.unwrap().id(), id);
+        assert_eq!(fake.post(&id, "response", "", "1").await.status, 202);
+    };
+    let (answered, ()) = tokio::join!(api.invoke(direct("{}")), program);
+    assert_eq!(whole(answered.unwrap().response).await.text, "1");
+}
+
+#[tokio::test]
+async fn calls_that_lead_nowhere_have_an_end() {
+    let (api, address) = serve(about("h")).await;
+    let mut fake = Fake::connect(address).await;
+    let mut answered = 0;
+    use tokio::io::AsyncWriteExt;
+    let ping = "GET /2018-06-01/ping HTTP/1.1\r\nhost: a\r\n\r\n";
+    let _ = fake.socket.write_all(ping.repeat(5_000).as_bytes()).await;
+    while fake.said().await.is_some() {
+        answered += 1;
+    }
+    assert!((500..=1_001).contains(&answered), "{answered}");
+    assert_eq!(api.ready().await, Err(InitError::Closed));
+    let mut api = api;
+    let error = api.invoke(direct("{}")).await.err().unwrap();
+    assert!(matches!(error, InvokeError::Disorder), "{error}");
+    assert_eq!(error.fault(), Fault::Trap);
+    assert!(!error.spares_environment());
+}
+
+#[tokio::test]
+async fn half_a_reply_keeps_nobody_but_its_caller() {
+    let (mut api, address) = serve(about("h")).await;
+    let mut fake = Fake::connect(address).await;
+    fake.send(NEXT).await;
+    let mut invocation = std::pin::pin!(api.invoke(direct("{}")));
+    let mut other = Fake::connect(address).await;
+    let stalled = async {
+        let id = fake.said().await.unwrap().id();
+        let path = format!("/2018-06-01/runtime/invocation/{id}/response");
+        let head = "HTTP/1.1\r\nhost: a\r\ncontent-length: 6000000\r\n\r\n\"half";
+        fake.send(format!("POST {path} {head}")).await;
+        // Nobody else may reply meanwhile, and everything else is answered.
+        let said = loop {
+            let said = other.post(&id, "response", "", "2").await;
+            // Either call may be the first to arrive; the half one was sent first.
+            if said.status == 403 {
+                break said;
+            }
+        };
+        assert_eq!(said.json()["errorType"], "InvalidStateTransition");
+        assert_eq!(
+            other.call("GET", "/2018-06-01/ping", "", "").await.status,
+            200
+        );
+    };
+    tokio::select! {
+        biased;
+        () = stalled => {}
+        _ = &mut invocation => panic!("half a reply was taken for one"),
+    }
+    assert!(futures_util::poll!(&mut invocation).is_pending());
+}
+
+#[tokio::test]
+async fn dropping_the_api_closes_everything() {
+    let (api, address) = serve(about("h")).await;
+    let mut fake = Fake::connect(address).await;
+    fake.send(NEXT).await;
+    api.ready().await.unwrap();
+    drop(api);
+    assert!(fake.said().await.is_none());
+    let refused = tokio::net::TcpStream::connect(address).await;
+    assert!(refused.is_err());
+}
