@@ -257,3 +257,149 @@ fn is_textual(headers: &HeaderMap) -> bool {
     ];
     kind.is_empty() || textual.iter().any(|word| kind.contains(word))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::contract::lambda::{DEFAULT_REGION, LATEST};
+
+    fn about() -> About {
+        About {
+            name: "probe".to_owned(),
+            owner: "default".to_owned(),
+            version: LATEST.to_owned(),
+            memory_max_mib: 128,
+            handler: "h".to_owned(),
+            region: DEFAULT_REGION.to_owned(),
+            environment: BTreeMap::new(),
+        }
+    }
+
+    fn of(uri: &str, headers: &[(&str, &[u8])], body: &[u8]) -> Value {
+        let mut request = http::Request::post(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_659_687_279_885);
+        let body = Bytes::copy_from_slice(body);
+        let event = event(&about(), RequestId(7), &head, None, &body, now);
+        serde_json::from_slice(&event).unwrap()
+    }
+
+    #[test]
+    fn the_least_request_leaves_out_what_it_does_not_have() {
+        assert_eq!(
+            of("http://p.example:8080/", &[], b""),
+            json!({
+                "version": "2.0",
+                "routeKey": "$default",
+                "rawPath": "/",
+                "rawQueryString": "",
+                "headers": {"host": "p.example:8080"},
+                "requestContext": {
+                    "accountId": "anonymous",
+                    "apiId": "probe",
+                    "authentication": null,
+                    "domainName": "p.example",
+                    "domainPrefix": "p",
+                    "http": {
+                        "method": "POST",
+                        "path": "/",
+                        "protocol": "HTTP/1.1",
+                        "sourceIp": "127.0.0.1",
+                        "userAgent": "",
+                    },
+                    "requestId": "00000000-0000-0000-0000-000000000007",
+                    "routeKey": "$default",
+                    "stage": "$default",
+                    "time": "05/Aug/2022:08:14:39 +0000",
+                    "timeEpoch": 1_659_687_279_885_u64,
+                },
+                "isBase64Encoded": false,
+            })
+        );
+    }
+
+    #[test]
+    fn a_body_is_text_or_base64_by_its_type_and_its_bytes() {
+        let text: &[u8] = "ü".as_bytes();
+        for (kind, body, wanted) in [
+            (None, text, false),
+            (Some("text/plain"), text, false),
+            (Some("application/json; charset=utf-8"), text, false),
+            (Some("application/problem+json"), text, false),
+            (Some("image/svg+xml"), text, false),
+            (Some("application/x-www-form-urlencoded"), text, false),
+            (Some("application/octet-stream"), text, true),
+            (Some("multipart/form-data; boundary=text/json"), text, true),
+            (Some("image/png"), text, true),
+            (None, b"\xff", true),
+            (Some("application/json"), b"\xff", true),
+        ] {
+            let headers: Vec<(&str, &[u8])> = kind
+                .iter()
+                .map(|kind| ("content-type", kind.as_bytes()))
+                .collect();
+            let event = of("http://p/", &headers, body);
+            assert_eq!(event["isBase64Encoded"], wanted, "{kind:?}");
+            let carried = event["body"].as_str().unwrap();
+            if wanted {
+                assert_eq!(BASE64.decode(carried).unwrap(), body);
+            } else {
+                assert_eq!(carried.as_bytes(), body);
+            }
+        }
+    }
+
+    #[test]
+    fn queries_cookies_and_addresses() {
+        let headers: [(&str, &[u8]); 5] = [
+            ("cookie", b"a=1;b=2; ;"),
+            ("cookie", b"c=\xff"),
+            ("x-forwarded-for", b" 2001:db8::1 , 10.0.0.1"),
+            ("x-raw", b"\xff"),
+            ("host", b"[::1]:8080"),
+        ];
+        let event = of("http://p/a%2Fb?a&b=&c=%zz&d=%ff&+e=1+2&a=3", &headers, b"");
+        assert_eq!(event["cookies"], json!(["a=1", "b=2", "c=\u{fffd}"]));
+        assert_eq!(
+            event["queryStringParameters"],
+            json!({"a": ",3", "b": "", "c": "%zz", "d": "\u{fffd}", " e": "1 2"})
+        );
+        assert_eq!(event["rawPath"], "/a%2Fb");
+        assert_eq!(event["requestContext"]["http"]["sourceIp"], "2001:db8::1");
+        assert_eq!(event["requestContext"]["domainName"], "[::1]");
+        assert_eq!(event["headers"]["x-raw"], "\u{fffd}");
+        assert!(event["headers"].get("cookie").is_none());
+    }
+
+    proptest! {
+        /// Whatever comes in, the event is JSON, and the body is found in it again.
+        #[test]
+        fn no_request_breaks_it(
+            path in "/[!-~]{0,40}",
+            kind in "[ -~]{0,40}",
+            cookie in proptest::collection::vec(0x20_u8..=0xff, 0..40),
+            body in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let cookie = cookie.into_iter().filter(|b| *b != 0x7f).collect::<Vec<u8>>();
+            prop_assume!(http::Uri::try_from(format!("http://p{path}")).is_ok());
+            let headers: [(&str, &[u8]); 2] =
+                [("content-type", kind.as_bytes()), ("cookie", &cookie)];
+            let event = of(&format!("http://p{path}"), &headers, &body);
+            let carried = event["body"].as_str().unwrap_or_default();
+            let found = match event["isBase64Encoded"].as_bool() {
+                Some(true) => BASE64.decode(carried).unwrap(),
+                _ => carried.as_bytes().to_vec(),
+            };
+            prop_assert_eq!(found, body);
+        }
+    }
+}

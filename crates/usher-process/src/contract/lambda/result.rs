@@ -225,3 +225,196 @@ fn ends_here(name: &HeaderName) -> bool {
         )
         || name.as_str().starts_with("proxy-")
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use http_body_util::BodyExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    async fn of(result: &str) -> (u16, String, String) {
+        let response = reply(&Bytes::copy_from_slice(result.as_bytes())).unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let kind = head.headers[CONTENT_TYPE].to_str().unwrap().to_owned();
+        (
+            head.status.as_u16(),
+            kind,
+            String::from_utf8(body.to_vec()).unwrap(),
+        )
+    }
+
+    /// What AWS was recorded to answer, and the rules of its documents for the rest.
+    #[tokio::test]
+    async fn results_become_replies() {
+        let json = "application/json";
+        for (result, status, kind, body) in [
+            (r#""hello""#, 200, json, "hello"),
+            (r#" "h\u00e9" "#, 200, json, "hé"),
+            ("3", 200, json, "3"),
+            ("3.10", 200, json, "3.10"),
+            ("true", 200, json, "true"),
+            ("null", 200, json, "null"),
+            (r#"["hello", 3, true]"#, 200, json, r#"["hello",3,true]"#),
+            (
+                r#"{"z": "a b", "a": "\" , \\"}"#,
+                200,
+                json,
+                r#"{"z":"a b","a":"\" , \\"}"#,
+            ),
+            (
+                r#"{"statusCode": null, "x": 1}"#,
+                200,
+                json,
+                r#"{"statusCode":null,"x":1}"#,
+            ),
+            (r#"{"statusCode": 201}"#, 201, json, ""),
+            (r#"{"statusCode": "418", "body": "tea"}"#, 418, json, "tea"),
+            (
+                r#"{"statusCode": 200, "headers": {"Content-Type": "text/html"}, "body": "<p>"}"#,
+                200,
+                "text/html",
+                "<p>",
+            ),
+            (
+                r#"{"statusCode": 200, "body": "aGVsbG8=", "isBase64Encoded": true}"#,
+                200,
+                json,
+                "hello",
+            ),
+            (
+                r#"{"statusCode": 200, "body": "aGVsbG8=", "isBase64Encoded": false, "x": [{}]}"#,
+                200,
+                json,
+                "aGVsbG8=",
+            ),
+        ] {
+            let wanted = (status, kind.to_owned(), body.to_owned());
+            assert_eq!(of(result).await, wanted, "{result}");
+        }
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(of(&deep).await.2, deep);
+    }
+
+    #[test]
+    fn what_is_no_reply_is_malformed() {
+        let zero = Malformed::Status("99".to_owned());
+        for (result, wanted) in [
+            (r#"{"statusCode": 99}"#, zero),
+            (
+                r#"{"statusCode": 101}"#,
+                Malformed::Status("101".to_owned()),
+            ),
+            (
+                r#"{"statusCode": 600}"#,
+                Malformed::Status("600".to_owned()),
+            ),
+            (
+                r#"{"statusCode": 200.5}"#,
+                Malformed::Status("200.5".to_owned()),
+            ),
+            (r#"{"statusCode": -1}"#, Malformed::Status("-1".to_owned())),
+            (
+                r#"{"statusCode": "+200"}"#,
+                Malformed::Status("\"+200\"".to_owned()),
+            ),
+            (r#"{"statusCode": {}}"#, Malformed::Status("{}".to_owned())),
+            (r#"{"statusCode": 200, "headers": []}"#, Malformed::Headers),
+            (
+                r#"{"statusCode": 200, "headers": {"a": {}}}"#,
+                Malformed::Headers,
+            ),
+            (
+                r#"{"statusCode": 200, "headers": {"a b": ""}}"#,
+                Malformed::Header("a b".to_owned()),
+            ),
+            (
+                r#"{"statusCode": 200, "headers": {"a": "1\r\nb: 2"}}"#,
+                Malformed::Header("a".to_owned()),
+            ),
+            (
+                r#"{"statusCode": 200, "cookies": "a=1"}"#,
+                Malformed::Cookies,
+            ),
+            (
+                r#"{"statusCode": 200, "cookies": ["a\nb"]}"#,
+                Malformed::Cookies,
+            ),
+            (r#"{"statusCode": 200, "body": {}}"#, Malformed::Body),
+            (
+                r#"{"statusCode": 200, "body": "%", "isBase64Encoded": true}"#,
+                Malformed::Base64,
+            ),
+        ] {
+            let found = reply(&Bytes::copy_from_slice(result.as_bytes())).err();
+            assert_eq!(found, Some(wanted), "{result}");
+        }
+        for result in [
+            "",
+            " ",
+            "hello",
+            "{",
+            "\"",
+            "[1,]",
+            "1 2",
+            "{\"statusCode\":1,\"statusCode\":2}",
+        ] {
+            let found = reply(&Bytes::copy_from_slice(result.as_bytes())).err();
+            assert!(matches!(found, Some(Malformed::Json(_))), "{result}");
+        }
+    }
+
+    #[test]
+    fn headers_of_the_connection_stay_here() {
+        let result = r#"{"statusCode": 200, "headers": {
+            "Connection": "close", "Keep-Alive": "1", "Transfer-Encoding": "chunked",
+            "Content-Length": "1", "TE": "x", "Trailer": "x", "Upgrade": "x",
+            "Proxy-Authenticate": "x", "X-Number": 3, "X-True": true, "X-Null": null,
+            "X-Many": ["a", "b"]
+        }, "cookies": ["a=1", "b=2"]}"#;
+        let response = reply(&Bytes::from(result)).unwrap();
+        let mut found: Vec<String> = response
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "content-type: application/json",
+                "set-cookie: a=1",
+                "set-cookie: b=2",
+                "x-many: a",
+                "x-many: b",
+                "x-number: 3",
+                "x-true: true",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_prelude_may_leave_everything_out() {
+        assert_eq!(prelude(b"{}").unwrap(), Head::default());
+        assert!(prelude(b"").is_err());
+        assert!(prelude(b"[]").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_result_breaks_it(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = reply(&Bytes::from(bytes));
+        }
+
+        /// White space goes, and nothing else does.
+        #[test]
+        fn compact_json_means_the_same(text in "[ -~\\n]{0,40}", key in "[ -~]{0,10}") {
+            let value = serde_json::json!({"k": [text, 1, {key: null}]});
+            let spaced = serde_json::to_string_pretty(&value).unwrap();
+            let made = compact(spaced.as_bytes());
+            prop_assert_eq!(made, serde_json::to_vec(&value).unwrap());
+        }
+    }
+}

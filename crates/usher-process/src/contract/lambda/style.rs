@@ -203,3 +203,64 @@ fn client_context(encoded: &HeaderValue) -> Result<HeaderValue, Declined> {
     let line = serde_json::to_string(&object).map_err(refuse)?;
     HeaderValue::try_from(line).map_err(|_| Declined::ClientContext)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_post_to_the_invoke_apis_path_is_direct() {
+        let path = "/2015-03-31/functions/f/invocations";
+        for (method, path, wanted) in [
+            (Method::POST, path, Style::Direct),
+            (Method::GET, path, Style::Url),
+            (
+                Method::POST,
+                "/2015-03-31/functions//invocations",
+                Style::Url,
+            ),
+            (
+                Method::POST,
+                "/2015-03-31/functions/a/b/invocations",
+                Style::Url,
+            ),
+            (
+                Method::POST,
+                "/2015-03-31/functions/f/invocations/",
+                Style::Url,
+            ),
+            (Method::POST, "/", Style::Url),
+        ] {
+            let request = http::Request::builder()
+                .method(&method)
+                .uri(path)
+                .body(())
+                .unwrap();
+            assert_eq!(Style::of(&request), wanted, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_client_context_is_an_object_on_one_line() {
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            let value = HeaderValue::from_str(&BASE64.encode(text)).unwrap();
+            headers.insert(&CLIENT_CONTEXT, value);
+            body(&headers, Bytes::from_static(b"1"))
+        };
+        let found = of("{\"b\":\n 1,\"a\":\"\\n\"}").unwrap();
+        assert_eq!(found.client_context.unwrap(), r#"{"a":"\n","b":1}"#);
+        for bad in [
+            "",
+            "[]",
+            "1",
+            "{",
+            &format!("{{\"a\":\"{}\"}}", "x".repeat(4_000)),
+        ] {
+            assert_eq!(of(bad), Err(Declined::ClientContext), "{bad}");
+        }
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(body(&HeaderMap::new(), Bytes::from(deep)).is_ok());
+    }
+}

@@ -76,3 +76,35 @@ fn without_cause(body: &[u8]) -> Bytes {
     let kept = serde_json::from_slice::<Kept>(body).and_then(|kept| serde_json::to_vec(&kept));
     kept.map_or(Bytes::from_static(br#""Invalid error body""#), Bytes::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_type_is_the_headers_if_it_is_one_and_the_bodys_otherwise() {
+        let body = r#"{"errorType":"Own","errorMessage":"m"}"#;
+        let long = format!(r#"{{"errorType":"{}"}}"#, "é".repeat(300));
+        for (header, body, wanted) in [
+            ("Function.Bad", body, "Function.Bad"),
+            ("Runtime.Bad", body, "Runtime.Bad"),
+            ("Runtime.bad", body, "Own"),
+            ("Runtime.B", body, "Own"),
+            ("unhandled", body, "Own"),
+            ("", body, "Own"),
+            ("", "[]", "Function.Unknown"),
+            ("", r#"{"errorType":""}"#, "Function.Unknown"),
+            ("", &long, &"é".repeat(128)),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_str(header) {
+                headers.insert(&ERROR_TYPE, value);
+            }
+            let error = function_error(&headers, Bytes::copy_from_slice(body.as_bytes()));
+            assert_eq!(error.error_type, wanted, "{header}");
+            assert_eq!(error.body, body);
+        }
+    }
+}
