@@ -1,6 +1,7 @@
 //! The contracts that programs speak, and what all of them have in common: an answer, and the rest.
 //!
-//! Deliberately absent: time limits and a program's exit, which whoever calls watches beside a call.
+//! Deliberately absent: time limits and a program's exit, which whoever calls watches beside a
+//! call.
 
 pub mod lambda;
 
@@ -8,7 +9,7 @@ use usher_api::body::Body;
 use usher_api::invoke::BoxFuture;
 
 /// What is left of a call once the reply's head is there. Somebody has to drive it to its end: the
-/// reply's body moves only while it is polled. Dropping it cancels the call.
+/// reply's body may move only while it is polled, and dropping it may cancel the call.
 pub type Rest<E> = BoxFuture<'static, Result<(), E>>;
 
 /// A program's answer.

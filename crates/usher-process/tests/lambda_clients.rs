@@ -168,6 +168,18 @@ async fn a_result_is_a_reply() {
 }
 
 #[tokio::test]
+async fn many_calls_in_a_row_are_answered_each_with_its_own() {
+    for client in ALL {
+        let mut program = client.start(&[]).await;
+        for call in 0..500 {
+            let event = format!(r#"{{"do":"echo","call":{call}}}"#);
+            let whole = program.fine(direct(&event)).await;
+            assert_eq!(whole.json()["call"], call, "{client:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_event_arrives_as_it_was_made() {
     for client in ALL {
         let mut program = client.start(&[]).await;
@@ -197,9 +209,12 @@ async fn the_context_is_whole() {
         let id = rig::uuid(invoke.request_id);
         let headers = invoke.request.headers_mut();
         // {"custom":{"k":"v"},"client":{...},"env":{}}, the last two as Rust's client wants them.
-        let context = "eyJjdXN0b20iOnsiayI6InYifSwiY2xpZW50Ijp7Imluc3RhbGxhdGlvbl9pZCI6ImkiLCJhcHBfdGl0\
-                       bGUiOiJ0IiwiYXBwX3ZlcnNpb25fbmFtZSI6InYiLCJhcHBfdmVyc2lvbl9jb2RlIjoiYyIsImFwcF9w\
-                       YWNrYWdlX25hbWUiOiJwIn0sImVudiI6e319";
+        let context = concat!(
+            "eyJjdXN0b20iOnsiayI6InYifSwiY2xpZW50Ijp7Imluc3RhbGxhdGlvbl9pZCI6",
+            "ImkiLCJhcHBfdGl0bGUiOiJ0IiwiYXBwX3ZlcnNpb25fbmFtZSI6InYiLCJhcHBf",
+            "dmVyc2lvbl9jb2RlIjoiYyIsImFwcF9wYWNrYWdlX25hbWUiOiJwIn0sImVudiI6",
+            "e319",
+        );
         headers.insert("x-amz-client-context", context.parse().unwrap());
         let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         headers.insert("traceparent", parent.parse().unwrap());

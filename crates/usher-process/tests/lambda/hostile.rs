@@ -93,6 +93,36 @@ async fn a_thousand_connections_starve_their_owner_only() {
 }
 
 #[tokio::test]
+async fn the_ninth_connection_waits_for_a_place() {
+    let (_api, address) = serve(about("h")).await;
+    let ping = "GET /2018-06-01/ping HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut places = Vec::new();
+    for _ in 0..8 {
+        let mut fake = Fake::connect(address).await;
+        assert_eq!(
+            fake.call("GET", "/2018-06-01/ping", "", "").await.status,
+            200
+        );
+        places.push(fake);
+    }
+    let mut ninth = Fake::connect(address).await;
+    ninth.send(ping).await;
+    let mut said = std::pin::pin!(ninth.said());
+    // The others are answered over and over, and it is not.
+    for _ in 0..10 {
+        for fake in &mut places {
+            assert_eq!(
+                fake.call("GET", "/2018-06-01/ping", "", "").await.status,
+                200
+            );
+        }
+        assert!(futures_util::poll!(&mut said).is_pending());
+    }
+    places.pop();
+    assert_eq!(said.await.unwrap().body, "pong");
+}
+
+#[tokio::test]
 async fn pipelined_calls_are_answered_in_their_order() {
     let (mut api, address) = serve(about("h")).await;
     let mut fake = Fake::connect(address).await;

@@ -207,10 +207,9 @@ impl Fake {
         body: &str,
     ) -> Said {
         let length = body.len();
-        self.send(format!(
-            "{method} {path} HTTP/1.1\r\nhost: api\r\n{headers}content-length: {length}\r\n\r\n{body}"
-        ))
-        .await;
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: api\r\n{headers}");
+        self.send(format!("{head}content-length: {length}\r\n\r\n{body}"))
+            .await;
         self.said().await.unwrap()
     }
 

@@ -83,8 +83,9 @@ impl LambdaApi {
     }
 
     /// Gives the program one request, and answers when it has replied: with all of a buffered
-    /// result, or with the head of a streamed one. A function's error is an answer too, with a [`Note`]
-    /// for the log. It waits until the program asks for an event, without a limit.
+    /// result, or with the head of a streamed one. A function's error is an answer too, and has a
+    /// [`Note`](super::Note) for the log. It waits until the program asks for an event, without a
+    /// limit.
     ///
     /// Dropping the future leaves the program with an event that nobody waits for: the environment
     /// must then be destroyed.
