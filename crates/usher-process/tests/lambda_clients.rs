@@ -96,6 +96,7 @@ impl Client {
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
             .env("LAMBDA_TASK_ROOT", &folder)
             .env("PWD", &folder)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -105,7 +105,7 @@ pub(super) fn files(root: &Path, guest: &Guest) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().collect())
 }
 
-/// Every file below `folder`, sorted, whatever its name.
+/// Every file below `folder`, sorted, but for what interpreters leave behind when they run it.
 ///
 /// # Errors
 /// A folder cannot be read.
@@ -115,7 +115,9 @@ pub(super) fn tree(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(reading)? {
         let path = entry.with_context(reading)?.path();
         if path.is_dir() {
-            found.extend(tree(&path)?);
+            if !path.ends_with("__pycache__") {
+                found.extend(tree(&path)?);
+            }
         } else {
             found.push(path);
         }

@@ -293,3 +293,21 @@ async fn a_caller_that_leaves_is_noticed_before_the_next_frame() {
     fake.send("0\r\n\r\n").await;
     assert_eq!(fake.said().await.unwrap().status, 202);
 }
+
+#[tokio::test]
+async fn an_environment_that_is_dropped_breaks_its_stream_off() {
+    let (mut api, address) = serve(about("h")).await;
+    let mut fake = Fake::connect(address).await;
+    let program = async {
+        let id = fake.next().await.id();
+        fake.send(head(&id, "")).await;
+        fake.send(chunk("one")).await;
+    };
+    let (answered, ()) = tokio::join!(api.invoke(get("/")), program);
+    drop(api);
+    let (whole, rest) = ended(answered.unwrap()).await;
+    assert_eq!(whole.text, "one");
+    assert!(whole.broken.is_some());
+    let error = rest.unwrap().unwrap_err();
+    assert!(matches!(error, InvokeError::Stream(Broken::Cut)), "{error}");
+}
