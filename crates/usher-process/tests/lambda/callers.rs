@@ -77,6 +77,11 @@ async fn direct_calls_that_run_nothing_are_answered_without_the_program() {
             "{path}"
         );
         match name {
+            Some("ResourceNotFoundException") => {
+                let message = whole.json()["message"].as_str().unwrap().to_owned();
+                let arn = "Function not found: arn:aws:lambda:us-east-1:000000000000:function:";
+                assert!(message.starts_with(arn), "{message}");
+            }
             Some(_) => assert_eq!(whole.json()["Type"], "User"),
             None => assert_eq!(whole.text, ""),
         }

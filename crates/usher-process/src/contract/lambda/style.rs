@@ -139,7 +139,11 @@ pub(super) fn head(about: &About, head: &request::Parts) -> Result<(), Declined>
     let name = named(head.uri.path()).unwrap_or_default();
     let name = percent_decode_str(name).decode_utf8_lossy();
     if !names(&name, about) {
-        return Err(Declined::NotFound(name.into_owned()));
+        let whole = match about.arn().rsplit_once(':') {
+            Some((prefix, _)) if !name.contains(':') => format!("{prefix}:{name}"),
+            _ => name.into_owned(),
+        };
+        return Err(Declined::NotFound(whole));
     }
     let qualifier = query(head.uri.query().unwrap_or_default(), "Qualifier");
     if let Some(other) = qualifier.filter(|qualifier| qualifier != LATEST) {
