@@ -15,3 +15,4 @@ pub mod invoke;
 pub mod manifest;
 pub mod node;
 pub mod record;
+pub mod upgrade;
