@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
 use http::header::{CONNECTION, UPGRADE};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -60,6 +61,21 @@ impl Upgrade {
             request.headers_mut().remove(UPGRADE);
         }
     }
+}
+
+/// Whether a reply's `upgrade` names protocols, and only such as the request's named.
+pub fn permits(asked: &HeaderValue, chosen: &HeaderValue) -> bool {
+    let mut chosen = protocols(chosen).peekable();
+    chosen.peek().is_some()
+        && chosen.all(|one| protocols(asked).any(|other| one.eq_ignore_ascii_case(other)))
+}
+
+/// The protocols that an `upgrade` header names.
+pub fn protocols(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let elements = value.as_bytes().split(|byte| *byte == b',');
+    elements
+        .map(<[u8]>::trim_ascii)
+        .filter(|one| !one.is_empty())
 }
 
 impl std::fmt::Debug for Upgrade {

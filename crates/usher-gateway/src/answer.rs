@@ -8,12 +8,17 @@
 //! All of it runs in the task of the connection. When the client goes away, hyper drops the future
 //! here, and everything that the request occupied is given back by drop.
 //!
+//! A request to change the protocol is offered to the function. Where it is not accepted, the
+//! connection is closed behind the answer, so that what the client had sent in the other protocol is
+//! never read as a request.
+//!
 //! Deliberately absent: time limits, which the engine keeps, and retries: a request may have run.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::CONNECTION;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::Body as _;
@@ -26,6 +31,7 @@ use usher_core::route::{NoTarget, route};
 use crate::connection::{Beat, Connection};
 use crate::head::{self, Arrived, Side};
 use crate::inbound;
+use crate::loan::Offer;
 use crate::meter::Outcome;
 use crate::outgoing::Outgoing;
 use crate::refusal;
@@ -41,11 +47,34 @@ struct Route {
     prefix: Option<HeaderValue>,
 }
 
+/// A request that has found its function.
+struct Asked<'a> {
+    parts: request::Parts,
+    incoming: Incoming,
+    route: Route,
+    offer: Option<&'a Offer>,
+}
+
 /// Answers one request; a failure is an answer too.
 pub(crate) async fn answer(
     connection: Arc<Connection>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Outgoing>, Infallible> {
+    let offer = Offer::of(&mut request);
+    let offered = offer.is_some();
+    let mut response = respond(connection, request, offer).await;
+    if offered && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(response)
+}
+
+async fn respond(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+    offer: Option<Offer>,
+) -> Response<Outgoing> {
     let beat = Beat::begin(Arc::clone(&connection));
     let started = Instant::now();
     let stamp = Stamp::draw();
@@ -54,26 +83,40 @@ pub(crate) async fn answer(
         Ok(route) => route,
         Err(fault) => {
             connection.gateway.unrouted.ended(Outcome::of_fault(&fault));
-            return Ok(refuse(&fault, &stamp, beat));
+            return refuse(&fault, &stamp, beat);
         }
     };
     let mut tally = Tally::open(Arc::clone(&route.entry), started);
     let bodiless_method = parts.method == Method::HEAD;
-    let served = serve(&connection, parts, incoming, route, &mut tally, &stamp).await;
-    let fault = match served {
-        Ok(reply) => match pass(reply, bodiless_method, &stamp, &mut tally) {
-            Ok((response, owed)) => {
-                let status = response.status();
-                return Ok(
-                    response.map(|body| Outgoing::of_function(body, owed, status, tally, beat))
-                );
+    let asked = Asked {
+        parts,
+        incoming,
+        route,
+        offer: offer.as_ref(),
+    };
+    let fault = match serve(&connection, asked, &mut tally, &stamp).await {
+        Ok(reply) => {
+            let accepted = offer.filter(|offer| offer.is_accepted(&reply.response));
+            match (
+                pass(reply, bodiless_method, accepted.as_ref(), &stamp, &tally),
+                accepted,
+            ) {
+                (Ok((response, _)), Some(offer)) => {
+                    offer.lend(&connection, tally, Beat::begin(Arc::clone(&connection)));
+                    return response.map(|_| Outgoing::of_gateway(Body::Empty, beat));
+                }
+                (Ok((response, owed)), None) => {
+                    let status = response.status();
+                    let made = |body| Outgoing::of_function(body, owed, status, tally, beat);
+                    return response.map(made);
+                }
+                (Err(fault), _) => fault,
             }
-            Err(fault) => fault,
-        },
+        }
         Err(fault) => fault,
     };
     tally.failed(&fault);
-    Ok(refuse(&fault, &stamp, beat))
+    refuse(&fault, &stamp, beat)
 }
 
 fn refuse(fault: &Fault, stamp: &Stamp, beat: Beat) -> Response<Outgoing> {
@@ -131,12 +174,16 @@ fn without(whole: &PathAndQuery, path: &str) -> Result<PathAndQuery, Fault> {
 /// Admits the request and lets it run; answers with the function's reply.
 async fn serve(
     connection: &Connection,
-    mut parts: request::Parts,
-    incoming: Incoming,
-    route: Route,
+    asked: Asked<'_>,
     tally: &mut Tally,
     stamp: &Stamp,
 ) -> Result<Reply, Fault> {
+    let Asked {
+        mut parts,
+        incoming,
+        route,
+        offer,
+    } = asked;
     let gateway = &connection.gateway;
     let entry = route.entry;
     let limits = &entry.revision.settings.limits;
@@ -153,8 +200,12 @@ async fn serve(
         prefix: route.prefix,
         forwarded_for: &connection.forwarded_for,
         foul: look.foul,
+        upgrade: offer.map(|offer| offer.protocols().clone()),
     };
     head::request(&mut parts, arrived, stamp)?;
+    if let Some(offer) = offer {
+        parts.extensions.insert(offer.upgrade());
+    }
     let invocation = Invocation {
         revision: Arc::clone(&entry.revision),
         request_id: stamp.id,
@@ -172,14 +223,19 @@ async fn serve(
 fn pass(
     reply: Reply,
     bodiless_method: bool,
+    accepted: Option<&Offer>,
     stamp: &Stamp,
-    tally: &mut Tally,
+    tally: &Tally,
 ) -> Result<(Response<Body>, Option<u64>), Fault> {
     let (mut parts, body) = reply.response.into_parts();
     let bodiless = bodiless_method
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
-    let owed = head::reply(&mut parts, body.size_hint().exact(), bodiless).map_err(|error| {
+    let passed = match accepted {
+        Some(offer) => head::switch(&mut parts, offer.protocols()).map(|()| Some(0)),
+        None => head::reply(&mut parts, body.size_hint().exact(), bodiless),
+    };
+    let owed = passed.map_err(|error| {
         tracing::warn!(request = %stamp.id, %error, "a function's reply was not passed on");
         Fault::Trap
     })?;

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
+use usher_api::upgrade::Upgrade;
 use usher_core::fault::{Fault, TimeLimit};
 use usher_core::function::Limits;
 use usher_engine::{Call, Ended, RunReply};
@@ -57,7 +58,9 @@ type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 type Slot = Arc<Mutex<Option<Head>>>;
 
 /// Runs one call as far as the reply's head. With `keep` the guest's handles stay valid.
-pub(crate) async fn run(mut guest: Guest, call: Call, limits: &Limits, keep: bool) -> Ran {
+pub(crate) async fn run(mut guest: Guest, mut call: Call, limits: &Limits, keep: bool) -> Ran {
+    // A component has no other protocol to change to.
+    Upgrade::withdraw(&mut call.request);
     let link = Arc::new(Link::default());
     let slot = Slot::default();
     let host = guest.store.data_mut();

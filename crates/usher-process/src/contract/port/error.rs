@@ -33,7 +33,7 @@ pub enum CallError {
     Malformed(String),
     /// The reply's head, or what came before it, is too large.
     #[error(
-        "the program's reply has a head of more than {head_max_bytes} bytes or {headers_max} headers"
+        "the program's reply has a head beyond {head_max_bytes} bytes or {headers_max} headers"
     )]
     HeadTooLarge {
         /// The bound, in bytes; interim replies count.

@@ -14,6 +14,7 @@ use http::{
 };
 use http_body::Body as _;
 use usher_api::body::Body;
+use usher_api::upgrade::permits;
 
 use super::error::CallError;
 
@@ -167,7 +168,7 @@ pub(super) fn reply(
     let (Some(asked), Some(chosen)) = (asked, chosen) else {
         return Err(malformed("it changes the protocol, which nobody asked for"));
     };
-    if !offers(asked, &chosen) {
+    if !permits(asked, &chosen) {
         return Err(malformed("it changes to a protocol that nobody asked for"));
     }
     head.headers.remove(CONTENT_LENGTH);
@@ -175,13 +176,6 @@ pub(super) fn reply(
     let connection = HeaderValue::from_static("upgrade");
     head.headers.insert(CONNECTION, connection);
     Ok(())
-}
-
-/// Whether each protocol chosen was asked for.
-fn offers(asked: &HeaderValue, chosen: &HeaderValue) -> bool {
-    let mut chosen = elements(chosen).peekable();
-    chosen.peek().is_some()
-        && chosen.all(|one| elements(asked).any(|other| one.eq_ignore_ascii_case(other)))
 }
 
 fn elements(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
