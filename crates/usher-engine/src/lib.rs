@@ -17,6 +17,7 @@ mod call;
 pub mod contract;
 mod environment;
 pub mod fake;
+pub mod outbound;
 
 pub use call::{Call, GuestOutput, GuestStream};
 pub use environment::{

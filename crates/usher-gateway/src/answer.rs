@@ -9,8 +9,8 @@
 //! here, and everything that the request occupied is given back by drop.
 //!
 //! A request to change the protocol is offered to the function. Where it is not accepted, the
-//! connection is closed behind the answer, so that what the client had sent in the other protocol is
-//! never read as a request.
+//! connection is closed behind the answer, so that what the client had sent in the other protocol
+//! is never read as a request.
 //!
 //! Deliberately absent: time limits, which the engine keeps, and retries: a request may have run.
 

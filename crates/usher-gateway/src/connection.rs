@@ -68,16 +68,30 @@ pub(crate) async fn run(
     let Ok(forwarded_for) = HeaderValue::from_str(&client.ip().to_canonical().to_string()) else {
         return;
     };
-    let bounds = gateway.bounds;
     let connection = Arc::new(Connection {
         gateway,
         forwarded_for,
         pulse: Pulse::default(),
         loan: Mutex::default(),
     });
+    serve(socket, client, &connection, stop).await;
+    let loan = connection.loan.lock().take();
+    if let Some(loan) = loan {
+        loan.returned().await;
+    }
+}
+
+/// Serves its requests, until it ends or is lent.
+async fn serve(
+    socket: TcpStream,
+    client: SocketAddr,
+    connection: &Arc<Connection>,
+    stop: watch::Receiver<bool>,
+) {
+    let bounds = connection.gateway.bounds;
     let stall_max = Duration::from_millis(bounds.write_stall_max_ms);
-    let wire = Wire::new(socket, Arc::clone(&connection), stall_max);
-    let serving = Arc::clone(&connection);
+    let wire = Wire::new(socket, Arc::clone(connection), stall_max);
+    let serving = Arc::clone(connection);
     let service = service_fn(move |request| answer(Arc::clone(&serving), request));
     let mut http = http1::Builder::new();
     http.max_header_size(bounds.head_max_bytes);
@@ -126,8 +140,4 @@ pub(crate) async fn run(
         })
     })
     .await;
-    let loan = connection.loan.lock().take();
-    if let Some(loan) = loan {
-        loan.returned().await;
-    }
 }

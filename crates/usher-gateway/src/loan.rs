@@ -6,8 +6,8 @@
 //!                    Loan (the connection's) ─► dropped, as at the end of a drain: Lent is cut
 //! ```
 //!
-//! The HTTP library would hand the connection over after any reply that closes it. So the offer keeps
-//! the claim to it, and passes it on with a 101 only.
+//! The HTTP library would hand the connection over after any reply that closes it. So the offer
+//! keeps the claim to it, and passes it on with a 101 only.
 //!
 //! What is lent counts as a request under way until the function lets go of it. Deliberately
 //! absent: what the bytes mean, and a bound on idle time, which is the engine's.

@@ -9,4 +9,5 @@
 #![deny(unsafe_code)]
 
 pub mod contract;
+pub mod outbound;
 mod tunnel;

@@ -16,8 +16,8 @@
 mod answer;
 mod environment;
 mod error;
-mod head;
-mod link;
+pub(crate) mod head;
+pub(crate) mod link;
 mod reuse;
 mod wire;
 

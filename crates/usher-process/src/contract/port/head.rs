@@ -22,9 +22,11 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// Headers of one connection, beside those that `Connection` names and `Upgrade`.
-const OF_A_CONNECTION: [&str; 6] = [
+const OF_A_CONNECTION: [&str; 8] = [
     "connection",
     "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "transfer-encoding",
@@ -32,16 +34,23 @@ const OF_A_CONNECTION: [&str; 6] = [
 ];
 
 /// A request as the program gets it.
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     head: request::Parts,
     body: Body,
     /// The protocols that the caller would change to.
-    pub(super) upgrade: Option<HeaderValue>,
+    pub(crate) upgrade: Option<HeaderValue>,
 }
 
 impl Outgoing {
-    /// Makes it of a request with an absolute URI.
-    pub(super) fn of(request: Request<Body>, upgradable: bool) -> Result<Self, CallError> {
+    /// Makes it of a request from the gateway, with an absolute URI.
+    pub(crate) fn of(request: Request<Body>, upgradable: bool) -> Result<Self, CallError> {
+        let mut outgoing = Self::plain(request, upgradable)?;
+        forward(&mut outgoing.head.headers);
+        Ok(outgoing)
+    }
+
+    /// Makes it of a request with an absolute URI that came on no gateway's way.
+    pub(crate) fn plain(request: Request<Body>, upgradable: bool) -> Result<Self, CallError> {
         let (mut head, body) = request.into_parts();
         if head.method == Method::CONNECT {
             return Err(CallError::Request("CONNECT is for proxies"));
@@ -68,7 +77,6 @@ impl Outgoing {
             head.headers
                 .insert(TE, HeaderValue::from_static("trailers"));
         }
-        forward(&mut head.headers);
         frame(&mut head, &body);
         let path = head.uri.path_and_query().cloned();
         head.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
@@ -93,7 +101,7 @@ impl Outgoing {
         })
     }
 
-    pub(super) fn into_request(self) -> Request<Body> {
+    pub(crate) fn into_request(self) -> Request<Body> {
         Request::from_parts(self.head, self.body)
     }
 }
@@ -146,7 +154,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Makes a reply's head what is passed on. `asked`: the protocols that the caller would change to.
-pub(super) fn reply(
+pub(crate) fn reply(
     head: &mut response::Parts,
     asked: Option<&HeaderValue>,
 ) -> Result<(), CallError> {

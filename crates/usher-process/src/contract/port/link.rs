@@ -23,7 +23,7 @@ pub(super) const HEADERS_MAX: usize = 256;
 const BUFFERED_MAX_BYTES: usize = HEAD_MAX_BYTES;
 
 /// See the module.
-pub(super) struct Link {
+pub(crate) struct Link {
     sender: SendRequest<Body>,
     driver: Driver,
     gauge: Arc<Gauge>,
@@ -51,21 +51,21 @@ impl Driver {
 }
 
 /// A reply whose head is there.
-pub(super) struct Begun {
-    pub(super) response: Response<Incoming>,
-    pub(super) link: Link,
+pub(crate) struct Begun {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) link: Link,
 }
 
 /// A request that got no reply.
-pub(super) struct Lost {
-    pub(super) error: CallError,
+pub(crate) struct Lost {
+    pub(crate) error: CallError,
     /// The program closed the connection, or it broke, before a byte of a reply came.
-    pub(super) unanswered: bool,
+    pub(crate) unanswered: bool,
 }
 
 impl Link {
     /// Speaks HTTP/1.1 over a new connection.
-    pub(super) async fn open(stream: TcpStream) -> Result<Self, CallError> {
+    pub(crate) async fn open(stream: TcpStream) -> Result<Self, CallError> {
         // It only fails where the connection is gone, which the first write tells.
         let _ = stream.set_nodelay(true);
         let gauge = Arc::<Gauge>::default();
@@ -84,7 +84,7 @@ impl Link {
     }
 
     /// Sends a request and waits for the reply's head. Dropping the future closes the connection.
-    pub(super) async fn send(mut self, request: Request<Body>) -> Result<Begun, Lost> {
+    pub(crate) async fn send(mut self, request: Request<Body>) -> Result<Begun, Lost> {
         self.gauge.begin();
         let mut answered = pin!(self.sender.send_request(request));
         let driver = &mut self.driver;
@@ -121,7 +121,7 @@ impl Link {
     }
 
     /// Moves bytes of the request and of the reply. Never ready: other things tell when to stop.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         let _ = self.driver.poll(cx);
     }
 
