@@ -1,5 +1,5 @@
-//! `cargo xtask examples`: every function of `examples/` made into a component under
-//! `target/examples/`.
+//! `cargo xtask examples`: every function of `examples/` made into a component, or a program's
+//! folder, under `target/examples/`.
 //!
 //! ```text
 //! discover (source) → up to date? (stamp) → tool chain there? (tools) → build (recipe) → stamp
@@ -11,6 +11,7 @@
 
 mod bundle;
 mod command;
+mod program;
 mod recipe;
 mod source;
 mod stamp;
@@ -29,7 +30,7 @@ pub(crate) use tools::apt;
 /// What `cargo xtask examples` is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these languages: rust, c, wat, js, py.
+    /// Only these languages: rust, c, wat, js, py; lambda for the programs of that contract.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Language>,
     /// Only functions whose file name (such as rust-hello) contains this.
@@ -133,9 +134,16 @@ fn build_one(root: &Path, guest: &Guest, tools: &mut Tools, out: &Path) -> Resul
     let begun = Instant::now();
     recipe::build(root, guest, tools, &target)?;
     stamp::write(&target, &stamp::digest(root, guest)?)?;
-    let bytes = fs::metadata(&target)
-        .context("the component is not there")?
-        .len();
+    let made = match guest.language {
+        Language::Lambda => source::tree(&target)?,
+        _ => vec![target],
+    };
+    let mut bytes = 0;
+    for file in &made {
+        bytes += fs::metadata(file)
+            .context("what was built is not there")?
+            .len();
+    }
     let seconds = begun.elapsed().as_secs_f64();
     println!(
         "{:<24} {seconds:6.1} s  {:>8} KiB",

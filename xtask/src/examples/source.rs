@@ -14,6 +14,8 @@ pub(super) enum Language {
     Wat,
     Js,
     Py,
+    /// Programs for AWS Lambda's clients, whatever they are written in: folders, not components.
+    Lambda,
 }
 
 impl Language {
@@ -25,6 +27,7 @@ impl Language {
             Self::Wat => "wat",
             Self::Js => "js",
             Self::Py => "py",
+            Self::Lambda => "lambda",
         }
     }
 }
@@ -38,9 +41,14 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// The component's file name, such as `rust-hello.wasm`.
+    /// The component's file name, such as `rust-hello.wasm`, or the folder's, such as
+    /// `lambda-python`.
     pub(super) fn file_name(&self) -> String {
-        format!("{}-{}.wasm", self.language.folder(), self.name)
+        let name = format!("{}-{}", self.language.folder(), self.name);
+        match self.language {
+            Language::Lambda => name,
+            _ => format!("{name}.wasm"),
+        }
     }
 }
 
@@ -55,6 +63,7 @@ pub(super) fn discover(root: &Path) -> Result<Vec<Guest>> {
         Language::Wat,
         Language::Js,
         Language::Py,
+        Language::Lambda,
     ];
     let mut guests = Vec::new();
     for language in languages {
@@ -94,6 +103,25 @@ pub(super) fn files(root: &Path, guest: &Guest) -> Result<Vec<PathBuf>> {
         walk(&shared.join(".cargo"), &mut found)?;
     }
     Ok(found.into_iter().collect())
+}
+
+/// Every file below `folder`, sorted, whatever its name.
+///
+/// # Errors
+/// A folder cannot be read.
+pub(super) fn tree(folder: &Path) -> Result<Vec<PathBuf>> {
+    let reading = || format!("reading {}", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        if path.is_dir() {
+            found.extend(tree(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn walk(folder: &Path, found: &mut BTreeSet<PathBuf>) -> Result<()> {
