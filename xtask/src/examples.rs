@@ -11,6 +11,7 @@
 
 mod bundle;
 mod command;
+mod http;
 mod program;
 mod recipe;
 mod source;
@@ -30,7 +31,7 @@ pub(crate) use tools::apt;
 /// What `cargo xtask examples` is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these languages: rust, c, wat, js, py; lambda for the programs of that contract.
+    /// Only these languages: rust, c, wat, js, py; lambda and http for programs, by contract.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Language>,
     /// Only functions whose file name (such as rust-hello) contains this.
@@ -134,9 +135,9 @@ fn build_one(root: &Path, guest: &Guest, tools: &mut Tools, out: &Path) -> Resul
     let begun = Instant::now();
     recipe::build(root, guest, tools, &target)?;
     stamp::write(&target, &stamp::digest(root, guest)?)?;
-    let made = match guest.language {
-        Language::Lambda => source::tree(&target)?,
-        _ => vec![target],
+    let made = match guest.language.is_program() {
+        true => source::tree(&target)?,
+        false => vec![target],
     };
     let mut bytes = 0;
     for file in &made {

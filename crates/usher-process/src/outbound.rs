@@ -6,8 +6,8 @@
 //!                                                             └ not listed ───► 403, and the log
 //! ```
 //!
-//! The sandbox has no route out, so that this is the only way there is; a program that does not know
-//! proxies reaches nothing. Names are resolved here, since a program has nobody to ask.
+//! The sandbox has no route out, so that this is the only way there is; a program that does not
+//! know proxies reaches nothing. Names are resolved here, since a program has nobody to ask.
 //!
 //! Deliberately absent: SOCKS, and looking into TLS, which stays between the program and its peer.
 

@@ -1,6 +1,7 @@
 //! Outbound HTTP of guests: only to what the function's allow-list names.
 //!
-//! How the list is kept to is `usher_engine::outbound`'s, the same for every engine. Redirects are the guest's own affair: a new request, checked anew.
+//! How the list is kept to is `usher_engine::outbound`'s, the same for every engine. Redirects are
+//! the guest's own affair: a new request, checked anew.
 //!
 //! Deliberately absent: connections kept from one request to the next, which would be state.
 

@@ -16,9 +16,16 @@ pub(super) enum Language {
     Py,
     /// Programs for AWS Lambda's clients, whatever they are written in: folders, not components.
     Lambda,
+    /// Programs that listen on `$PORT`, likewise.
+    Http,
 }
 
 impl Language {
+    /// Whether what is built is a folder and not a component.
+    pub(super) fn is_program(self) -> bool {
+        matches!(self, Self::Lambda | Self::Http)
+    }
+
     /// The folder in `examples/` and the first part of a component's file name.
     pub(super) fn folder(self) -> &'static str {
         match self {
@@ -28,6 +35,7 @@ impl Language {
             Self::Js => "js",
             Self::Py => "py",
             Self::Lambda => "lambda",
+            Self::Http => "http",
         }
     }
 }
@@ -45,9 +53,9 @@ impl Guest {
     /// `lambda-python`.
     pub(super) fn file_name(&self) -> String {
         let name = format!("{}-{}", self.language.folder(), self.name);
-        match self.language {
-            Language::Lambda => name,
-            _ => format!("{name}.wasm"),
+        match self.language.is_program() {
+            true => name,
+            false => format!("{name}.wasm"),
         }
     }
 }
@@ -64,6 +72,7 @@ pub(super) fn discover(root: &Path) -> Result<Vec<Guest>> {
         Language::Js,
         Language::Py,
         Language::Lambda,
+        Language::Http,
     ];
     let mut guests = Vec::new();
     for language in languages {

@@ -16,6 +16,8 @@ use super::tools;
 const RECIPE: &[u8] = include_bytes!("recipe.rs");
 /// And a changed recipe for programs every program.
 const PROGRAM: &[u8] = include_bytes!("program.rs");
+/// And a changed recipe for servers every server.
+const HTTP: &[u8] = include_bytes!("http.rs");
 
 /// The digest of the files that `guest` is made of: names, relative to the workspace, and contents.
 ///
@@ -45,8 +47,11 @@ pub(super) fn sources(root: &Path, guest: &Guest) -> Result<String> {
 pub(super) fn digest(root: &Path, guest: &Guest) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(sources(root, guest)?);
-    if guest.language == Language::Lambda {
-        hash.update(PROGRAM);
+    if guest.language.is_program() {
+        hash.update(match guest.language {
+            Language::Http => HTTP,
+            _ => PROGRAM,
+        });
         return Ok(hex(&hash.finalize()));
     }
     hash.update(RECIPE);
