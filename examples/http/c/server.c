@@ -230,11 +230,19 @@ static long read_body(struct request *r, char *piece, size_t room) {
 
 static bool reply(struct request *r, const char *status, const char *type, const char *body) {
     char head[512];
+    bool bodiless = r->method && strcmp(r->method, "HEAD") == 0;
+    size_t bytes = strlen(body);
     int length = snprintf(head, sizeof head,
                           "HTTP/1.1 %s\r\ncontent-type: %s\r\ncontent-length: %zu\r\n%s\r\n",
-                          status, type, strlen(body), r->close ? "connection: close\r\n" : "");
-    bool bodiless = r->method && strcmp(r->method, "HEAD") == 0;
-    return send_all(r->socket, head, (size_t)length) && (bodiless || send_text(r->socket, body));
+                          status, type, bytes, r->close ? "connection: close\r\n" : "");
+    if (bodiless)
+        return send_all(r->socket, head, (size_t)length);
+    /* Small replies go out in one piece. */
+    if ((size_t)length + bytes <= sizeof head) {
+        memcpy(head + length, body, bytes);
+        return send_all(r->socket, head, (size_t)length + bytes);
+    }
+    return send_all(r->socket, head, (size_t)length) && send_all(r->socket, body, bytes);
 }
 
 static bool send_chunk(int socket, const char *piece, size_t length) {

@@ -17,7 +17,7 @@ const (
 	pieces       = 5
 	pause        = 20 * time.Millisecond
 	slow         = 120 * time.Second
-	pieceBytes   = 16 << 10
+	echoBytesMax = 16 << 20
 	hogBytes     = 1 << 20
 	headBytesMax = 64 << 10
 )
@@ -66,24 +66,14 @@ func main() {
 	log.Fatal(server.ListenAndServe())
 }
 
-// Sends the body back, piece by piece as it comes.
+// Sends the body back, whole: Go's server gives the request up once its reply begins.
 func echo(w http.ResponseWriter, r *http.Request) {
-	piece := make([]byte, pieceBytes)
-	for {
-		length, err := r.Body.Read(piece)
-		if length > 0 {
-			if _, failed := w.Write(piece[:length]); failed != nil {
-				return
-			}
-			w.(http.Flusher).Flush()
-		}
-		if err == io.EOF {
-			return
-		}
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, echoBytesMax))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		return
 	}
+	w.Write(body)
 }
 
 func stream(w http.ResponseWriter, _ *http.Request) {

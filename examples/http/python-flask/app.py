@@ -31,6 +31,7 @@ def counter():
 
 @app.route("/echo", methods=["GET", "POST", "PUT"])
 def echo():
+    # Each piece is waited for until it is full: this streams, but not byte by byte.
     def pieces(stream):
         while piece := stream.read(PIECE_BYTES):
             yield piece
