@@ -133,4 +133,16 @@ mod tests {
         let old = [("connection", "keep-alive")];
         assert_eq!(granted_ms(Version::HTTP_10, &old), None);
     }
+
+    #[tokio::test]
+    async fn a_connection_that_rested_for_too_long_is_not_used_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for (idle_max, used) in [(Duration::ZERO, false), (Duration::from_secs(60), true)] {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let kept = Kept::default();
+            kept.put(Link::open(stream).await.unwrap(), idle_max);
+            assert_eq!(kept.take().await.is_some(), used);
+        }
+    }
 }
