@@ -1,0 +1,209 @@
+//! From a forked process to the program: everything is taken away, then it is executed.
+//!
+//! ```text
+//! forked ─go (user mapped)→ standard streams, folder → limits → rights → Landlock → filter → program
+//! ```
+//!
+//! The order matters: each step needs what a later one takes away. Deliberately absent: namespaces
+//! and mounts, which the first process of the sandbox has made.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Resource, Rlimit, chdir, getrlimit, setrlimit, setsid, umask};
+use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
+use serde::{Deserialize, Serialize};
+
+use super::init::TASK_FOLDER;
+use super::wire::{Failure, Fault, Refusal, Start, Step as _, receive, send};
+use super::{filter, landlock, probe};
+use crate::sys;
+
+/// The program's user and group, as it sees them.
+pub(super) const USER: u32 = 1000;
+/// Where a program without a slash in its name is looked for if the environment does not say.
+const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Capabilities are numbered below this, today and for long.
+const CAPABILITIES_END: u32 = 64;
+/// Bytes that a program may lock in memory.
+const LOCKED_MAX_BYTES: u64 = 8 << 20;
+/// Bytes of a thread's stack, where the program does not say.
+const STACK_BYTES: u64 = 8 << 20;
+/// Signals that may wait.
+const SIGNALS_MAX: u64 = 1024;
+/// Bytes of POSIX message queues.
+const QUEUES_MAX_BYTES: u64 = 64 << 10;
+
+/// What the process says on its way to the program.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) enum Word {
+    /// The filter is loaded; its listener is beside this if it has one.
+    Filtered,
+    /// It ends here.
+    Refused(Refusal),
+}
+
+/// Becomes the program; returns only if it cannot.
+pub(super) fn become_program(
+    start: &Start,
+    socket: &OwnedFd,
+    output: OwnedFd,
+    errors: OwnedFd,
+) -> Refusal {
+    match confine(start, socket, output, errors) {
+        Ok(()) if start.probe => probe::inside(),
+        Ok(()) => Refusal::Program(execute(start)),
+        Err(failure) => Refusal::Failed(failure),
+    }
+}
+
+fn confine(
+    start: &Start,
+    socket: &OwnedFd,
+    output: OwnedFd,
+    errors: OwnedFd,
+) -> Result<(), Failure> {
+    let go: Option<((), _)> = receive(socket).step("the way to the program was lost")?;
+    go.ok_or(Failure {
+        what: "the sandbox ended before its program started".to_owned(),
+        errno: libc::ECANCELED,
+    })?;
+    setsid().step("no session of its own")?;
+    streams(output, errors).step("the standard streams could not be set up")?;
+    limits(start).step("the limits could not be set")?;
+    let user = if start.settle.user_namespace {
+        USER
+    } else {
+        start.settle.user
+    };
+    drop_rights(user, start.settle.user_namespace).step("rights could not be given up")?;
+    chdir(TASK_FOLDER).step("the program's user must not enter the function's folder")?;
+    umask(Mode::WGRP | Mode::WOTH);
+    if start.landlock {
+        landlock::restrict().step("Landlock could not be laid on")?;
+    }
+    sys::signals::reset().step("the signals could not be reset")?;
+    sys::descriptors::close_on_exec_from(3).step("the descriptors could not be closed")?;
+    let listener = filter::load(start.notify, start.watch_memory)
+        .step("the system call filter could not be loaded")?;
+    let given: Vec<_> = listener.iter().map(|fd| fd.as_fd()).collect();
+    send(socket, &Word::Filtered, &given).step("the way to the platform was lost")
+}
+
+fn streams(output: OwnedFd, errors: OwnedFd) -> io::Result<()> {
+    let input = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(output)?;
+    rustix::stdio::dup2_stderr(errors)?;
+    Ok(())
+}
+
+fn limits(start: &Start) -> io::Result<()> {
+    let mut limits = vec![
+        (Resource::Core, 0),
+        (Resource::Nofile, start.files_max.into()),
+        (Resource::Nproc, start.tasks_max.into()),
+        (Resource::Memlock, LOCKED_MAX_BYTES),
+        (Resource::Sigpending, SIGNALS_MAX),
+        (Resource::Msgqueue, QUEUES_MAX_BYTES),
+        (Resource::Nice, 0),
+        (Resource::Rtprio, 0),
+    ];
+    if start.watch_memory {
+        limits.push((Resource::Data, start.memory_max_bytes));
+        limits.push((Resource::Fsize, start.scratch_max_bytes));
+    }
+    for (resource, wanted) in limits {
+        // More than the platform has itself cannot be had.
+        let most = getrlimit(resource).maximum;
+        let bound = Some(most.map_or(wanted, |most| most.min(wanted)));
+        let limit = Rlimit {
+            current: bound,
+            maximum: bound,
+        };
+        setrlimit(resource, limit)?;
+    }
+    let most = getrlimit(Resource::Stack).maximum;
+    let stack = Rlimit {
+        current: Some(most.map_or(STACK_BYTES, |most| most.min(STACK_BYTES))),
+        maximum: most,
+    };
+    Ok(setrlimit(Resource::Stack, stack)?)
+}
+
+/// Becomes `user`, in no other group, with no capability and no way to get one.
+///
+/// With `namespace` it may be that the groups cannot be left; they are then those of the person who
+/// runs the platform.
+pub(super) fn drop_rights(user: u32, namespace: bool) -> io::Result<()> {
+    for number in 0..CAPABILITIES_END {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // There are no more.
+            Err(rustix::io::Errno::INVAL) => break,
+            other => other?,
+        }
+    }
+    match rustix::thread::set_thread_groups(&[]) {
+        Err(rustix::io::Errno::PERM) if namespace => {}
+        other => other?,
+    }
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(user));
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    rustix::thread::set_thread_res_uid(user, user, user)?;
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, none)?;
+    rustix::thread::clear_ambient_capability_set()?;
+    Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+/// Executes the command; returns only if that fails.
+fn execute(start: &Start) -> Fault {
+    let text = |text: &str| CString::new(text).ok();
+    let arguments: Option<Vec<_>> = start.command.iter().map(|it| text(it)).collect();
+    let pairs = (start.environment.iter()).map(|(name, value)| text(&format!("{name}={value}")));
+    let environment: Option<Vec<_>> = pairs.collect();
+    let (Some(arguments), Some(environment)) = (arguments, environment) else {
+        return Fault::Other(libc::EINVAL);
+    };
+    let mut fault = Fault::NotFound;
+    for path in candidates(start) {
+        let Some(there) = text(&path) else {
+            return Fault::NotFound;
+        };
+        let error = sys::exec::execute(&there, &arguments, &environment);
+        let exists = std::path::Path::new(&path).exists();
+        match error.raw_os_error().unwrap_or(libc::EIO) {
+            libc::ENOENT | libc::ENOTDIR if !exists => {}
+            libc::ENOENT => return Fault::NoInterpreter,
+            libc::EACCES => fault = Fault::NotExecutable,
+            libc::ENOEXEC => return Fault::WrongFormat,
+            libc::E2BIG => return Fault::TooLong,
+            other => return Fault::Other(other),
+        }
+    }
+    fault
+}
+
+/// Where the program may be: at its path, or in the folders of the environment's `PATH`.
+fn candidates(start: &Start) -> Vec<String> {
+    let Some(program) = start.command.first() else {
+        return Vec::new();
+    };
+    if program.contains('/') {
+        return vec![program.clone()];
+    }
+    let told = start.environment.iter().find(|(name, _)| name == "PATH");
+    let folders = told.map_or(PATH_DEFAULT, |(_, folders)| folders);
+    let folders = folders.split(':').map(|folder| match folder {
+        "" => ".",
+        other => other,
+    });
+    folders.map(|folder| format!("{folder}/{program}")).collect()
+}

@@ -1,0 +1,8 @@
+//! The sandbox: what a program gets in it, what it cannot get out of it, and what is left of it.
+//!
+//! Deliberately absent: contracts. Programs here are run, not called.
+
+#[path = "sandbox/life.rs"]
+mod life;
+#[path = "sandbox/rig.rs"]
+mod rig;
