@@ -36,6 +36,9 @@ const SIGNALS_MAX: u64 = 1024;
 /// Bytes of POSIX message queues.
 const QUEUES_MAX_BYTES: u64 = 64 << 10;
 
+/// The code with which the process ends if it cannot become the program.
+const FAILED: i32 = 127;
+
 /// What the process says on its way to the program.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Word {
@@ -45,18 +48,25 @@ pub(super) enum Word {
     Refused(Refusal),
 }
 
-/// Becomes the program; returns only if it cannot.
+/// Becomes the program, or says why it cannot.
 pub(super) fn become_program(
     start: &Start,
-    socket: &OwnedFd,
+    socket: OwnedFd,
     output: OwnedFd,
     errors: OwnedFd,
-) -> Refusal {
-    match confine(start, socket, output, errors) {
-        Ok(()) if start.probe => probe::inside(),
+) -> ! {
+    let refusal = match confine(start, &socket, output, errors) {
+        Ok(()) if start.probe => {
+            // As it would be closed by an execution.
+            drop(socket);
+            probe::inside()
+        }
         Ok(()) => Refusal::Program(execute(start)),
         Err(failure) => Refusal::Failed(failure),
-    }
+    };
+    // Nobody is left to hear of it if this fails.
+    let _ = send(&socket, &Word::Refused(refusal), &[]);
+    std::process::exit(FAILED)
 }
 
 fn confine(

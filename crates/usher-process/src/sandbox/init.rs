@@ -264,10 +264,7 @@ fn launch(
     match forked.map_err(Refusal::Failed)? {
         Forked::Child => {
             drop(here);
-            let refusal = child::become_program(start, &there, output, errors);
-            // Nobody is left to hear of it if this fails.
-            let _ = send(&there, &child::Word::Refused(refusal), &[]);
-            std::process::exit(127)
+            child::become_program(start, there, output, errors)
         }
         Forked::Parent { pid, pidfd } => {
             drop((there, output, errors));

@@ -23,7 +23,7 @@ use super::groups::{Groups, Resource};
 use super::handle::Handle;
 use super::means::Modes;
 use super::state::State;
-use super::wire::{Refusal, Start};
+use super::wire::Start;
 use super::{Bounds, Counts, Exit, Inner, Program, SandboxOptions, Shell, program};
 
 /// What the probe may use.
@@ -173,7 +173,7 @@ async fn judge(program: &mut Program, watched: bool, modes: Modes) -> Result<(),
 }
 
 /// The probe itself: it runs where a program would, with all that a program is confined by.
-pub(super) fn inside() -> Refusal {
+pub(super) fn inside() -> ! {
     let told = attacks().err().unwrap_or_else(|| HELD.to_owned());
     let held = told == HELD;
     // The platform sees it if this fails: it says nothing then.

@@ -9,6 +9,8 @@ use super::answered;
 
 /// Signal numbers end below this.
 const SIGNALS_END: i32 = 65;
+/// Bytes of the kernel's set of signals.
+const MASK_BYTES: usize = 8;
 
 /// Holds `SIGCHLD` back and gives the descriptor that is readable when one is due.
 pub(crate) fn deaths() -> io::Result<OwnedFd> {
@@ -38,10 +40,23 @@ pub(crate) fn drain(deaths: impl AsFd) -> io::Result<()> {
 
 /// Every signal as the kernel treats it at first, and none held back.
 pub(crate) fn reset() -> io::Result<()> {
+    // Handler, flags, restorer and mask, all zero: the default.
+    let default = [0_u64; 4];
+    let action: *const [u64; 4] = &raw const default;
     for signal in 1..SIGNALS_END {
-        // What cannot be set (SIGKILL, SIGSTOP, those of the C library) is at its default.
-        // SAFETY: the default runs no code of ours.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // The C library keeps two signals for itself, so it is not asked. What cannot be set (SIGKILL,
+        // SIGSTOP) is at its default.
+        // SAFETY: the kernel reads an action of this size, which lives until it returns; the default
+        // runs no code of ours.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                action,
+                ptr::null::<libc::c_void>(),
+                MASK_BYTES,
+            )
+        };
     }
     // SAFETY: the set is made of integers, for all of which zero is a value, that of no signal.
     let set: libc::sigset_t = unsafe { mem::zeroed() };
