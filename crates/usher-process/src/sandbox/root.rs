@@ -74,7 +74,8 @@ const ETC_MADE: [(&str, &str); 6] = [
     ),
     (
         "hosts",
-        "127.0.0.1 localhost function\n::1 localhost ip6-localhost\n",
+        // Not ::1 as well: a server that is bound to "localhost" is to be reached at 127.0.0.1.
+        "127.0.0.1 localhost function\n::1 ip6-localhost\n",
     ),
     ("hostname", "function\n"),
     ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
