@@ -8,6 +8,7 @@
 //! listener is closed, and the kernel answers by itself that there is no such call. Deliberately
 //! absent: leave to make a call after all.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -33,6 +34,17 @@ pub struct Denial {
     pub pid: u32,
     /// How often it was made since it was last reported, this time included.
     pub count: u32,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { call, pid, count } = self;
+        write!(f, "the system call `{call}` is not permitted (process {pid}")?;
+        if *count > 1 {
+            write!(f, ", {count} times")?;
+        }
+        f.write_str(")")
+    }
 }
 
 /// Answers the calls of one program until it is dropped.

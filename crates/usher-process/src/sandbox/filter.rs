@@ -122,3 +122,38 @@ fn compiled(rules: &[Arguments]) -> Result<Vec<SeccompRule>, BackendError> {
     };
     rules.iter().map(rule).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_equals_the_list_that_the_attacks_are_made_of() {
+        let list = include_str!("../../tests/sandbox/denied.txt");
+        let mut listed: Vec<&str> = list.lines().collect();
+        let rows = denied().map(|(name, number)| format!("{name} {number}"));
+        let table: Vec<String> = rows.collect();
+        let mut table: Vec<&str> = table.iter().map(String::as_str).collect();
+        listed.sort_unstable();
+        table.sort_unstable();
+        assert_eq!(table, listed);
+    }
+
+    #[test]
+    fn no_call_is_both_allowed_and_denied() {
+        let both = allowed().filter(|(_, call)| denied().any(|(_, other)| call == other));
+        assert_eq!(both.count(), 0);
+    }
+
+    #[test]
+    fn the_denying_filter_asks_where_it_would_trace() {
+        let answers = |ask| {
+            let (_, denied) = compile(ask, false).expect("the table compiles");
+            let returns = denied.iter().filter(|it| it.code == RETURN);
+            returns.map(|it| it.k & 0xffff_0000).collect::<Vec<_>>()
+        };
+        let errno = 0x0005_0000;
+        assert!(answers(true).contains(&ASK) && !answers(true).contains(&TRACE));
+        assert!(answers(false).contains(&errno) && !answers(false).contains(&ASK));
+    }
+}

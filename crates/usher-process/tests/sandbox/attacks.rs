@@ -131,16 +131,21 @@ impl Targets {
         let setuid = rig.code().join("setuid");
         std::fs::copy(&hostile, &setuid).unwrap();
         std::fs::set_permissions(&setuid, std::fs::Permissions::from_mode(0o4755)).unwrap();
-        let name = format!("usher-test-{}", std::process::id());
+        // One that no other test has, in this process or another.
+        let name = rig.folder.path().to_str().unwrap().to_owned();
         let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let socket = UnixListener::bind_addr(&address).unwrap();
+        let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let mut victim = Command::new("sleep");
+        victim.arg("1000").stdout(Stdio::null()).stderr(Stdio::null());
         Self {
             secret,
             scratch,
             hostile,
-            victim: Command::new("sleep").arg("1000").spawn().unwrap(),
-            listener: std::net::TcpListener::bind("0.0.0.0:0").unwrap(),
+            victim: victim.spawn().unwrap(),
+            listener,
             name,
-            _socket: UnixListener::bind_addr(&address).unwrap(),
+            _socket: socket,
         }
     }
 
