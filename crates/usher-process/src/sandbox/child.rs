@@ -123,7 +123,6 @@ fn limits(start: &Start) -> io::Result<()> {
     ];
     if start.watch_memory {
         limits.push((Resource::Data, start.memory_max_bytes));
-        limits.push((Resource::Fsize, start.scratch_max_bytes));
     }
     for (resource, wanted) in limits {
         // More than the platform has itself cannot be had.

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{Dir, Mode, OFlags, openat, statvfs};
 
@@ -18,7 +18,9 @@ const COUNTED: [&str; 3] = ["RssAnon:", "RssShmem:", "VmSwap:"];
 /// Bytes in use by all processes in `processes`, a list as in `/proc`, and by files in memory.
 pub(super) fn used_bytes(processes: &OwnedFd) -> io::Result<u64> {
     let mut used: u64 = 0;
-    for entry in Dir::read_from(processes.as_fd())? {
+    // A mount is no open folder.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for entry in Dir::new(openat(processes, ".", flags, Mode::empty())?)? {
         let name = entry?.file_name().to_owned();
         if !name.to_bytes().iter().all(u8::is_ascii_digit) || name.to_bytes() == b"1" {
             continue;

@@ -39,14 +39,14 @@ const ATTACKS: &[Attack] = &[
     // Files of the host.
     (&["read", "{secret}"], Host, &["ENOENT"], None),
     (&["read", "/etc/shadow"], Host, &["ENOENT"], None),
-    (&["read", "/dev/kmsg"], Host, &["ENOENT"], None),
-    (&["read", "/proc/1/root/etc/shadow"], Host, &["ENOENT"], None),
-    (&["read", "/proc/1/exe"], Host, &["ENOENT"], None),
-    (&["read", "/proc/1/environ"], Host, &["ENOENT"], None),
+    (&["write", "/dev/kmsg"], Host, &["ENOENT"], None),
+    (&["read", "/proc/{victim}/root/etc/shadow"], Host, &["ENOENT"], None),
+    (&["read", "/proc/{victim}/exe"], Host, &["ENOENT"], None),
+    (&["read", "/proc/{victim}/environ"], Host, &["ENOENT"], None),
     (&["make", "/usr/share/usher-test"], Apart, &["EROFS", "EACCES"], None),
     (&["make", "/dev/usher-test"], Apart, &["EROFS", "EACCES"], None),
     (&["write", "/proc/sys/kernel/core_pattern"], Host, &["ENOENT"], None),
-    (&["write", "/proc/sysrq-trigger"], Host, &["ENOENT"], None),
+    (&["write", "/proc/sys/kernel/hostname"], Host, &["ENOENT"], None),
     (
         &["write", "/sys/fs/cgroup/memory/release_agent"],
         Host,
@@ -69,8 +69,8 @@ const ATTACKS: &[Attack] = &[
         Some("name_to_handle_at"),
     ),
     (&["chroot", "{tmp}"], Host, &["EPERM"], Some("chroot")),
-    (&["mknod-block", "{tmp}/disk"], Host, &["EPERM"], Some("mknod")),
-    (&["mknod-memory", "{tmp}/mem"], Host, &["EPERM"], Some("mknod")),
+    (&["mknod-block", "{tmp}/disk"], Host, &["EPERM"], Some("mknodat")),
+    (&["mknod-memory", "{tmp}/mem"], Host, &["EPERM"], Some("mknodat")),
     // Mounts and namespaces.
     (&["mount", "{tmp}"], Apart, &["EPERM"], Some("mount")),
     (&["remount", "/proc"], Apart, &["EPERM"], Some("mount")),
@@ -80,6 +80,7 @@ const ATTACKS: &[Attack] = &[
     (&["clone3"], Host, &["ENOSYS"], None),
     (&["hostname"], Apart, &["EPERM"], Some("sethostname")),
     // Other processes.
+    (&["read", "/proc/1/comm"], Host, &["ENOENT"], None),
     (&["signal", "{victim}"], Host, &["ESRCH"], None),
     (&["read", "/proc/{victim}/cmdline"], Host, &["ENOENT"], None),
     (&["trace"], Host, &["EPERM"], Some("ptrace")),
@@ -193,7 +194,7 @@ impl Drop for Targets {
     }
 }
 
-fn compile(to: &Path) {
+pub(crate) fn compile(to: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sandbox/hostile.c");
     let compiled = Command::new("gcc")
         .args(["-static", "-O1", "-o"])
