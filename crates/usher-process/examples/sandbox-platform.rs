@@ -78,7 +78,11 @@ async fn serve(state_folder: PathBuf, code: PathBuf, spawner: PathBuf) {
         let (mut output, _errors) = program.take_output().unwrap();
         let mut told = String::new();
         output.read_to_string(&mut told).await.unwrap();
-        println!("{:?} {}", program.exited().await, told.trim_end().replace('\n', ", "));
+        println!(
+            "{:?} {}",
+            program.exited().await,
+            told.trim_end().replace('\n', ", ")
+        );
         program.kill().await;
     }
     drop(hanging);

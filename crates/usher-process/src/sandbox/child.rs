@@ -214,5 +214,7 @@ fn candidates(start: &Start) -> Vec<String> {
         "" => ".",
         other => other,
     });
-    folders.map(|folder| format!("{folder}/{program}")).collect()
+    folders
+        .map(|folder| format!("{folder}/{program}"))
+        .collect()
 }

@@ -39,7 +39,10 @@ pub struct Denial {
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { call, pid, count } = self;
-        write!(f, "the system call `{call}` is not permitted (process {pid}")?;
+        write!(
+            f,
+            "the system call `{call}` is not permitted (process {pid}"
+        )?;
         if *count > 1 {
             write!(f, ", {count} times")?;
         }

@@ -127,9 +127,11 @@ fn told(fault: Fault) -> String {
                             folder, or install it below /usr"
             .to_owned(),
         Fault::NotExecutable => "it must not be executed; set its mode (chmod +x)".to_owned(),
-        Fault::WrongFormat => "it is no program for this machine; a script begins with `#!` and its \
+        Fault::WrongFormat => {
+            "it is no program for this machine; a script begins with `#!` and its \
                                interpreter"
-            .to_owned(),
+                .to_owned()
+        }
         Fault::NoInterpreter => {
             "it is there, but the interpreter or loader that it names is not".to_owned()
         }

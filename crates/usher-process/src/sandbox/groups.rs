@@ -99,7 +99,10 @@ impl Groups {
         let offered = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
         let offered: Vec<_> = offered.split_whitespace().collect();
         let wanted = Resource::ALL.map(|resource| (resource, resource.name()));
-        let given: Vec<_> = wanted.iter().filter(|(_, name)| offered.contains(name)).collect();
+        let given: Vec<_> = wanted
+            .iter()
+            .filter(|(_, name)| offered.contains(name))
+            .collect();
         if given.is_empty() {
             return;
         }
@@ -121,12 +124,18 @@ impl Groups {
 
     /// The folders, to be removed when the platform has gone.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
-        self.folders.iter().map(|(folder, ..)| folder.clone()).collect()
+        self.folders
+            .iter()
+            .map(|(folder, ..)| folder.clone())
+            .collect()
     }
 
     /// Whether this resource is bounded by a group, and by which version.
     pub(super) fn bounds(&self, resource: Resource) -> Option<u8> {
-        let found = self.folders.iter().find(|(_, _, of)| of.contains(&resource));
+        let found = self
+            .folders
+            .iter()
+            .find(|(_, _, of)| of.contains(&resource));
         found.map(|(_, version, _)| match version {
             Version::One => 1,
             Version::Two => 2,
@@ -169,9 +178,8 @@ impl Group {
 
     /// How many processes were ended because the group was out of memory.
     pub(super) fn memory_kills(&self) -> u64 {
-        let of_memory = |(_, _, of): &&(PathBuf, Version, Vec<Resource>)| {
-            of.contains(&Resource::Memory)
-        };
+        let of_memory =
+            |(_, _, of): &&(PathBuf, Version, Vec<Resource>)| of.contains(&Resource::Memory);
         let Some((folder, version, _)) = self.folders.iter().find(of_memory) else {
             return 0;
         };
@@ -181,7 +189,9 @@ impl Group {
         };
         let told = fs::read_to_string(folder.join(file)).unwrap_or_default();
         let count = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        count
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(0)
     }
 
     /// Removes the group, which must be empty.
@@ -205,7 +215,9 @@ fn bound(folder: &Path, version: Version, resource: Resource, to: &Bounds) -> io
     };
     let memory = to.memory_max_bytes.to_string();
     let tasks = to.tasks_max.saturating_add(OWN_TASKS).to_string();
-    let quota = to.cpu_max_millis.map(|millis| u64::from(millis).saturating_mul(PERIOD_US) / 1_000);
+    let quota = to
+        .cpu_max_millis
+        .map(|millis| u64::from(millis).saturating_mul(PERIOD_US) / 1_000);
     match (version, resource) {
         (Version::One, Resource::Memory) => {
             write("memory.limit_in_bytes", memory.clone())?;
@@ -274,7 +286,10 @@ fn version_one(own: &str, mounts: &str, controller: &str) -> Option<PathBuf> {
         let mut fields = line.splitn(3, ':').skip(1);
         let controllers = fields.next()?;
         let path = fields.next()?;
-        controllers.split(',').any(|name| name == controller).then_some(path)
+        controllers
+            .split(',')
+            .any(|name| name == controller)
+            .then_some(path)
     })?;
     mounted(mounts, path, |kind, options| {
         kind == "cgroup" && options.split(',').any(|option| option == controller)

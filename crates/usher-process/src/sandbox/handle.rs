@@ -11,11 +11,11 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::SandboxOptions;
 use super::channel::Channel;
 use super::errors::OpenError;
 use super::state::State;
 use super::wire::{self, Done, Failure, Order};
-use super::SandboxOptions;
 
 /// Orders that may wait.
 const ORDERS_MAX: usize = 64;
@@ -81,7 +81,10 @@ impl Handle {
     /// Gives an order and waits for what comes of it.
     pub(super) async fn ask(&self, order: Order, beside: Option<OwnedFd>) -> Result<Answer, Gone> {
         let (answer, answered) = oneshot::channel();
-        self.orders.send((order, beside, answer)).await.map_err(|_| Gone)?;
+        self.orders
+            .send((order, beside, answer))
+            .await
+            .map_err(|_| Gone)?;
         answered.await.map_err(|_| Gone)
     }
 

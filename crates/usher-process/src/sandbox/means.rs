@@ -100,10 +100,7 @@ impl Means {
                 Resource::Tasks,
                 "bounded by the number that each user may have: no control group can be made",
             ),
-            (
-                Resource::Cpu,
-                "not bounded: no control group can be made",
-            ),
+            (Resource::Cpu, "not bounded: no control group can be made"),
         ];
         for (resource, other) in others {
             let version = groups.bounds(resource).unwrap_or_default();

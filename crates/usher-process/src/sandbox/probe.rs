@@ -92,7 +92,11 @@ pub(super) async fn open(options: SandboxOptions) -> Result<(Arc<Inner>, Modes),
         match attempt(&inner, modes).await {
             Ok(()) => return Ok((inner, modes)),
             Err(failure) => {
-                tracing::debug!(?modes, failure, "a way to make sandboxes does not work here");
+                tracing::debug!(
+                    ?modes,
+                    failure,
+                    "a way to make sandboxes does not work here"
+                );
                 why.get_or_insert(failure);
             }
         }
@@ -209,7 +213,11 @@ fn attacks() -> Result<(), String> {
         }
     }
     let status = std::fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
-    let has = |line: &str| status.lines().any(|it| it.split_whitespace().eq(line.split(' ')));
+    let has = |line: &str| {
+        status
+            .lines()
+            .any(|it| it.split_whitespace().eq(line.split(' ')))
+    };
     for line in STATUS {
         if !has(line) {
             return Err(format!("the kernel does not say `{line}`"));

@@ -276,7 +276,7 @@ async fn keep(
                 Ok(None) => break Exit::Lost("its sandbox was ended from outside".to_owned()),
                 Err(error) => break Exit::Lost(error.to_string()),
             },
-            Some(give) = wanted.recv() => {
+            Some(give) = wanted.recv(), if waiting.len() < CONNECTS_MAX => {
                 if channel.send(&Task::Socket, &[]).await.is_ok() {
                     waiting.push_back(give);
                 }

@@ -17,9 +17,7 @@ use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
-use rustix::mount::{
-    MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree,
-};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree};
 
 use super::Root;
 use super::wire::{Failure, Step as _};
@@ -68,18 +66,21 @@ const ETC_MADE: [(&str, &str); 6] = [
         "root:x:0:0:root:/:/usr/sbin/nologin\nfunction:x:1000:1000:function:/tmp:/bin/sh\n\
          nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
     ),
-    (
-        "group",
-        "root:x:0:\nfunction:x:1000:\nnogroup:x:65534:\n",
-    ),
+    ("group", "root:x:0:\nfunction:x:1000:\nnogroup:x:65534:\n"),
     (
         "hosts",
         // Not ::1 as well: a server that is bound to "localhost" is to be reached at 127.0.0.1.
         "127.0.0.1 localhost function\n::1 ip6-localhost\n",
     ),
     ("hostname", "function\n"),
-    ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
-    ("resolv.conf", "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n"),
+    (
+        "nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files dns\n",
+    ),
+    (
+        "resolv.conf",
+        "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n",
+    ),
 ];
 /// Devices that programs may use.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
@@ -106,7 +107,11 @@ pub(super) fn make(root: &Root, place: &Path) -> Result<(), Failure> {
             folder(&place.join("dev"), 0o755)?;
         }
         Root::Folder(path) => {
-            graft(path, place, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)?;
+            graft(
+                path,
+                place,
+                libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+            )?;
             for name in PLACES.iter().map(|(path, _)| *path).chain(["dev"]) {
                 if !place.join(name).is_dir() {
                     let what = format!(
@@ -150,7 +155,10 @@ fn seal(place: &Path) -> Result<(), Failure> {
 
 fn folder(path: &Path, mode: u32) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt as _;
-    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path);
     // The mask of this process must not take from the mode.
     made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .step(&format!("{} could not be made", path.display()))
@@ -227,7 +235,11 @@ fn devices(place: &Path) -> Result<(), Failure> {
         let to = place.join(name);
         file(&to, b"")?;
         let from = Path::new("/dev").join(name);
-        graft(&from, &to, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)?;
+        graft(
+            &from,
+            &to,
+            libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        )?;
     }
     folder(&place.join("shm"), 0o1777)?;
     let links = [

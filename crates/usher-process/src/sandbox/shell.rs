@@ -61,11 +61,6 @@ impl Shell {
 
     async fn made(inner: &Arc<Inner>, modes: Modes) -> Result<Self, ShellError> {
         let slot = Slot::take(inner)?;
-        let group = if modes.groups {
-            inner.groups.group(slot.number).map_err(ShellError::Group)?
-        } else {
-            Group::default()
-        };
         let (here, there) = wire::pair().map_err(ShellError::Socket)?;
         let channel = Channel::new(here).map_err(ShellError::Socket)?;
         let pidfd = inner.ask(Order::Make, Some(there)).await?;
@@ -75,6 +70,12 @@ impl Shell {
             user_namespace: modes.user_namespace,
             user: inner.user(slot.number, modes),
             keeper: if modes.root { USERS_FROM - 1 } else { 0 },
+        };
+        // From here to the hold nothing waits, so that no group is left by one who gives up.
+        let group = if modes.groups {
+            inner.groups.group(slot.number).map_err(ShellError::Group)?
+        } else {
+            Group::default()
         };
         let hold = Hold::new(slot, group, pidfd);
         hold.group().put(pid).map_err(ShellError::Group)?;

@@ -198,7 +198,9 @@ fn own_view(alone: &Alone) -> Result<(), Failure> {
     if user.is_root() {
         alone.unshare(libc::CLONE_NEWNS).step(what)?;
     } else {
-        alone.unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS).step(what)?;
+        alone
+            .unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)
+            .step(what)?;
         let maps = [
             ("setgroups", "deny".to_owned()),
             ("uid_map", format!("0 {} 1", user.as_raw())),

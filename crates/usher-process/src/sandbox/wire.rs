@@ -199,9 +199,7 @@ pub(super) fn send<M: Serialize>(
         return Err(io::Error::other("too many descriptors for one message"));
     }
     let parts = [IoSlice::new(&bytes)];
-    rustix::io::retry_on_intr(|| {
-        sendmsg(&socket, &parts, &mut beside, SendFlags::NOSIGNAL)
-    })?;
+    rustix::io::retry_on_intr(|| sendmsg(&socket, &parts, &mut beside, SendFlags::NOSIGNAL))?;
     Ok(())
 }
 

@@ -64,8 +64,8 @@ impl Alone {
         let pid = i32::try_from(pid).map_err(io::Error::other)?;
         match Pid::from_raw(pid) {
             None => Ok(Forked::Child),
-            // SAFETY: the kernel has just put a new descriptor there, which nobody else knows.
             Some(pid) => {
+                // SAFETY: the kernel has just put a new descriptor there, which nobody else knows.
                 let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
                 Ok(Forked::Parent { pid, pidfd })
             }

@@ -40,20 +40,50 @@ const ATTACKS: &[Attack] = &[
     (&["read", "{secret}"], Host, &["ENOENT"], None),
     (&["read", "/etc/shadow"], Host, &["ENOENT"], None),
     (&["write", "/dev/kmsg"], Host, &["ENOENT"], None),
-    (&["read", "/proc/{victim}/root/etc/shadow"], Host, &["ENOENT"], None),
+    (
+        &["read", "/proc/{victim}/root/etc/shadow"],
+        Host,
+        &["ENOENT"],
+        None,
+    ),
     (&["read", "/proc/{victim}/exe"], Host, &["ENOENT"], None),
     (&["read", "/proc/{victim}/environ"], Host, &["ENOENT"], None),
-    (&["make", "/usr/share/usher-test"], Apart, &["EROFS", "EACCES"], None),
-    (&["make", "/dev/usher-test"], Apart, &["EROFS", "EACCES"], None),
-    (&["write", "/proc/sys/kernel/core_pattern"], Host, &["ENOENT"], None),
-    (&["write", "/proc/sys/kernel/hostname"], Host, &["ENOENT"], None),
+    (
+        &["make", "/usr/share/usher-test"],
+        Apart,
+        &["EROFS", "EACCES"],
+        None,
+    ),
+    (
+        &["make", "/dev/usher-test"],
+        Apart,
+        &["EROFS", "EACCES"],
+        None,
+    ),
+    (
+        &["write", "/proc/sys/kernel/core_pattern"],
+        Host,
+        &["ENOENT"],
+        None,
+    ),
+    (
+        &["write", "/proc/sys/kernel/hostname"],
+        Host,
+        &["ENOENT"],
+        None,
+    ),
     (
         &["write", "/sys/fs/cgroup/memory/release_agent"],
         Host,
         &["ENOENT"],
         None,
     ),
-    (&["write", "/proc/self/oom_score_adj"], Host, &["EROFS", "EACCES"], None),
+    (
+        &["write", "/proc/self/oom_score_adj"],
+        Host,
+        &["EROFS", "EACCES"],
+        None,
+    ),
     (&["text"], Host, &["EROFS", "EACCES"], None),
     (&["link-read", "{tmp}", "{secret}"], Host, &["ENOENT"], None),
     (
@@ -69,8 +99,18 @@ const ATTACKS: &[Attack] = &[
         Some("name_to_handle_at"),
     ),
     (&["chroot", "{tmp}"], Host, &["EPERM"], Some("chroot")),
-    (&["mknod-block", "{tmp}/disk"], Host, &["EPERM"], Some("mknodat")),
-    (&["mknod-memory", "{tmp}/mem"], Host, &["EPERM"], Some("mknodat")),
+    (
+        &["mknod-block", "{tmp}/disk"],
+        Host,
+        &["EPERM"],
+        Some("mknodat"),
+    ),
+    (
+        &["mknod-memory", "{tmp}/mem"],
+        Host,
+        &["EPERM"],
+        Some("mknodat"),
+    ),
     // Mounts and namespaces.
     (&["mount", "{tmp}"], Apart, &["EPERM"], Some("mount")),
     (&["remount", "/proc"], Apart, &["EPERM"], Some("mount")),
@@ -86,13 +126,33 @@ const ATTACKS: &[Attack] = &[
     (&["trace"], Host, &["EPERM"], Some("ptrace")),
     (&["peek"], Host, &["EPERM"], Some("process_vm_readv")),
     // Network.
-    (&["connect", "127.0.0.1", "{port}"], Host, &["ECONNREFUSED"], None),
-    (&["connect", "127.1.2.3", "{port}"], Host, &["ECONNREFUSED"], None),
-    (&["abstract", "{socket}"], Host, &["ECONNREFUSED", "EPERM"], None),
+    (
+        &["connect", "127.0.0.1", "{port}"],
+        Host,
+        &["ECONNREFUSED"],
+        None,
+    ),
+    (
+        &["connect", "127.1.2.3", "{port}"],
+        Host,
+        &["ECONNREFUSED"],
+        None,
+    ),
+    (
+        &["abstract", "{socket}"],
+        Host,
+        &["ECONNREFUSED", "EPERM"],
+        None,
+    ),
     (&["socket", "17", "3"], Host, &["EPERM"], Some("socket")),
     (&["socket", "40", "1"], Host, &["EPERM"], Some("socket")),
     (&["socket", "2", "3", "1"], Host, &["EPERM"], Some("socket")),
-    (&["socket", "16", "3", "12"], Host, &["EPERM"], Some("socket")),
+    (
+        &["socket", "16", "3", "12"],
+        Host,
+        &["EPERM"],
+        Some("socket"),
+    ),
     // The kernel.
     (&["userfaultfd"], Host, &["EPERM"], Some("userfaultfd")),
     (&["io_uring"], Host, &["EPERM"], Some("io_uring_setup")),
@@ -138,7 +198,10 @@ impl Targets {
         let socket = UnixListener::bind_addr(&address).unwrap();
         let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let mut victim = Command::new("sleep");
-        victim.arg("1000").stdout(Stdio::null()).stderr(Stdio::null());
+        victim
+            .arg("1000")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         Self {
             secret,
             scratch,
@@ -168,9 +231,17 @@ impl Targets {
             Host => Command::new(&self.hostile),
             Apart => {
                 let mut command = Command::new("unshare");
-                command.args(["--mount", "--pid", "--fork", "--mount-proc", "--uts", "--net"]);
+                command.args([
+                    "--mount",
+                    "--pid",
+                    "--fork",
+                    "--mount-proc",
+                    "--uts",
+                    "--net",
+                ]);
                 // What is made on the host's disk goes with these namespaces.
-                let script = "mount -t tmpfs none /usr/share && mount -t tmpfs none /dev && exec \"$@\"";
+                let script =
+                    "mount -t tmpfs none /usr/share && mount -t tmpfs none /dev && exec \"$@\"";
                 command.args(["sh", "-c", script, "sh"]).arg(&self.hostile);
                 command
             }
@@ -227,11 +298,20 @@ async fn each_attack_succeeds_outside_and_fails_inside() {
             wrong.push(format!("{words:?} does not succeed outside: {outside}"));
         }
         let ran = inside(&rig, &targets.words(words, "/tmp")).await;
-        let said = ran.output.trim_end().rsplit("shut ").next().unwrap_or_default();
+        let said = ran
+            .output
+            .trim_end()
+            .rsplit("shut ")
+            .next()
+            .unwrap_or_default();
         if ran.exit != Exit::Code(1) || !errors.contains(&said) {
             wrong.push(format!("{words:?} is not shut inside: {ran:?}"));
         }
-        let told: Vec<&str> = ran.denials.iter().map(|denial| denial.call.as_str()).collect();
+        let told: Vec<&str> = ran
+            .denials
+            .iter()
+            .map(|denial| denial.call.as_str())
+            .collect();
         if told.first() != denied.as_ref() {
             wrong.push(format!("{words:?} is told as {told:?}"));
         }
@@ -274,7 +354,10 @@ async fn killing_everything_kills_nothing_outside() {
     let mut neighbour = rig.start(rig.launch(&["sleep", "1000"])).await;
     let ran = inside(&rig, &targets.words(&["kill-all"], "")).await;
     // Nobody is there to be killed: its first process is no target, and it spares itself.
-    assert!(ran.exit == Exit::Code(1) || ran.exit == Exit::Code(0), "{ran:?}");
+    assert!(
+        ran.exit == Exit::Code(1) || ran.exit == Exit::Code(0),
+        "{ran:?}"
+    );
     assert!(targets.victim.try_wait().unwrap().is_none());
     neighbour.terminate();
     assert_eq!(neighbour.exited().await, Exit::Signal(15));
@@ -332,7 +415,11 @@ async fn the_filter_denies_what_the_list_says_and_nothing_else() {
         .chain([ordinary_outside])
         .collect();
     assert_eq!(ran.output, expected);
-    let told: Vec<&str> = ran.denials.iter().map(|denial| denial.call.as_str()).collect();
+    let told: Vec<&str> = ran
+        .denials
+        .iter()
+        .map(|denial| denial.call.as_str())
+        .collect();
     let named: Vec<&str> = denied.iter().map(|(name, _)| *name).collect();
     let (told, named) = (&told[..told.len().min(64)], &named[..named.len().min(64)]);
     assert_eq!(told, named);

@@ -28,7 +28,13 @@ fn census() -> BTreeMap<&'static str, usize> {
         ("descriptors", below("/proc/self/fd")),
         ("threads", below("/proc/self/task")),
         ("children", children.count()),
-        ("mounts", fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count()),
+        (
+            "mounts",
+            fs::read_to_string("/proc/self/mountinfo")
+                .unwrap()
+                .lines()
+                .count(),
+        ),
     ]
     .into()
 }
@@ -63,7 +69,9 @@ async fn programs_that_end_badly_leave_nothing() {
     for round in 0..count() {
         match round % 4 {
             0 => {
-                let crash = rig.run(rig.launch(&["sh", "-c", "sleep 9 & kill -SEGV $$"])).await;
+                let crash = rig
+                    .run(rig.launch(&["sh", "-c", "sleep 9 & kill -SEGV $$"]))
+                    .await;
                 assert_eq!(crash.exit, Exit::Signal(11));
             }
             1 => {
@@ -126,7 +134,9 @@ async fn a_killed_platform_leaves_nothing_and_the_next_start_cleans() {
     let state = folder.path().join("state");
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut platform = Platform::start(folder, &[], &[]);
-    let pids: Vec<u32> = (0..3).map(|_| platform.run("hang").parse().unwrap()).collect();
+    let pids: Vec<u32> = (0..3)
+        .map(|_| platform.run("hang").parse().unwrap())
+        .collect();
     for pid in &pids {
         assert!(Path::new(&format!("/proc/{pid}")).exists());
     }
@@ -145,6 +155,9 @@ async fn a_killed_platform_leaves_nothing_and_the_next_start_cleans() {
     let mut files: Vec<_> = fs::read_dir(&state).unwrap().flatten().collect();
     files.sort_by_key(fs::DirEntry::file_name);
     let names: Vec<_> = files.iter().map(fs::DirEntry::file_name).collect();
-    assert_eq!(names, ["groups.json", "platform.lock", "root", "sandboxes.lock"]);
+    assert_eq!(
+        names,
+        ["groups.json", "platform.lock", "root", "sandboxes.lock"]
+    );
     assert_eq!(fs::read_dir(state.join("root")).unwrap().count(), 0);
 }

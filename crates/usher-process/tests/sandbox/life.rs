@@ -25,7 +25,9 @@ async fn a_program_runs_with_its_folder_environment_and_streams() {
     std::fs::write(rig.code().join("text"), "of the function").unwrap();
     let script = "pwd; id -u; cat text; echo $MORE; env | wc -l; echo wrong >&2; exit 3";
     let mut launch = rig.launch(&["sh", "-c", script]);
-    launch.environment.push(("MORE".to_owned(), "more".to_owned()));
+    launch
+        .environment
+        .push(("MORE".to_owned(), "more".to_owned()));
     let ran = rig.run(launch).await;
     assert_eq!(ran.exit, Exit::Code(3), "{ran:?}");
     // The shell adds where it is to what it was given.
@@ -77,8 +79,7 @@ except Exception as error: print(error)";
     };
     let (ran, ()) = tokio::join!(ran(program.unwrap()), serve);
     assert_eq!(
-        ran.output,
-        "hi\n<urlopen error [Errno 111] Connection refused>\n",
+        ran.output, "hi\n<urlopen error [Errno 111] Connection refused>\n",
         "{ran:?}"
     );
 }
@@ -86,7 +87,9 @@ except Exception as error: print(error)";
 #[tokio::test]
 async fn every_way_to_end_is_told_apart() {
     let rig = Rig::new(2).await;
-    let mut asked = rig.start(rig.launch(&["sh", "-c", "echo; exec sleep 100"])).await;
+    let mut asked = rig
+        .start(rig.launch(&["sh", "-c", "echo; exec sleep 100"]))
+        .await;
     assert_ne!(asked.pid(), 0);
     let (mut output, _errors) = asked.take_output().unwrap();
     output.read_u8().await.unwrap();
@@ -158,13 +161,15 @@ async fn what_cannot_be_run_is_said() {
     assert!(matches!(missing, LaunchError::Folder { .. }), "{missing}");
 
     let mut long = rig.launch(&["true"]);
-    long.environment.push(("LONG".to_owned(), "x".repeat(200_000)));
+    long.environment
+        .push(("LONG".to_owned(), "x".repeat(200_000)));
     let shell = rig.sandboxes.shell().await.unwrap();
     let long = shell.launch(long).await.unwrap_err();
     assert!(matches!(long, LaunchError::TooLong { .. }), "{long}");
 
     let mut fits = rig.launch(&["sh", "-c", "echo ${#LONG}"]);
-    fits.environment.push(("LONG".to_owned(), "x".repeat(90_000)));
+    fits.environment
+        .push(("LONG".to_owned(), "x".repeat(90_000)));
     assert_eq!(rig.run(fits).await.output, "90000\n");
 }
 

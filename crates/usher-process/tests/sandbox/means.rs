@@ -91,15 +91,27 @@ impl Platform {
 const ATTACKS: [(&str, &[&str]); 12] = [
     ("./hostile read {secret}", &["Code(1) shut ENOENT"]),
     ("./hostile read /proc/1/comm", &["Code(1) shut ENOENT"]),
-    ("./hostile make /usr/share/usher-test", &["Code(1) shut EROFS", "Code(1) shut EACCES"]),
-    ("./hostile text", &["Code(1) shut EROFS", "Code(1) shut EACCES"]),
-    ("./hostile connect 127.0.0.1 {port}", &["Code(1) shut ECONNREFUSED"]),
+    (
+        "./hostile make /usr/share/usher-test",
+        &["Code(1) shut EROFS", "Code(1) shut EACCES"],
+    ),
+    (
+        "./hostile text",
+        &["Code(1) shut EROFS", "Code(1) shut EACCES"],
+    ),
+    (
+        "./hostile connect 127.0.0.1 {port}",
+        &["Code(1) shut ECONNREFUSED"],
+    ),
     ("./hostile signal {victim}", &["Code(1) shut ESRCH"]),
     ("./hostile unshare", &["Code(1) shut EPERM"]),
     ("./hostile mount /tmp", &["Code(1) shut EPERM"]),
     ("./hostile keyctl", &["Code(1) shut EPERM"]),
     ("./hostile fill /tmp 32", &["Code(1) shut ENOSPC"]),
-    ("./hostile memory 300", &["OutOfMemory", "Code(1) shut ENOMEM"]),
+    (
+        "./hostile memory 300",
+        &["OutOfMemory", "Code(1) shut ENOMEM"],
+    ),
     ("./hostile fork 200", &["Code(1) made 6"]),
 ];
 
@@ -136,7 +148,12 @@ fn starts(before: &[&str], after: &[&str]) -> Platform {
 }
 
 fn holds(mut platform: Platform, expected: &[&str]) {
-    assert_eq!(platform.said.last().unwrap(), "ready", "{:?}", platform.said);
+    assert_eq!(
+        platform.said.last().unwrap(),
+        "ready",
+        "{:?}",
+        platform.said
+    );
     assert_eq!(weaker(&platform), expected);
     let wrong = attack(&mut platform);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -174,7 +191,10 @@ fn without_control_groups_memory_is_watched() {
 fn without_filters_it_refuses() {
     let mut platform = starts(&[], &["--hide", "filters"]);
     let said = platform.said.pop().unwrap();
-    assert!(said.starts_with("refused: this machine permits no safe sandbox"), "{said}");
+    assert!(
+        said.starts_with("refused: this machine permits no safe sandbox"),
+        "{said}"
+    );
     let why = "the system call filter could not be loaded: Operation not permitted";
     assert!(said.contains(why), "{said}");
     platform.end();
@@ -182,7 +202,12 @@ fn without_filters_it_refuses() {
 
 #[test]
 fn a_platform_that_is_not_root_has_its_user_namespace() {
-    let before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let before = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
     holds(starts(&before, &[]), &["users", "memory", "pids", "cpu"]);
     // Without either, programs would be the user that runs the platform.
     let mut platform = starts(&before, &["--hide", "users"]);
