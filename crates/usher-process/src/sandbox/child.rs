@@ -1,7 +1,8 @@
 //! From a forked process to the program: everything is taken away, then it is executed.
 //!
 //! ```text
-//! forked ─go (user mapped)→ standard streams, folder → limits → rights → Landlock → filter → program
+//! forked ─go (user mapped)→ rights → Landlock → filter ─told which→ streams, limits, folder → program
+//!        └──────────────── with the shell ───────────────┘
 //! ```
 //!
 //! The order matters: each step needs what a later one takes away. Deliberately absent: namespaces
@@ -17,7 +18,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 use super::init::TASK_FOLDER;
-use super::wire::{Failure, Fault, Refusal, Start, Step as _, receive, send};
+use super::wire::{Failure, Fault, Refusal, Settle, Start, Step as _, receive, send};
 use super::{filter, landlock, probe};
 use crate::sys;
 
@@ -42,26 +43,26 @@ const FAILED: i32 = 127;
 /// What the process says on its way to the program.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Word {
-    /// The filter is loaded; its listener is beside this if it has one.
-    Filtered,
+    /// All is taken away, and the filter is loaded; its listener is beside this if it has one.
+    Confined,
     /// It ends here.
     Refused(Refusal),
 }
 
-/// Becomes the program, or says why it cannot.
-pub(super) fn become_program(
-    start: &Start,
-    socket: OwnedFd,
-    output: OwnedFd,
-    errors: OwnedFd,
-) -> ! {
-    let refusal = match confine(start, &socket, output, errors) {
-        Ok(()) if start.probe => {
-            // As it would be closed by an execution.
-            drop(socket);
-            probe::inside()
-        }
-        Ok(()) => Refusal::Program(execute(start)),
+/// Becomes the program that it is told to, or says why it cannot.
+pub(super) fn become_program(settle: Settle, socket: OwnedFd) -> ! {
+    let refusal = match confine(settle, &socket).and_then(|()| awaited(&socket)) {
+        Ok(Some((start, streams))) => match furnish(&start, streams, settle) {
+            Ok(()) if start.probe => {
+                // As it would be closed by an execution.
+                drop(socket);
+                probe::inside(settle)
+            }
+            Ok(()) => Refusal::Program(execute(&start)),
+            Err(failure) => Refusal::Failed(failure),
+        },
+        // The shell is not needed any more.
+        Ok(None) => std::process::exit(0),
         Err(failure) => Refusal::Failed(failure),
     };
     // Nobody is left to hear of it if this fails.
@@ -69,40 +70,49 @@ pub(super) fn become_program(
     std::process::exit(FAILED)
 }
 
-fn confine(
-    start: &Start,
-    socket: &OwnedFd,
-    output: OwnedFd,
-    errors: OwnedFd,
-) -> Result<(), Failure> {
+/// Takes away all that does not depend on the program.
+fn confine(settle: Settle, socket: &OwnedFd) -> Result<(), Failure> {
     let go: Option<((), _)> = receive(socket).step("the way to the program was lost")?;
     go.ok_or(Failure {
         what: "the sandbox ended before its program started".to_owned(),
         errno: libc::ECANCELED,
     })?;
     setsid().step("no session of its own")?;
-    streams(output, errors).step("the standard streams could not be set up")?;
-    limits(start).step("the limits could not be set")?;
-    let user = if start.settle.user_namespace {
+    let user = if settle.user_namespace {
         USER
     } else {
-        start.settle.user
+        settle.user
     };
-    drop_rights(user, start.settle.user_namespace).step("rights could not be given up")?;
-    chdir(TASK_FOLDER).step("the program's user must not enter the function's folder")?;
+    drop_rights(user, settle.user_namespace).step("rights could not be given up")?;
     umask(Mode::WGRP | Mode::WOTH);
-    if start.landlock {
+    if settle.landlock {
         landlock::restrict().step("Landlock could not be laid on")?;
     }
     sys::signals::reset().step("the signals could not be reset")?;
     sys::descriptors::close_on_exec_from(3).step("the descriptors could not be closed")?;
-    let listener = filter::load(start.notify, start.watch_memory)
+    let listener = filter::load(settle.notify, settle.watch_memory)
         .step("the system call filter could not be loaded")?;
     let given: Vec<_> = listener.iter().map(|fd| fd.as_fd()).collect();
-    send(socket, &Word::Filtered, &given).step("the way to the platform was lost")
+    send(socket, &Word::Confined, &given).step("the way to the platform was lost")
 }
 
-fn streams(output: OwnedFd, errors: OwnedFd) -> io::Result<()> {
+type Told = Option<(Start, Vec<OwnedFd>)>;
+
+/// Waits to be told which program it is.
+fn awaited(socket: &OwnedFd) -> Result<Told, Failure> {
+    receive(socket).step("the way to the program was lost")
+}
+
+/// Takes what is this program's own: its streams, its limits, its folder.
+fn furnish(start: &Start, streams: Vec<OwnedFd>, settle: Settle) -> Result<(), Failure> {
+    standard_streams(streams).step("the standard streams could not be set up")?;
+    limits(start, settle.watch_memory).step("the limits could not be set")?;
+    chdir(TASK_FOLDER).step("the program's user must not enter the function's folder")
+}
+
+fn standard_streams(given: Vec<OwnedFd>) -> io::Result<()> {
+    let [output, errors] =
+        <[OwnedFd; 2]>::try_from(given).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
     let input = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(input)?;
     rustix::stdio::dup2_stdout(output)?;
@@ -110,7 +120,7 @@ fn streams(output: OwnedFd, errors: OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-fn limits(start: &Start) -> io::Result<()> {
+fn limits(start: &Start, watch_memory: bool) -> io::Result<()> {
     let mut limits = vec![
         (Resource::Core, 0),
         (Resource::Nofile, start.files_max.into()),
@@ -121,7 +131,7 @@ fn limits(start: &Start) -> io::Result<()> {
         (Resource::Nice, 0),
         (Resource::Rtprio, 0),
     ];
-    if start.watch_memory {
+    if watch_memory {
         limits.push((Resource::Data, start.memory_max_bytes));
     }
     for (resource, wanted) in limits {

@@ -10,17 +10,19 @@
 //! program runs it has no capability and a user of its own. Deliberately absent: what the program
 //! is confined by (`child`).
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    UnmountFlags, fsconfig_create, fsmount, fsopen, mount, mount_change, move_mount, unmount,
+    UnmountFlags, fsconfig_create, fsmount, fsopen, mount, mount_change, mount_remount, move_mount,
+    unmount,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, Signal, WaitOptions, chdir, pivot_root, wait};
@@ -37,6 +39,15 @@ pub(super) const API_PORT: u16 = 9001;
 pub(super) const PROXY_PORT: u16 = 9002;
 /// Where the function's folder is mounted, inside.
 pub(super) const TASK_FOLDER: &str = "/var/task";
+/// Where a program may write.
+const SCRATCH: &str = "/tmp";
+/// Where the C library puts shared memory.
+const SHARED_MEMORY: &str = "/dev/shm";
+const SCRATCH_FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+/// Files in scratch, however few bytes it has.
+const SCRATCH_FILES_MIN: u64 = 16;
+/// The failure of every message to a process that has gone.
+const LOST: &str = "the program's process was lost";
 /// Bytes of shared memory files at the most, besides the bound for scratch.
 const SHARED_MEMORY_MAX_BYTES: u64 = 64 << 20;
 /// Bytes of scratch for each file in it that may be made.
@@ -70,8 +81,17 @@ struct Init<'a> {
 
 /// What a shell keeps until the program starts.
 struct Shell {
+    settle: Settle,
     /// All processes of the sandbox, to be written to; mounted nowhere.
     processes: OwnedFd,
+    seed: Seed,
+}
+
+/// The process that will become the program, confined already.
+struct Seed {
+    pid: Pid,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
 }
 
 struct Running {
@@ -141,28 +161,26 @@ impl Init<'_> {
 
     fn obey(&mut self, task: Task, beside: Vec<OwnedFd>, place: &Path) -> io::Result<()> {
         match task {
-            Task::Settle(_) => match settle(self.alone, place) {
-                Ok((shell, api, proxy)) => {
+            Task::Settle(how) => match settle(self.alone, place, how) {
+                Ok((shell, given)) => {
                     self.shell = Some(shell);
-                    send(self.socket, &Note::Settled, &[api.as_fd(), proxy.as_fd()])
+                    let given: Vec<_> = given.iter().map(|fd| fd.as_fd()).collect();
+                    send(self.socket, &Note::Settled, &given)
                 }
                 Err(failure) => send(self.socket, &Note::Failed(failure), &[]),
             },
             Task::Launch(start) => {
                 let launched = match self.shell.take() {
-                    Some(shell) => launch(self.alone, shell, &start, beside),
+                    Some(shell) => launch(shell, &start, beside),
                     None => Err(Refusal::Failed(Failure {
                         what: "a program was to be started before its sandbox was made".to_owned(),
                         errno: libc::EINVAL,
                     })),
                 };
                 match launched {
-                    Ok((running, pidfd, listener)) => {
+                    Ok((running, pidfd)) => {
                         self.program = Some(running);
-                        let given: Vec<BorrowedFd<'_>> = std::iter::once(pidfd.as_fd())
-                            .chain(listener.iter().map(|fd| fd.as_fd()))
-                            .collect();
-                        send(self.socket, &Note::Launched, &given)
+                        send(self.socket, &Note::Launched, &[pidfd.as_fd()])
                     }
                     Err(refusal) => send(self.socket, &Note::Refused(refusal), &[]),
                 }
@@ -187,7 +205,7 @@ fn die_with_the_spawner() -> io::Result<()> {
     ))?)
 }
 
-fn settle(alone: &Alone, place: &Path) -> Result<(Shell, TcpListener, TcpListener), Failure> {
+fn settle(alone: &Alone, place: &Path, settle: Settle) -> Result<(Shell, Vec<OwnedFd>), Failure> {
     // Only now, so that the group that this process was put into is the root of what it sees.
     let _ = alone.unshare(libc::CLONE_NEWCGROUP);
     rustix::system::sethostname(b"function").step("the host name could not be set")?;
@@ -207,7 +225,56 @@ fn settle(alone: &Alone, place: &Path) -> Result<(Shell, TcpListener, TcpListene
     .step("/proc could not be mounted")?;
     let processes = processes().step("the list of processes could not be opened")?;
     turn_root(place).step("the root could not be changed")?;
-    Ok((Shell { processes }, api, proxy))
+    for place in [SCRATCH, SHARED_MEMORY] {
+        scratch(place, settle.user)?;
+    }
+    let (seed, listener) = sow(alone, &processes, settle)?;
+    let shell = Shell {
+        settle,
+        processes,
+        seed,
+    };
+    let given = [api.into(), proxy.into()].into_iter().chain(listener);
+    Ok((shell, given.collect()))
+}
+
+/// Forks the process that will become the program, and waits until it is confined.
+fn sow(
+    alone: &Alone,
+    processes: &OwnedFd,
+    settle: Settle,
+) -> Result<(Seed, Option<OwnedFd>), Failure> {
+    let (here, there) = super::wire::pair().step("no socket to the program")?;
+    let namespaces = if settle.user_namespace {
+        libc::CLONE_NEWUSER
+    } else {
+        0
+    };
+    match (alone.fork(namespaces)).step("no process for the program")? {
+        Forked::Child => {
+            drop(here);
+            child::become_program(settle, there)
+        }
+        Forked::Parent { pid, pidfd } => {
+            drop(there);
+            if settle.user_namespace {
+                map(processes, pid, settle.user).step("the program's user could not be mapped")?;
+            }
+            send(&here, &(), &[]).step(LOST)?;
+            let socket = here;
+            match receive(&socket).step(LOST)? {
+                Some((child::Word::Confined, beside)) => {
+                    let listener = beside.into_iter().next();
+                    Ok((Seed { pid, pidfd, socket }, listener))
+                }
+                Some((child::Word::Refused(Refusal::Failed(failure)), _)) => Err(failure),
+                _ => Err(Failure {
+                    what: LOST.to_owned(),
+                    errno: libc::ESRCH,
+                }),
+            }
+        }
+    }
 }
 
 fn listen(port: u16) -> Result<TcpListener, Failure> {
@@ -234,73 +301,37 @@ fn turn_root(place: &Path) -> io::Result<()> {
     Ok(chdir("/")?)
 }
 
-type Launched = (Running, OwnedFd, Option<OwnedFd>);
-
 fn launch(
-    alone: &Alone,
     shell: Shell,
     start: &Start,
     beside: Vec<OwnedFd>,
-) -> Result<Launched, Refusal> {
+) -> Result<(Running, OwnedFd), Refusal> {
     let mut beside = beside.into_iter();
-    let missing = || {
-        Refusal::Failed(Failure {
-            what: "a descriptor is missing".to_owned(),
-            errno: libc::EBADF,
-        })
-    };
-    let output = beside.next().ok_or_else(missing)?;
-    let errors = beside.next().ok_or_else(missing)?;
-    furnish(start, beside.next()).map_err(Refusal::Failed)?;
-    let (here, there) = super::wire::pair()
-        .step("no socket to the program")
-        .map_err(Refusal::Failed)?;
-    let namespaces = if start.settle.user_namespace {
-        libc::CLONE_NEWUSER
-    } else {
-        0
-    };
-    let forked = alone.fork(namespaces).step("no process for the program");
-    match forked.map_err(Refusal::Failed)? {
-        Forked::Child => {
-            drop(here);
-            child::become_program(start, there, output, errors)
-        }
-        Forked::Parent { pid, pidfd } => {
-            drop((there, output, errors));
-            if start.settle.user_namespace {
-                map(&shell.processes, pid, start.settle.user)
-                    .step("the program's user could not be mapped")
-                    .map_err(Refusal::Failed)?;
-            }
-            retire(start.settle).map_err(Refusal::Failed)?;
-            let listener = await_program(&here)?;
+    let output = beside.next();
+    let errors = beside.next();
+    furnish(start, beside.next(), shell.settle).map_err(Refusal::Failed)?;
+    retire(shell.settle).map_err(Refusal::Failed)?;
+    let streams: Vec<_> = output.iter().chain(&errors).map(|fd| fd.as_fd()).collect();
+    let Seed { pid, pidfd, socket } = shell.seed;
+    let sent = send(&socket, start, &streams).step(LOST);
+    sent.map_err(Refusal::Failed)?;
+    drop((output, errors));
+    // When it is the program, its socket closes by itself.
+    match receive(&socket).step(LOST).map_err(Refusal::Failed)? {
+        Some((child::Word::Refused(refusal), _)) => Err(refusal),
+        _ => {
             let running = Running {
                 pid,
                 processes: shell.processes,
-                memory_max_bytes: start.watch_memory.then_some(start.memory_max_bytes),
+                memory_max_bytes: (shell.settle.watch_memory).then_some(start.memory_max_bytes),
             };
-            Ok((running, pidfd, listener))
+            Ok((running, pidfd))
         }
     }
 }
 
-/// Lets the child go on, and waits until it is the program: then its socket closes by itself.
-fn await_program(child: &OwnedFd) -> Result<Option<OwnedFd>, Refusal> {
-    let lost = "the program's process was lost";
-    send(child, &(), &[]).step(lost).map_err(Refusal::Failed)?;
-    let mut listener = None;
-    loop {
-        match receive(child).step(lost).map_err(Refusal::Failed)? {
-            None => return Ok(listener),
-            Some((child::Word::Filtered, beside)) => listener = beside.into_iter().next(),
-            Some((child::Word::Refused(refusal), _)) => return Err(refusal),
-        }
-    }
-}
-
-/// Mounts what this program has of its own: its folder, scratch, shared memory.
-fn furnish(start: &Start, folder: Option<OwnedFd>) -> Result<(), Failure> {
+/// Gives this program what it has of its own: its folder, and as much scratch as it may fill.
+fn furnish(start: &Start, folder: Option<OwnedFd>, settle: Settle) -> Result<(), Failure> {
     match folder {
         Some(tree) => {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -308,27 +339,34 @@ fn furnish(start: &Start, folder: Option<OwnedFd>) -> Result<(), Failure> {
                 .step("the function's folder could not be mounted")?;
         }
         // The probe shows on it that more than the mounts forbid writing.
-        None => scratch(TASK_FOLDER, start, SHARED_MEMORY_MAX_BYTES)?,
+        None => scratch(TASK_FOLDER, settle.user)?,
     }
-    scratch("/tmp", start, start.scratch_max_bytes)?;
     let shared = start.scratch_max_bytes.min(SHARED_MEMORY_MAX_BYTES);
-    scratch("/dev/shm", start, shared)
+    for (place, bytes) in [(SCRATCH, start.scratch_max_bytes), (SHARED_MEMORY, shared)] {
+        let what = format!("{place} could not be bounded");
+        mount_remount(
+            place,
+            SCRATCH_FLAGS,
+            options(bytes, "").step(&what)?.as_c_str(),
+        )
+        .step(&what)?;
+    }
+    Ok(())
 }
 
-fn scratch(path: &str, start: &Start, bytes: u64) -> Result<(), Failure> {
-    let what = format!("{path} could not be mounted");
-    let files = (bytes / SCRATCH_BYTES_PER_FILE).max(16);
-    let user = start.settle.user;
+/// Files in memory for the program's user, a few bytes for now.
+fn scratch(place: &str, user: u32) -> Result<(), Failure> {
+    let what = format!("{place} could not be mounted");
+    let owner = format!(",mode=1777,uid={user},gid={user}");
+    let options = options(0, &owner).step(&what)?;
+    mount("usher", place, "tmpfs", SCRATCH_FLAGS, options.as_c_str()).step(&what)
+}
+
+fn options(bytes: u64, more: &str) -> io::Result<CString> {
+    let files = (bytes / SCRATCH_BYTES_PER_FILE).max(SCRATCH_FILES_MIN);
     // No bytes at all would mean that there is no bound.
-    let options = format!(
-        "mode=1777,size={},nr_inodes={files},uid={user},gid={user}",
-        bytes.max(4 << 10)
-    );
-    let options = std::ffi::CString::new(options)
-        .map_err(io::Error::other)
-        .step(&what)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("usher", path, "tmpfs", flags, options.as_c_str()).step(&what)
+    let bytes = bytes.max(SCRATCH_BYTES_PER_FILE);
+    CString::new(format!("size={bytes},nr_inodes={files}{more}")).map_err(io::Error::other)
 }
 
 /// The one user and group that the program has, and nobody else.

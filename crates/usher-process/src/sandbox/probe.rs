@@ -23,7 +23,7 @@ use super::groups::{Groups, Resource};
 use super::handle::Handle;
 use super::means::Modes;
 use super::state::State;
-use super::wire::Start;
+use super::wire::{Settle, Start};
 use super::{Bounds, Counts, Exit, Inner, Program, SandboxOptions, Shell, program};
 
 /// What the probe may use.
@@ -130,19 +130,15 @@ async fn attempt(inner: &Arc<Inner>, modes: Modes) -> Result<(), String> {
     (shell.hold.group().bound(&bounds))
         .map_err(|error| format!("bounds could not be set: {error}"))?;
     let start = Start {
-        settle: shell.settle,
         command: Vec::new(),
         environment: Vec::new(),
         memory_max_bytes: bounds.memory_max_bytes,
         tasks_max: bounds.tasks_max,
         scratch_max_bytes: bounds.scratch_max_bytes,
         files_max: bounds.files_max,
-        watch_memory: !modes.bounds(&inner.groups, Resource::Memory),
-        notify: modes.notify,
-        landlock: modes.landlock,
         probe: true,
     };
-    let watched = start.watch_memory;
+    let watched = !modes.bounds(&inner.groups, Resource::Memory);
     let launched = program::launched(shell, start, None);
     let launched = tokio::time::timeout(Duration::from_millis(PROBE_WAIT_MAX_MS), launched).await;
     let launched = launched.map_err(|_| "the probe did not start".to_owned())?;
@@ -177,8 +173,8 @@ async fn judge(program: &mut Program, watched: bool, modes: Modes) -> Result<(),
 }
 
 /// The probe itself: it runs where a program would, with all that a program is confined by.
-pub(super) fn inside() -> ! {
-    let told = attacks().err().unwrap_or_else(|| HELD.to_owned());
+pub(super) fn inside(settle: Settle) -> ! {
+    let told = attacks(settle).err().unwrap_or_else(|| HELD.to_owned());
     let held = told == HELD;
     // The platform sees it if this fails: it says nothing then.
     let _ = io::stdout().write_all(told.as_bytes());
@@ -200,7 +196,7 @@ fn hog() {
 }
 
 /// Tries what must not be possible; says what was.
-fn attacks() -> Result<(), String> {
+fn attacks(settle: Settle) -> Result<(), String> {
     let denied = rustix::process::chroot("/tmp");
     if denied != Err(rustix::io::Errno::PERM) {
         return Err(format!("a denied system call was answered: {denied:?}"));
@@ -211,6 +207,11 @@ fn attacks() -> Result<(), String> {
             Err(Some(libc::EACCES | libc::EROFS | libc::ENOENT)) => {}
             _ => return Err(format!("{path} could be written to, {why}")),
         }
+    }
+    // It is writable as far as the mounts are concerned.
+    let kept = std::fs::File::create("/var/task/usher-probe").is_err();
+    if kept != settle.landlock {
+        return Err("Landlock does not keep what it says".to_owned());
     }
     let status = std::fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
     let has = |line: &str| {

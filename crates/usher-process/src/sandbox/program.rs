@@ -21,7 +21,6 @@ use tokio::task::JoinHandle;
 use super::channel::Channel;
 use super::denials::{self, Answering, Denial};
 use super::errors::LaunchError;
-use super::groups::Resource;
 use super::shell::{Hold, pid_of};
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
 use super::{Launch, Shell, ShellError};
@@ -73,7 +72,7 @@ impl Drop for Keeping {
 
 pub(super) async fn launch(shell: Shell, launch: Launch) -> Result<Program, LaunchError> {
     let tree = tree(&shell, &launch.folder).await?;
-    let start = start(&shell, &launch)?;
+    let start = start(&launch)?;
     let wait = Duration::from_millis(LAUNCH_WAIT_MAX_MS);
     let bounds = shell.hold.group().bound(&launch.bounds);
     bounds.map_err(LaunchError::Bounds)?;
@@ -100,7 +99,7 @@ async fn tree(shell: &Shell, folder: &Path) -> Result<OwnedFd, LaunchError> {
     }
 }
 
-fn start(shell: &Shell, launch: &Launch) -> Result<Start, LaunchError> {
+fn start(launch: &Launch) -> Result<Start, LaunchError> {
     let words = launch.command.iter().map(String::as_str);
     let pairs = launch.environment.iter();
     let words = words.chain(pairs.flat_map(|(name, value)| [name.as_str(), value.as_str()]));
@@ -116,16 +115,12 @@ fn start(shell: &Shell, launch: &Launch) -> Result<Start, LaunchError> {
         return Err(LaunchError::Invalid("the command is empty"));
     }
     let start = Start {
-        settle: shell.settle,
         command: launch.command.clone(),
         environment: launch.environment.clone(),
         memory_max_bytes: launch.bounds.memory_max_bytes,
         tasks_max: launch.bounds.tasks_max,
         scratch_max_bytes: launch.bounds.scratch_max_bytes,
         files_max: launch.bounds.files_max,
-        watch_memory: !(shell.modes).bounds(&shell.hold.inner().groups, Resource::Memory),
-        notify: shell.modes.notify,
-        landlock: shell.modes.landlock,
         probe: false,
     };
     let bytes = serde_json::to_vec(&start).map(|bytes| bytes.len());
@@ -144,7 +139,12 @@ pub(super) async fn launched(
     start: Start,
     tree: Option<OwnedFd>,
 ) -> Result<Program, LaunchError> {
-    let Shell { hold, channel, .. } = shell;
+    let Shell {
+        hold,
+        channel,
+        calls,
+        ..
+    } = shell;
     let program = start.command.first().cloned().unwrap_or_default();
     let pipe = || {
         let (here, there) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -170,7 +170,7 @@ pub(super) async fn launched(
     };
     let mut beside = beside.into_iter();
     let pidfd = beside.next().ok_or(LaunchError::Lost)?;
-    let answering = beside.next().map(denials::answer).transpose();
+    let answering = calls.map(denials::answer).transpose();
     let (answering, denials) = answering.map_err(LaunchError::Socket)?.unzip();
     hold.count();
     let hold = Arc::new(hold);

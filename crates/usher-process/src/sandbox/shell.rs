@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::channel::Channel;
 use super::errors::{LaunchError, ShellError};
-use super::groups::Group;
+use super::groups::{Group, Resource};
 use super::handle::{Gone, Handle};
 use super::means::Modes;
 use super::wire::{self, Note, Order, Settle, Task};
@@ -44,10 +44,10 @@ const USERS_SPREAD: u32 = 1 << 12;
 pub struct Shell {
     pub(super) hold: Hold,
     pub(super) channel: Channel,
-    pub(super) modes: Modes,
-    pub(super) settle: Settle,
     pub(super) api: Option<TcpListener>,
     pub(super) proxy: Option<TcpListener>,
+    /// Where denied calls arrive.
+    pub(super) calls: Option<OwnedFd>,
 }
 
 impl Shell {
@@ -70,6 +70,9 @@ impl Shell {
             user_namespace: modes.user_namespace,
             user: inner.user(slot.number, modes),
             keeper: if modes.root { USERS_FROM - 1 } else { 0 },
+            notify: modes.notify,
+            landlock: modes.landlock,
+            watch_memory: !modes.bounds(&inner.groups, Resource::Memory),
         };
         // From here to the hold nothing waits, so that no group is left by one who gives up.
         let group = if modes.groups {
@@ -83,14 +86,14 @@ impl Shell {
         settled.map_err(ShellError::Socket)?;
         match channel.receive().await.map_err(ShellError::Socket)? {
             Some((Note::Settled, beside)) => {
-                let mut listeners = beside.into_iter().map(TcpListener::from);
+                let mut beside = beside.into_iter();
+                let mut listener = || beside.next().map(TcpListener::from);
                 Ok(Self {
                     hold,
                     channel,
-                    modes,
-                    settle,
-                    api: listeners.next(),
-                    proxy: listeners.next(),
+                    api: listener(),
+                    proxy: listener(),
+                    calls: beside.next(),
                 })
             }
             Some((Note::Failed(failure), _)) => Err(failure.into()),

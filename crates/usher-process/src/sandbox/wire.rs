@@ -75,24 +75,23 @@ pub(super) struct Settle {
     pub(super) user: u32,
     /// The user and group that the first process takes on once the program runs.
     pub(super) keeper: u32,
+    /// Denied calls are handed to the platform.
+    pub(super) notify: bool,
+    /// Landlock is laid over the mounts.
+    pub(super) landlock: bool,
+    /// No control group bounds the memory: bound it for each process, and watch the sum.
+    pub(super) watch_memory: bool,
 }
 
 /// How a program is started.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Start {
-    pub(super) settle: Settle,
     pub(super) command: Vec<String>,
     pub(super) environment: Vec<(String, String)>,
     pub(super) memory_max_bytes: u64,
     pub(super) tasks_max: u32,
     pub(super) scratch_max_bytes: u64,
     pub(super) files_max: u32,
-    /// No control group bounds the memory: bound it for each process, and watch the sum.
-    pub(super) watch_memory: bool,
-    /// Denied calls are handed to the platform.
-    pub(super) notify: bool,
-    /// Landlock is laid over the mounts.
-    pub(super) landlock: bool,
     /// Run this probe and no program.
     pub(super) probe: bool,
 }
@@ -100,9 +99,9 @@ pub(super) struct Start {
 /// What the first process of a sandbox says.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Note {
-    /// The shell is made; both listeners are beside it.
+    /// The shell is made. Beside it: both listeners, and that of the filter if there is one.
     Settled,
-    /// The program runs. Beside it: its process, and the listener of its filter if there is one.
+    /// The program runs; its process is beside it.
     Launched,
     /// It could not be started.
     Refused(Refusal),
