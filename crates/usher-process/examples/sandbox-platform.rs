@@ -1,7 +1,8 @@
 //! A platform of its own, for the tests that kill it, or take something away from it first.
 //!
-//! `sandbox-platform STATE CODE SPAWNER [--hide WHAT]…` says what its means are, then runs each line
-//! of standard input in a sandbox and says what came of it. `hang` starts a program that stays.
+//! `sandbox-platform STATE CODE SPAWNER [--hide WHAT]…` says what its means are, then runs each
+//! line of standard input in a sandbox and says what came of it. `hang` starts a program that
+//! stays.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 

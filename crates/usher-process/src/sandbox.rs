@@ -1,16 +1,16 @@
 //! Sandboxes: any Linux program, unmodified, where it can touch nothing but what is its own.
 //!
 //! ```text
-//!  platform ──► spawner (one thread, no secrets) ──forks──► init, pid 1 of a sandbox ──forks──► program
-//!     │            └ a root that is made once                └ a shell: namespaces, mounts,     └ no rights,
-//!     │                                                        control group, nothing run yet     Landlock, filter
-//!     └─ open ─► stock of shells ─shell→ Shell ─launch→ Program ─drop→ nothing of it is left
+//! platform ──► spawner ──forks──► init, pid 1 of a sandbox ──forks──► program
+//!    │          └ one thread,      └ a shell: namespaces, mounts,      └ no rights, Landlock,
+//!    │            no secrets         control group, nothing run yet      filter; then executed
+//!    └─ open ─► stock of shells ─shell→ Shell ─launch→ Program ─drop→ nothing of it is left
 //! ```
 //!
-//! What the machine permits is found at [`Sandboxes::open`] by making a sandbox and attacking it from
-//! inside; what is missing leads to a weaker way that is still safe, or to a refusal, and both are told
-//! in [`Means`]. Deliberately absent: what programs are for, HTTP, and how many sandboxes there should
-//! be.
+//! What the machine permits is found at [`Sandboxes::open`] by making a sandbox and attacking it
+//! from inside; what is missing leads to a weaker way that is still safe, or to a refusal, and both
+//! are told in [`Means`]. Deliberately absent: what programs are for, HTTP, and how many sandboxes
+//! there should be.
 
 mod channel;
 mod child;

@@ -1,4 +1,5 @@
-//! The one module of this crate that holds unsafe code: the system calls that no crate wraps safely.
+//! The one module of this crate that holds unsafe code: the system calls that no crate wraps
+//! safely.
 //!
 //! Everything here has a safe face, and one call of the kernel behind each. Deliberately absent:
 //! decisions. What is forked, mounted, filtered and run is decided by [`crate::sandbox`].

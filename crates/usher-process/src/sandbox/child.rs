@@ -1,8 +1,8 @@
 //! From a forked process to the program: everything is taken away, then it is executed.
 //!
 //! ```text
-//! forked ─go (user mapped)→ rights → Landlock → filter ─told which→ streams, limits, folder → program
-//!        └──────────────── with the shell ───────────────┘
+//! forked ─go (user mapped)→ rights → Landlock → filter ─told which→ streams, limits → program
+//!        └─────────────── with the shell ─────────────┘
 //! ```
 //!
 //! The order matters: each step needs what a later one takes away. Deliberately absent: namespaces

@@ -19,10 +19,16 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Another platform lives in the folder.
-    #[error("another platform uses {}; stop it, or give this one a folder of its own", .0.display())]
+    #[error(
+        "another platform uses {}; stop it, or give this one a folder of its own",
+        .0.display()
+    )]
     InUse(PathBuf),
     /// A killed platform's sandboxes do not end.
-    #[error("sandboxes of a platform that was killed still run; see who holds {}/sandboxes.lock", .0.display())]
+    #[error(
+        "sandboxes of a platform that was killed still run; see who holds {}/sandboxes.lock",
+        .0.display()
+    )]
     Left(PathBuf),
     /// The spawner could not be started.
     #[error("the spawner {} could not be started", program.display())]

@@ -3,14 +3,15 @@
 //! Two filters are laid over each other, and the kernel takes the sterner answer:
 //!
 //! ```text
-//!                     allowed and denied calls ─┬─ allowed ──────────────────────────► runs
-//! call ─► known? ─yes─────────────────────────► │─ denied (by number or arguments) ──► EPERM, and told
-//!            └─no──► ENOSYS, as from a kernel that is older
+//! call ─► known? ─no──► ENOSYS, as from a kernel that is older
+//!           └─yes─► denied by number or arguments? ─no──► runs
+//!                                     └─yes─► EPERM, and told
 //! ```
 //!
-//! "Told" means that the call waits for the platform, which answers and reports it (`denials`); where
-//! the kernel has no such listener, it just fails. Which calls those are is in `table`. Deliberately
-//! absent: calls of other instruction sets; the first filter ends a process that makes one.
+//! "Told" means that the call waits for the platform, which answers and reports it (`denials`);
+//! where the kernel has no such listener, it just fails. Which calls those are is in `table`.
+//! Deliberately absent: calls of other instruction sets; the first filter ends a process that makes
+//! one.
 
 mod table;
 

@@ -298,7 +298,13 @@ fn version_one(own: &str, mounts: &str, controller: &str) -> Option<PathBuf> {
 
 fn version_two(own: &str, mounts: &str) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    mounted(mounts, path, |kind, _| kind == "cgroup2")
+    let folder = mounted(mounts, path, |kind, _| kind == "cgroup2")?;
+    // This process may have moved there before.
+    if folder.ends_with(LEAF) {
+        folder.parent().map(Path::to_owned)
+    } else {
+        Some(folder)
+    }
 }
 
 /// Where the group `path` can be seen, on the first mount that is `wanted` by its kind and options.
@@ -341,6 +347,9 @@ mod tests {
             Some(folder.path())
         );
         assert_eq!(version_one(own, &mounts, "pids"), None);
+        fs::create_dir_all(folder.path().join("own").join(LEAF)).unwrap();
+        let moved = format!("0::/own/{LEAF}\n");
+        assert_eq!(version_two(&moved, &mounts), found);
     }
 
     #[test]

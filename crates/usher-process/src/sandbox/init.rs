@@ -1,7 +1,8 @@
-//! The first process of a sandbox: makes it ready, starts the program, and outlives it by one message.
+//! The first process of a sandbox: makes it ready, starts the program, and outlives it by one
+//! message.
 //!
 //! ```text
-//! forked ─Settle→ shell ─Launch→ keeper of a program ─program ends→ gone, and all of the sandbox with it
+//! forked ─Settle→ shell ─Launch→ keeper of a program ─program ends→ gone, and all with it
 //!                                  │ Socket: a socket of the sandbox's network
 //! ```
 //!
@@ -40,7 +41,7 @@ pub(super) const PROXY_PORT: u16 = 9002;
 /// Where the function's folder is mounted, inside.
 pub(super) const TASK_FOLDER: &str = "/var/task";
 /// Where a program may write.
-const SCRATCH: &str = "/tmp";
+pub(super) const SCRATCH: &str = "/tmp";
 /// Where the C library puts shared memory.
 const SHARED_MEMORY: &str = "/dev/shm";
 const SCRATCH_FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);

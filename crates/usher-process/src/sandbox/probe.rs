@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::errors::OpenError;
 use super::groups::{Groups, Resource};
 use super::handle::Handle;
+use super::init::SCRATCH;
 use super::means::Modes;
 use super::state::State;
 use super::wire::{Settle, Start};
@@ -227,7 +228,8 @@ fn attacks(settle: Settle) -> Result<(), String> {
     if std::path::Path::new("/proc/1").exists() {
         return Err("a process of others can be seen".to_owned());
     }
-    std::fs::write("/tmp/probe", "").map_err(|error| format!("/tmp is not writable: {error}"))
+    let scratch = std::path::Path::new(SCRATCH).join("usher-probe");
+    std::fs::write(scratch, "").map_err(|error| format!("{SCRATCH} is not writable: {error}"))
 }
 
 /// A name as a number.

@@ -1,8 +1,9 @@
-//! The root that every sandbox sees: made once, in the spawner's own view of the mounts, and read-only.
+//! The root that every sandbox sees: made once, in the spawner's own view of the mounts, and
+//! read-only.
 //!
-//! Each sandbox starts with a copy of the spawner's mounts and turns into this root, so that the work is
-//! done once. Nothing in it belongs to one sandbox: `/proc`, `/tmp`, `/dev/shm` and `/var/task` are
-//! places, on which each puts its own.
+//! Each sandbox starts with a copy of the spawner's mounts and turns into this root, so that the
+//! work is done once. Nothing in it belongs to one sandbox: `/proc`, `/tmp`, `/dev/shm` and
+//! `/var/task` are places, on which each puts its own.
 //!
 //! ```text
 //! /           tmpfs, or the given folder                    read-only

@@ -1,8 +1,8 @@
 //! Shells: sandboxes in which nothing has run yet, and the hold on a sandbox that ends all of it.
 //!
 //! ```text
-//! slot, group → forked by the spawner → in its group → Settle → Shell ─launch→ Program
-//!                         └── from here on dropping the hold ends it: killed, waited for, group removed
+//! forked by the spawner → in its group → Settle → Shell ─launch→ Program
+//!                  └── from here on dropping the hold ends it: killed, waited for, removed
 //! ```
 
 use std::fs;
@@ -101,14 +101,14 @@ impl Shell {
         }
     }
 
-    /// The listener at `127.0.0.1:9001` inside, for the Lambda Runtime API; once. It does not block.
-    /// If it is not taken, it is closed at launch.
+    /// The listener at `127.0.0.1:9001` inside, for the Lambda Runtime API; once. It does not
+    /// block. If it is not taken, it is closed at launch.
     pub fn take_api_listener(&mut self) -> Option<TcpListener> {
         self.api.take()
     }
 
-    /// The listener at `127.0.0.1:9002` inside, for a proxy to the outside; once. It does not block.
-    /// If it is not taken, it is closed at launch.
+    /// The listener at `127.0.0.1:9002` inside, for a proxy to the outside; once. It does not
+    /// block. If it is not taken, it is closed at launch.
     pub fn take_proxy_listener(&mut self) -> Option<TcpListener> {
         self.proxy.take()
     }

@@ -1,8 +1,10 @@
-//! The spawner: a small process with one thread and no secrets, of which all sandboxes are children.
+//! The spawner: a small process with one thread and no secrets, of which all sandboxes are
+//! children.
 //!
-//! It forks, the platform with its many threads does not. It lives as long as the platform's socket;
-//! after that it ends what it has made, removes the control groups, and goes. If it is killed itself,
-//! the kernel kills its children. Deliberately absent: what happens inside of a sandbox.
+//! It forks, the platform with its many threads does not. It lives as long as the platform's
+//! socket; after that it ends what it has made, removes the control groups, and goes. If it is
+//! killed itself, the kernel kills its children. Deliberately absent: what happens inside of a
+//! sandbox.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -1,5 +1,5 @@
-//! The memory of a sandbox that no control group bounds, added up from what the kernel tells of each
-//! process.
+//! The memory of a sandbox that no control group bounds, added up from what the kernel tells of
+//! each process.
 //!
 //! What several processes share counts several times, so that the sum is too large rather than too
 //! small. Deliberately absent: what follows from it.

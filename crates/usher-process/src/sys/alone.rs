@@ -1,7 +1,7 @@
 //! Forking, by processes that are single-threaded and have shown it.
 //!
-//! A child of a single thread finds no lock held and no allocator half changed, so ordinary Rust may
-//! run in it. Deliberately absent: what the child does.
+//! A child of a single thread finds no lock held and no allocator half changed, so ordinary Rust
+//! may run in it. Deliberately absent: what the child does.
 
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
@@ -10,7 +10,8 @@ use rustix::process::Pid;
 
 use super::answered;
 
-/// Shown once, and true from then on as long as nobody starts a thread: this process has one thread.
+/// Shown once, and true from then on as long as nobody starts a thread: this process has one
+/// thread.
 #[derive(Debug)]
 pub(crate) struct Alone(());
 

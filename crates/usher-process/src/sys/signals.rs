@@ -44,10 +44,9 @@ pub(crate) fn reset() -> io::Result<()> {
     let default = [0_u64; 4];
     let action: *const [u64; 4] = &raw const default;
     for signal in 1..SIGNALS_END {
-        // The C library keeps two signals for itself, so it is not asked. What cannot be set (SIGKILL,
-        // SIGSTOP) is at its default.
-        // SAFETY: the kernel reads an action of this size, which lives until it returns; the default
-        // runs no code of ours.
+        // The C library keeps two signals for itself, so it is not asked. What cannot be set
+        // (SIGKILL, SIGSTOP) is at its default. SAFETY: the kernel reads an action of this size,
+        // which lives until it returns; the default runs no code of ours.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,

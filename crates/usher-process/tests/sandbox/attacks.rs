@@ -1,7 +1,8 @@
 //! Attacks, each of which is seen to succeed outside and to fail inside.
 //!
 //! Outside they run as root: on the host where they harm nothing, and else in namespaces that the
-//! test makes. Deliberately absent: attacks on the platform's own code, which programs cannot reach.
+//! test makes. Deliberately absent: attacks on the platform's own code, which programs cannot
+//! reach.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,8 +25,8 @@ enum Outside {
 }
 use Outside::{Apart, Host, Nobody};
 
-/// Name and arguments, where it is seen to succeed, the errors that are right inside, and the system
-/// call that is reported as denied.
+/// Name and arguments, where it is seen to succeed, the errors that are right inside, and the
+/// system call that is reported as denied.
 type Attack = (
     &'static [&'static str],
     Outside,
@@ -33,8 +34,8 @@ type Attack = (
     Option<&'static str>,
 );
 
-/// In arguments: `{secret}` a file of the host, `{tmp}` a folder to write to, `{victim}` a process of
-/// the host, `{port}` a port of the host, `{socket}` an abstract socket of the host.
+/// In arguments: `{secret}` a file of the host, `{tmp}` a folder to write to, `{victim}` a process
+/// of the host, `{port}` a port of the host, `{socket}` an abstract socket of the host.
 const ATTACKS: &[Attack] = &[
     // Files of the host.
     (&["read", "{secret}"], Host, &["ENOENT"], None),
@@ -371,6 +372,15 @@ async fn killing_everything_kills_nothing_outside() {
         .unwrap();
     let outside = String::from_utf8(outside.stdout).unwrap();
     assert_eq!(outside, "open\n137\n");
+}
+
+#[tokio::test]
+async fn calls_of_another_instruction_set_end_the_program() {
+    let rig = Rig::new(1).await;
+    let targets = Targets::new(&rig);
+    assert_eq!(targets.outside(&["i386"], Host), "open\n");
+    let ran = inside(&rig, &targets.words(&["i386"], "")).await;
+    assert_eq!(ran.exit, Exit::Signal(31), "{ran:?}");
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use usher_process::sandbox::{Exit, Fault, LaunchError, ShellError};
+use usher_process::sandbox::{Exit, Fault, Launch, LaunchError, Root, Sandboxes, ShellError};
 
-use crate::rig::{Rig, options, ran};
+use crate::attacks::compile;
+use crate::rig::{BOUNDS, Rig, options, ran};
 
 /// Answers one connection at a port of its own choice, from Python.
 const SERVER: &str = "\
@@ -177,7 +178,7 @@ async fn what_cannot_be_run_is_said() {
 async fn a_state_folder_has_one_platform() {
     let rig = Rig::new(0).await;
     let state = rig.folder.path().join("state");
-    let second = usher_process::sandbox::Sandboxes::open(options(&state, 0)).await;
+    let second = Sandboxes::open(options(&state, 0)).await;
     let second = second.unwrap_err();
     assert!(
         matches!(second, usher_process::sandbox::OpenError::InUse(_)),
@@ -202,8 +203,48 @@ os.cpus(); os.networkInterfaces();
 new Worker(`require('worker_threads').parentPort.postMessage(1)`, {eval: true})
   .on('message', () => require('child_process').exec('echo child', (e, out) => {
     require('dns').lookup('localhost', (e, at) => {
-      require('fs').writeFileSync('/tmp/x', at); process.stdout.write(out + at + '\\n') }) }))";
+      require('fs').writeFileSync(os.tmpdir() + '/x', at)
+      process.stdout.write(out + at + '\\n') }) }))";
     let ran = rig.run(rig.launch(&["node", "-e", node])).await;
     assert_eq!(ran.output, "child\n127.0.0.1\n", "{ran:?}");
     assert_eq!(ran.denials, []);
+}
+
+#[tokio::test]
+async fn a_folder_can_be_the_root_if_it_has_the_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, state) = (folder.path().join("root"), folder.path().join("state"));
+    std::fs::create_dir_all(root.join("var/task")).unwrap();
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    compile(&root.join("bin/hostile"));
+    let mut wanted = options(&state, 0);
+    wanted.root = Root::Folder(root.clone());
+    let refused = Sandboxes::open(wanted.clone()).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("has no folder proc"),
+        "{refused}"
+    );
+    for place in ["proc", "tmp", "dev"] {
+        std::fs::create_dir(root.join(place)).unwrap();
+    }
+    let sandboxes = Sandboxes::open(wanted).await.unwrap();
+    let launch = |words: &[&str]| Launch {
+        folder: root.clone(),
+        command: words.iter().map(|&word| word.to_owned()).collect(),
+        environment: Vec::new(),
+        bounds: BOUNDS,
+    };
+    for (words, said) in [
+        (["hostile", "read", "/bin/hostile"], "open\n"),
+        (["hostile", "read", "/usr/bin/env"], "shut ENOENT\n"),
+        (["hostile", "make", "/bin/more"], "shut EROFS\n"),
+        (["hostile", "make", "/dev/shm/more"], "open\n"),
+    ] {
+        let shell = sandboxes.shell().await.unwrap();
+        let ran = ran(shell.launch(launch(&words)).await.unwrap()).await;
+        // Landlock speaks before the mounts do.
+        let told = ran.output.replace("EACCES", "EROFS");
+        assert_eq!(told, said, "{words:?}: {ran:?}");
+    }
+    sandboxes.close().await;
 }

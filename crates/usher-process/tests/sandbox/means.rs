@@ -1,5 +1,5 @@
-//! What is done where the machine permits less: each means is taken away in turn, and the sandbox is
-//! weaker but safe, or refused.
+//! What is done where the machine permits less: each means is taken away in turn, and the sandbox
+//! is weaker but safe, or refused.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;

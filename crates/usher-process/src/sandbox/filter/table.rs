@@ -1,9 +1,9 @@
 //! Which system calls a program may make: by number, and by their arguments.
 //!
-//! What is in no list is unknown to programs, so that calls of kernels to come are not allowed before
-//! somebody has judged them. Denied are those that endanger the host, that open more of the kernel to
-//! attack, and that change a process in a way that cannot be put back later. Deliberately absent: what
-//! namespaces, users and limits make harmless.
+//! What is in no list is unknown to programs, so that calls of kernels to come are not allowed
+//! before somebody has judged them. Denied are those that endanger the host, that open more of the
+//! kernel to attack, and that change a process in a way that cannot be put back later. Deliberately
+//! absent: what namespaces, users and limits make harmless.
 
 /// Names and numbers of calls.
 type Calls = &'static [(&'static str, i64)];
