@@ -19,7 +19,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use usher_api::body::Body;
-use usher_api::invoke::{Invocation, Reply};
+use usher_api::invoke::{Failure, Invocation, Reply};
 use usher_core::fault::Fault;
 use usher_core::route::{NoTarget, route};
 
@@ -54,13 +54,13 @@ pub(crate) async fn answer(
         Ok(route) => route,
         Err(fault) => {
             connection.gateway.unrouted.ended(Outcome::of_fault(&fault));
-            return Ok(refuse(&fault, &stamp, beat));
+            return Ok(refuse(&fault.into(), &stamp, beat));
         }
     };
     let mut tally = Tally::open(Arc::clone(&route.entry), started);
     let bodiless_method = parts.method == Method::HEAD;
     let served = serve(&connection, parts, incoming, route, &mut tally, &stamp).await;
-    let fault = match served {
+    let mut failure = match served {
         Ok(reply) => match pass(reply, bodiless_method, &stamp, &mut tally) {
             Ok((response, owed)) => {
                 let status = response.status();
@@ -68,16 +68,22 @@ pub(crate) async fn answer(
                     response.map(|body| Outgoing::of_function(body, owed, status, tally, beat))
                 );
             }
-            Err(fault) => fault,
+            Err(failure) => failure,
         },
-        Err(fault) => fault,
+        Err(failure) => failure,
     };
-    tally.failed(&fault);
-    Ok(refuse(&fault, &stamp, beat))
+    tally.failed(&failure.fault);
+    failure.proof = failure.proof.filter(|_| !hides_proof(&tally));
+    Ok(refuse(&failure, &stamp, beat))
 }
 
-fn refuse(fault: &Fault, stamp: &Stamp, beat: Beat) -> Response<Outgoing> {
-    refusal::reply(fault, stamp).map(|body| Outgoing::of_gateway(body, beat))
+fn refuse(failure: &Failure, stamp: &Stamp, beat: Beat) -> Response<Outgoing> {
+    refusal::reply(&failure.fault, stamp, failure.proof.as_ref())
+        .map(|body| Outgoing::of_gateway(body, beat))
+}
+
+fn hides_proof(tally: &Tally) -> bool {
+    tally.entry().revision.settings.hide_proof
 }
 
 /// Finds out which function the request means, and what it sees of the path.
@@ -136,7 +142,7 @@ async fn serve(
     route: Route,
     tally: &mut Tally,
     stamp: &Stamp,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, Failure> {
     let gateway = &connection.gateway;
     let entry = route.entry;
     let limits = &entry.revision.settings.limits;
@@ -162,7 +168,10 @@ async fn serve(
     };
     let reply = gateway.invoker.invoke(invocation).await;
     match inbound.overrun.fault() {
-        Some(too_large) => Err(too_large),
+        Some(too_large) => Err(Failure {
+            fault: too_large,
+            proof: reply.map_or_else(|failure| failure.proof, |reply| Some(reply.proof)),
+        }),
         None => reply,
     }
 }
@@ -174,19 +183,22 @@ fn pass(
     bodiless_method: bool,
     stamp: &Stamp,
     tally: &mut Tally,
-) -> Result<(Response<Body>, Option<u64>), Fault> {
-    let (mut parts, body) = reply.response.into_parts();
+) -> Result<(Response<Body>, Option<u64>), Failure> {
+    let Reply { response, proof } = reply;
+    let (mut parts, body) = response.into_parts();
     let bodiless = bodiless_method
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
     let owed = head::reply(&mut parts, body.size_hint().exact(), bodiless).map_err(|error| {
         tracing::warn!(request = %stamp.id, %error, "a function's reply was not passed on");
-        Fault::Trap
+        Failure {
+            fault: Fault::Trap,
+            proof: Some(proof),
+        }
     })?;
-    tally.head_ready(&reply.proof);
-    let hidden = tally.entry().revision.settings.hide_proof;
-    let proof = (!hidden).then_some(&reply.proof);
-    head::sign(&mut parts.headers, stamp, proof);
+    tally.head_ready(&proof);
+    let shown = (!hides_proof(tally)).then_some(&proof);
+    head::sign(&mut parts.headers, stamp, shown);
     let owed = if bodiless { Some(0) } else { owed };
     Ok((Response::from_parts(parts, body), owed))
 }

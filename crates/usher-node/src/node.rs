@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use usher_api::invoke::{BoxFuture, Invocation, Invoker, Reply};
+use usher_api::invoke::{BoxFuture, Failure, Invocation, Invoker, Reply};
 use usher_api::node::{
     ImageReport, LogLine, LogQuery, NodeControl, PrepareFault, Progress, RevisionStatus,
 };
@@ -250,10 +250,10 @@ async fn tend<E: Engine>(shop: Weak<Shop<E>>) {
 }
 
 impl<E: Engine> Invoker for Node<E> {
-    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Fault>> {
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Failure>> {
         Box::pin(async move {
             let Some(_flight) = self.shop.flights.begin() else {
-                return Err(refused(invocation.request_id, &invocation.revision));
+                return Err(refused(invocation.request_id, &invocation.revision).into());
             };
             self.shop.serve(invocation).await
         })
