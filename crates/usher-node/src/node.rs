@@ -14,7 +14,6 @@ use usher_api::node::{
     ImageReport, LogLine, LogQuery, NodeControl, PrepareFault, Progress, RevisionStatus,
 };
 use usher_core::audit::AUDIT_ONE_IN;
-use usher_core::fault::Fault;
 use usher_core::function::Revision;
 use usher_core::id::{FunctionKey, RevisionId};
 use usher_engine::Engine;
@@ -141,7 +140,7 @@ impl<E: Engine> Node<E> {
         snapshot
     }
 
-    /// Shuts down: new invocations get [`Fault::Draining`], those under way finish, to the last
+    /// Shuts down: new invocations get [`usher_core::fault::Fault::Draining`], those under way finish, to the last
     /// byte of their replies; then all environments end, and the logs are written. Waits as long as
     /// that takes.
     pub async fn drain(&self) {
