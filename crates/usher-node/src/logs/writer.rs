@@ -131,8 +131,7 @@ fn line_of(entry: Entry) -> LogLine {
                 proof,
                 error,
             } = *served;
-            // The query is left out: it is where callers put what should not stand in logs.
-            let path = path.as_ref().map_or("/", |path| path.path());
+            let path = path.as_deref().unwrap_or("/");
             LogEvent::Request {
                 target: format!("{method} {path}"),
                 status,
