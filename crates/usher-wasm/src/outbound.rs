@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use http::HeaderName;
 use http::uri::Scheme as UriScheme;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
@@ -16,7 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use usher_core::outbound::{AllowList, Denied, Scheme};
-use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, Result, WasiBody, WasiHttpHooks,
+};
 
 /// How long connecting may take where the guest names no bound, in milliseconds.
 const CONNECT_MAX_MS: u64 = 10_000;
@@ -26,6 +29,9 @@ const FIRST_BYTE_MAX_MS: u64 = 60_000;
 const BODY_CHUNKS_MAX: usize = 4;
 /// Bytes of one write to a body.
 const BODY_CHUNK_MAX_BYTES: usize = 64 << 10;
+
+/// Headers that no guest may set or see: wasi:http's own list.
+static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
 
 /// What one environment may reach.
 #[derive(Clone, Debug)]
@@ -50,6 +56,11 @@ impl WasiHttpHooks for Outbound {
         _processed: Io,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         Box::new(send(self.allowed.clone(), request, options))
+    }
+
+    /// The default's own answer, without making its list of names anew for each header.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        FORBIDDEN.contains(name)
     }
 
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
