@@ -17,6 +17,7 @@ mod file;
 mod output;
 mod queue;
 mod tail;
+mod text;
 mod writer;
 
 use std::collections::HashMap;
