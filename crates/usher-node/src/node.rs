@@ -140,9 +140,9 @@ impl<E: Engine> Node<E> {
         snapshot
     }
 
-    /// Shuts down: new invocations are refused as draining, those under way finish, to the last byte
-    /// of their replies; then all environments end, and the logs are written. Waits as long as that
-    /// takes.
+    /// Shuts down: new invocations are refused as draining, those under way finish, to the last
+    /// byte of their replies; then all environments end, and the logs are written. Waits as long as
+    /// that takes.
     pub async fn drain(&self) {
         self.shop.flights.drained().await;
         let revisions = self.shop.entries.read().keys().copied().collect::<Vec<_>>();
