@@ -1,27 +1,23 @@
 //! `cargo xtask bench NAME`: ours and the baselines in turn, in one run, on one machine.
 //!
-//! What counts is a ratio. Goals are constants beside the rows (`versus`, `swap`, `faults`,
-//! `probe`), so that a reader sees what falls short; a goal that is missed is a result, not a
-//! failure of the chore. It fails when something could not be measured.
+//! What counts is a ratio. Goals are constants beside the rows (in `wasm` and `process`), so that a
+//! reader sees what falls short; a goal that is missed is a result, not a failure of the chore. It
+//! fails when something could not be measured.
 //!
 //! ```text
-//! stage (builds, peers, functions) → servers → rounds in turn → rows → report
+//! stage (builds, peers, programs) → servers → rounds in turn → rows → report
 //! ```
 
 mod client;
-mod faults;
 mod load;
 pub(crate) mod peer;
-mod probe;
 mod report;
 mod row;
 mod server;
 mod stage;
-mod swap;
-mod versus;
+mod wasm;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -30,7 +26,7 @@ use clap::Subcommand;
 use crate::child;
 use report::Machine;
 use row::Row;
-use server::Programs;
+pub(crate) use wasm::prove_leaks;
 
 /// Fewer rounds show no spread.
 const ROUNDS_MIN: u32 = 5;
@@ -109,17 +105,24 @@ impl Plan {
     }
 }
 
-/// A part of a benchmark: some rows.
-type Measure = fn(&Plan, &Programs) -> Result<Vec<Row>>;
-
-/// Measures, shows and records.
+/// Measures what `bench` names, shows and records.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let Bench::Wasm(args) = bench;
     child::end_all_on_signal()?;
+    match bench {
+        Bench::Wasm(args) => wasm::run(args),
+    }
+}
+
+/// Measures the planned rows, shows them, and records what was measured whole.
+fn finish(
+    name: &str,
+    args: &Args,
+    machine: &Machine,
+    measure: impl FnOnce(&Plan) -> Vec<Row>,
+) -> Result<()> {
     let plan = Plan::of(args);
-    let programs = stage::programs(args.usher.as_deref())?;
     let begun = Instant::now();
-    let rows = wasm(&plan, &programs);
+    let rows = measure(&plan);
     println!("\n{}", report::table(&rows));
     for row in &rows {
         if let Some(note) = &row.note {
@@ -139,58 +142,11 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         missing.join(", ")
     );
     if !plan.quick && plan.rows.is_empty() {
-        let machine = Machine::here(version(&programs));
         println!(
             "recorded in {}",
-            report::record("wasm", &machine, &rows)?.display()
+            report::record(name, machine, &rows)?.display()
         );
-        report::publish("wasm", &machine, &rows)?;
+        report::publish(name, machine, &rows)?;
     }
     Ok(())
-}
-
-/// Every planned row; one that could not be measured says why.
-fn wasm(plan: &Plan, programs: &Programs) -> Vec<Row> {
-    let mut rows = versus::measure(plan, programs);
-    let parts: [(&str, Measure); 3] = [
-        (swap::ID, swap::measure),
-        (faults::ID, faults::measure),
-        (probe::ID, probe::measure),
-    ];
-    for (id, measure) in parts.into_iter().filter(|(id, _)| plan.wants(id)) {
-        match measure(plan, programs) {
-            Ok(measured) => rows.extend(measured),
-            Err(error) => rows.push(Row::missing(id, &error)),
-        }
-    }
-    rows
-}
-
-/// The leak probe alone, with as many requests as a proof takes.
-pub(crate) fn prove_leaks(probes: u64) -> Result<()> {
-    let plan = Plan {
-        quick: false,
-        rows: vec![probe::ID.to_owned()],
-        rounds: ROUNDS_MIN,
-        round: Duration::from_millis(ROUND_MS),
-        warm: Duration::from_millis(WARM_MS),
-        probes,
-    };
-    let programs = stage::programs(None)?;
-    let rows = probe::measure(&plan, &programs)?;
-    println!("\n{}", report::table(&rows));
-    let machine = Machine::here(version(&programs));
-    println!(
-        "recorded in {}",
-        report::record("leaks", &machine, &rows)?.display()
-    );
-    let held = rows.iter().all(|row| row.held != Some(false));
-    ensure!(held, "the probe's rows do not hold");
-    Ok(())
-}
-
-fn version(programs: &Programs) -> String {
-    let output = Command::new(&programs.wasmtime).arg("--version").output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    text.unwrap_or_else(|_| "wasmtime".to_owned())
 }

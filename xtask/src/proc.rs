@@ -12,7 +12,8 @@ pub(crate) struct Process {
     started_ticks: u64,
 }
 
-/// What a process and all that it started have used so far.
+/// What a process and all that it started have used so far, those that ended and were waited for
+/// among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// Processor time in user and kernel mode, all threads, in clock ticks.
@@ -96,8 +97,8 @@ fn parse(text: &str) -> Option<Stat> {
         state: fields.first()?.chars().next()?,
         parent: u32::try_from(number(4)?).ok()?,
         usage: Usage {
-            cpu_ticks: number(14)? + number(15)?,
-            minor_faults: number(10)?,
+            cpu_ticks: number(14)? + number(15)? + number(16)? + number(17)?,
+            minor_faults: number(10)? + number(11)?,
         },
         started_ticks: number(22)?,
     })
@@ -110,18 +111,29 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_does_not_shift_the_fields() {
-        let text = "7 (a) b) S 3 7 7 0 -1 4194304 11 0 0 0 13 17 0 0 20 0 1 0 99 1 1";
+        let text = "7 (a) b) S 3 7 7 0 -1 4194304 11 5 0 0 13 17 2 1 20 0 1 0 99 1 1";
         let expected = Stat {
             state: 'S',
             parent: 3,
             usage: Usage {
-                cpu_ticks: 30,
-                minor_faults: 11,
+                cpu_ticks: 33,
+                minor_faults: 16,
             },
             started_ticks: 99,
         };
         assert_eq!(parse(text).unwrap(), expected);
         assert_eq!(parse("7 (cut"), None);
+    }
+
+    #[test]
+    fn children_that_ended_count_for_who_waited_for_them() {
+        let before = usage(std::process::id()).minor_faults;
+        let ended = std::process::Command::new("sh")
+            .args(["-c", "exit 0"])
+            .status()
+            .unwrap();
+        assert!(ended.success());
+        assert!(usage(std::process::id()).minor_faults > before);
     }
 
     #[test]

@@ -46,9 +46,9 @@ pub(crate) fn round(
     connections: u32,
     length: Duration,
 ) -> Result<Sample> {
-    let before = proc::usage(server.id());
+    let before = server.usage();
     let summary = wrk(&server.url(path), connections, length)?;
-    let after = proc::usage(server.id());
+    let after = server.usage();
     ensure!(summary.requests > 0.0, "{} answered nothing", server.name());
     let cpu_us = whole(after.cpu_ticks.saturating_sub(before.cpu_ticks)) * proc::tick_us();
     let faults = whole(after.minor_faults.saturating_sub(before.minor_faults));

@@ -1,134 +1,66 @@
-//! Servers that are measured: how each is started, where it listens, and that it ends.
+//! A server that is measured: the processes that it consists of, where it listens, and that it
+//! ends.
 //!
-//! All listen on a free port of the loopback device. A server ends when it is dropped.
+//! All listen on the loopback device. A server ends when it is dropped, front first.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use crate::child::Watched;
+use crate::proc::{self, Usage};
 
 /// How long a server may take until it is ready, compilation of a component included, in seconds.
 const READY_MAX_S: u64 = 180;
 
-/// What can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    /// Ours as it comes.
-    Ours,
-    /// Ours, told not to clean.
-    OursUnclean,
-    /// `wasmtime serve` as it comes: a fresh instance for each request.
-    Fresh,
-    /// The same with the settings under which it isolates fastest.
-    FreshBest,
-    /// The same, told to reuse instances, which it never cleans.
-    Reused,
-    /// hyper alone, answering the same bytes.
-    Hyper,
-}
-
-impl Kind {
-    /// The words for it in tables.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Ours => "usher",
-            Self::OursUnclean => "usher, isolation none",
-            Self::Fresh => "wasmtime serve",
-            Self::FreshBest => "wasmtime serve, best isolated",
-            Self::Reused => "wasmtime serve, reuse (not isolated)",
-            Self::Hyper => "bare hyper",
-        }
-    }
-
-    fn wasmtime_options(self) -> &'static [&'static str] {
-        match self {
-            Self::FreshBest => &[
-                "-Opooling-memory-keep-resident=33554432",
-                "-Opooling-table-keep-resident=1048576",
-                "-Opooling-async-stack-keep-resident=65536",
-                "-Opooling-pagemap-scan=y",
-            ],
-            Self::Reused => &["--max-instance-reuse-count", "1000000"],
-            _ => &[],
-        }
-    }
-}
-
-/// What to start servers from.
-pub(crate) struct Programs {
-    /// The platform's binary.
-    pub(crate) usher: PathBuf,
-    /// The peer's.
-    pub(crate) wasmtime: PathBuf,
-    /// What a bare server answers.
-    pub(crate) body: String,
-}
-
-/// A function in the forms that the servers take.
-#[derive(Clone, Debug)]
-pub(crate) struct Function {
-    /// The component.
-    pub(crate) component: PathBuf,
-    /// A folder with it and a manifest that says `isolation = "none"`.
-    pub(crate) unclean: PathBuf,
-    /// It as the peer compiled it.
-    pub(crate) compiled: PathBuf,
-}
-
 /// A running server.
 pub(crate) struct Server {
-    watched: Watched,
+    parts: Vec<Watched>,
     address: String,
-    kind: Kind,
+    name: String,
 }
 
 impl Server {
-    /// Starts a server and waits until it says where it listens.
-    pub(crate) fn start(kind: Kind, programs: &Programs, function: &Function) -> Result<Self> {
-        let mut command = match kind {
-            Kind::Ours => ours(&programs.usher, &function.component),
-            Kind::OursUnclean => ours(&programs.usher, &function.unclean),
-            Kind::Fresh | Kind::FreshBest | Kind::Reused => {
-                let mut command = Command::new(&programs.wasmtime);
-                // Interpreters in components import wasi:cli, though no handler needs it.
-                command
-                    .args([
-                        "serve",
-                        "--addr",
-                        "127.0.0.1:0",
-                        "--allow-precompiled",
-                        "-Scli",
-                    ])
-                    .args(kind.wasmtime_options())
-                    .arg(&function.compiled);
-                command
-            }
-            Kind::Hyper => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.args(["peer", "hyper", "--body", &programs.body]);
-                command
-            }
-        };
-        let mut watched = Watched::start(kind.name(), &mut command)?;
+    /// Starts a server that is one command, and waits until it says where it listens.
+    pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self> {
+        let mut watched = Watched::start(name, command)?;
         let address = watched.wait_for(Duration::from_secs(READY_MAX_S), address_in)?;
-        Ok(Self {
-            watched,
+        Ok(Self::of(name, vec![watched], address))
+    }
+
+    /// One that runs already and listens at `address`; the front is the first of its parts.
+    pub(crate) fn of(name: &str, parts: Vec<Watched>, address: String) -> Self {
+        Self {
+            parts,
             address,
-            kind,
-        })
+            name: name.to_owned(),
+        }
+    }
+
+    /// How ours is started on a component or on the folder of a function.
+    pub(crate) fn ours(usher: &Path, path: &Path) -> Command {
+        let mut command = Command::new(usher);
+        command
+            .arg("serve")
+            .arg(path)
+            .args(["--listen", "127.0.0.1:0", "--json"]);
+        command
     }
 
     /// What it is.
-    pub(crate) fn name(&self) -> &'static str {
-        self.kind.name()
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.watched.id()
+    /// What all its processes have used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        let each = self.parts.iter().map(|part| proc::usage(part.id()));
+        each.fold(Usage::default(), |sum, part| Usage {
+            cpu_ticks: sum.cpu_ticks + part.cpu_ticks,
+            minor_faults: sum.minor_faults + part.minor_faults,
+        })
     }
 
     /// The address of a path on it.
@@ -136,24 +68,12 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// Fails if it has ended by itself.
+    /// Fails if a part of it has ended by itself.
     pub(crate) fn must_run(&mut self) -> Result<()> {
-        ensure!(
-            !self.watched.has_ended(),
-            "{} ended while it was measured",
-            self.name()
-        );
+        let ended = self.parts.iter_mut().any(Watched::has_ended);
+        ensure!(!ended, "{} ended while it was measured", self.name);
         Ok(())
     }
-}
-
-fn ours(usher: &Path, path: &Path) -> Command {
-    let mut command = Command::new(usher);
-    command
-        .arg("serve")
-        .arg(path)
-        .args(["--listen", "127.0.0.1:0", "--json"]);
-    command
 }
 
 /// The address that a server says it listens at: in a line of JSON, or in a sentence with a URL.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::load::{self, Sample};
-use super::row::{Figure, Goal, Row};
-use super::server::{Kind, Programs, Server};
-use super::{Plan, stage};
+use super::super::Plan;
+use super::super::load::{self, Sample};
+use super::super::row::{Figure, Goal, Row};
+use super::kind::{Kind, Programs};
+use super::stage;
 
 /// The row.
 pub(crate) const ID: &str = "W9";
@@ -70,8 +71,8 @@ fn climb(
 ) -> Result<Vec<Row>> {
     println!("-- {}", ladder.function);
     let function = stage::function(programs, ladder.function)?;
-    let ours = Server::start(Kind::Ours, programs, &function)?;
-    let baseline = Server::start(Kind::FreshBest, programs, &function)?;
+    let ours = Kind::Ours.start(programs, &function)?;
+    let baseline = Kind::FreshBest.start(programs, &function)?;
     let warm = plan.warm.max(Duration::from_millis(WARM_MIN_MS));
     let mut rows = Vec::new();
     for (path, what) in steps {

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::load::{self, Sample};
-use super::row::{Figure, Goal, Row};
-use super::server::{Function, Kind, Programs, Server};
-use super::{Plan, stage};
+use super::super::Plan;
+use super::super::load::{self, Sample};
+use super::super::row::{Figure, Goal, Row};
+use super::super::server::Server;
+use super::kind::{Function, Kind, Programs};
+use super::stage;
 
 /// Connections of the rows.
 const CONNECTIONS: u32 = 16;
@@ -102,8 +104,10 @@ fn start(
 ) -> BTreeMap<Kind, Result<Server, String>> {
     let kinds = rows.iter().flat_map(|row| [row.ours, row.baseline]);
     let kinds: BTreeSet<Kind> = kinds.collect();
-    let start =
-        |kind| Server::start(kind, programs, function).map_err(|error| format!("{error:#}"));
+    let start = |kind: Kind| {
+        kind.start(programs, function)
+            .map_err(|error| format!("{error:#}"))
+    };
     kinds.into_iter().map(|kind| (kind, start(kind))).collect()
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::Plan;
-use super::row::{Figure, Goal, Row};
-use super::server::Programs;
+use super::super::Plan;
+use super::super::row::{Figure, Goal, Row};
+use super::kind::Programs;
 use crate::child::Watched;
 
 /// The row.

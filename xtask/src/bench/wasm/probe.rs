@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::client::{Http, runtime};
-use super::row::{Figure, Goal, Row};
-use super::server::{Kind, Programs, Server};
-use super::{Plan, stage};
+use super::super::Plan;
+use super::super::client::{Http, runtime};
+use super::super::row::{Figure, Goal, Row};
+use super::super::server::Server;
+use super::kind::{Kind, Programs};
+use super::stage;
 
 /// The row.
 pub(crate) const ID: &str = "W13";
@@ -48,12 +50,12 @@ pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Result<Vec<Row>> {
     let probe = stage::function(programs, PROBE)?;
     let hog = stage::function(programs, HOG)?;
     let runtime = runtime()?;
-    let leaks = |kind| -> Result<Option<Figure>> {
-        let server = Server::start(kind, programs, &probe)?;
+    let leaks = |kind: Kind| -> Result<Option<Figure>> {
+        let server = kind.start(programs, &probe)?;
         Ok(Figure::of([runtime.block_on(leaks(&server, plan.probes))?]))
     };
-    let lost = |kind| -> Result<Option<Figure>> {
-        let server = Server::start(kind, programs, &hog)?;
+    let lost = |kind: Kind| -> Result<Option<Figure>> {
+        let server = kind.start(programs, &hog)?;
         let each = (0..plan.rounds).map(|_| runtime.block_on(lost(&server)));
         Ok(Figure::of(each.collect::<Result<Vec<f64>>>()?))
     };
