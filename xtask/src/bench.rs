@@ -11,10 +11,12 @@
 mod client;
 mod load;
 pub(crate) mod peer;
+mod process;
 mod report;
 mod row;
 mod server;
 mod stage;
+mod turns;
 mod wasm;
 
 use std::path::PathBuf;
@@ -47,6 +49,8 @@ const NOT_QUICK: [&str; 1] = ["W4"];
 pub(crate) enum Bench {
     /// Components, with a clean environment for every request.
     Wasm(Args),
+    /// Linux programs, with a process of its own for every request or kept.
+    Process(Args),
 }
 
 /// How it is measured.
@@ -110,6 +114,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     child::end_all_on_signal()?;
     match bench {
         Bench::Wasm(args) => wasm::run(args),
+        Bench::Process(args) => process::run(args),
     }
 }
 

@@ -1,16 +1,14 @@
 //! Rows W1 to W7: requests per second of ours over those of a baseline, in turn.
 //!
-//! All servers of one function run at once, and idle ones cost nothing; a round loads each of them
-//! once (A B C A B C …), so that what else happens on the machine hits all alike.
+//! All servers of one function run at once, and idle ones cost nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
 use super::super::Plan;
-use super::super::load::{self, Sample};
-use super::super::row::{Figure, Goal, Row};
-use super::super::server::Server;
+use super::super::row::{Goal, Row};
+use super::super::turns::{self, Measured, Servers};
 use super::kind::{Function, Kind, Programs};
 use super::stage;
 
@@ -53,9 +51,6 @@ const ROWS: [Versus; 11] = [
     versus("W7", "rust-hello", Kind::Hyper, 0.5),
 ];
 
-/// What the rounds of one server showed; why there are none, if it could not be measured.
-type Measured = Result<Vec<Sample>, String>;
-
 /// Measures the planned rows; those that are only shown come last.
 pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Vec<Row> {
     let wanted: Vec<&Versus> = ROWS.iter().filter(|row| plan.wants(row.id)).collect();
@@ -81,14 +76,14 @@ pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Vec<Row> {
 fn measure_one(plan: &Plan, programs: &Programs, name: &str, rows: &[&Versus]) -> Result<Vec<Row>> {
     let function = stage::function(programs, name)?;
     let mut servers = start(rows, programs, &function);
-    let measured = rounds(plan, &mut servers, CONNECTIONS);
+    let measured = turns::rounds(plan, &mut servers, |_| true, "/", CONNECTIONS);
     let judge = |versus: &&Versus| {
         row(versus, &measured, CONNECTIONS).judged(Goal::TimesAtLeast(versus.goal))
     };
     let mut found: Vec<Row> = rows.iter().map(judge).collect();
     let ladder = if plan.quick { &[][..] } else { &LADDER };
     for connections in ladder {
-        let measured = rounds(plan, &mut servers, *connections);
+        let measured = turns::rounds(plan, &mut servers, |_| true, "/", *connections);
         found.extend(
             rows.iter()
                 .map(|versus| row(versus, &measured, *connections)),
@@ -97,11 +92,7 @@ fn measure_one(plan: &Plan, programs: &Programs, name: &str, rows: &[&Versus]) -
     Ok(found)
 }
 
-fn start(
-    rows: &[&Versus],
-    programs: &Programs,
-    function: &Function,
-) -> BTreeMap<Kind, Result<Server, String>> {
+fn start(rows: &[&Versus], programs: &Programs, function: &Function) -> Servers<Kind> {
     let kinds = rows.iter().flat_map(|row| [row.ours, row.baseline]);
     let kinds: BTreeSet<Kind> = kinds.collect();
     let start = |kind: Kind| {
@@ -111,73 +102,17 @@ fn start(
     kinds.into_iter().map(|kind| (kind, start(kind))).collect()
 }
 
-fn rounds(
-    plan: &Plan,
-    servers: &mut BTreeMap<Kind, Result<Server, String>>,
-    connections: u32,
-) -> BTreeMap<Kind, Measured> {
-    let mut measured: BTreeMap<Kind, Measured> = BTreeMap::new();
-    for (kind, server) in servers.iter() {
-        let warm = match server {
-            Ok(server) => load::round(server, "/", connections, plan.warm)
-                .map(|_| Vec::new())
-                .map_err(|error| format!("{error:#}")),
-            Err(error) => Err(error.clone()),
-        };
-        measured.insert(*kind, warm);
-    }
-    for _ in 0..plan.rounds {
-        for (kind, server) in servers.iter_mut() {
-            let (Ok(server), Some(so_far)) = (server, measured.get_mut(kind)) else {
-                continue;
-            };
-            let sample = load::round(server, "/", connections, plan.round)
-                .and_then(|sample| server.must_run().map(|()| sample));
-            match (so_far.as_mut(), sample) {
-                (Ok(samples), Ok(sample)) => samples.push(sample),
-                (Ok(_), Err(error)) => *so_far = Err(format!("{error:#}")),
-                (Err(_), _) => {}
-            }
-        }
-    }
-    measured
-}
-
 fn row(versus: &Versus, measured: &BTreeMap<Kind, Measured>, connections: u32) -> Row {
     let metric = format!("{}, {connections} connections", versus.function);
-    let figure = |kind: Kind, of: fn(&Sample) -> f64| match measured.get(&kind) {
-        Some(Ok(samples)) => Figure::of(samples.iter().map(of)),
-        _ => None,
-    };
-    let (ours, baseline) = (versus.ours, versus.baseline);
-    let row = Row::new(versus.id, metric, "requests/s")
-        .ours(figure(ours, |sample| sample.rps))
-        .baseline(baseline.name(), figure(baseline, |sample| sample.rps))
-        .cpu(
-            figure(ours, |sample| sample.cpu_us),
-            figure(baseline, |sample| sample.cpu_us),
-        );
-    match notes(&[ours, baseline], measured) {
-        notes if notes.is_empty() => row,
-        notes => row.noted(notes.join("; ")),
-    }
-}
-
-/// What went wrong with any of these.
-fn notes(kinds: &[Kind], measured: &BTreeMap<Kind, Measured>) -> Vec<String> {
-    let note = |kind: &Kind| match measured.get(kind)? {
-        Err(error) => Some(format!("{}: {error}", kind.name())),
-        Ok(samples) => {
-            let errors: f64 = samples.iter().map(|sample| sample.errors).sum();
-            (errors > 0.0).then(|| format!("{}: {errors} failed requests", kind.name()))
-        }
-    };
-    kinds.iter().filter_map(note).collect()
+    let named = |kind: Kind| (kind, kind.name());
+    let (ours, baseline) = (named(versus.ours), named(versus.baseline));
+    turns::row(versus.id, metric, measured, ours, baseline)
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use super::super::super::load::Sample;
     use super::*;
 
     fn measured(ours: Measured, baseline: Measured) -> BTreeMap<Kind, Measured> {

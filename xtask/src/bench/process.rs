@@ -1,0 +1,61 @@
+//! `cargo xtask bench process`: Linux programs behind the platform, beside the same programs
+//! without it, and beside what else gives every request a process of its own.
+//!
+//! With `isolation = "request"` the platform replaces the process after each request. Goals that
+//! only a process which is put back can reach are not judged here; their rows are shown.
+
+mod arm;
+mod clean;
+mod front;
+mod memory;
+mod program;
+mod stage;
+mod start;
+mod versus;
+
+use anyhow::Result;
+
+use super::report::Machine;
+use super::row::Row;
+use super::{Args, Plan, finish};
+use program::Program;
+use stage::Stage;
+
+/// The name of this benchmark.
+const NAME: &str = "process";
+
+/// A part of the benchmark: rows of one program.
+type Measure = fn(&Plan, &Stage, Program) -> Result<Vec<Row>>;
+
+/// Measures, shows and records.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let stage = Stage::prepare(args.usher.as_deref())?;
+    let machine = Machine::here(stage.versions());
+    finish(NAME, args, &machine, |plan| measure(plan, &stage))
+}
+
+/// Every planned row; one that could not be measured says why.
+fn measure(plan: &Plan, stage: &Stage) -> Vec<Row> {
+    let parts: [(&[&str], Measure); 4] = [
+        (&versus::IDS, versus::measure),
+        (&start::IDS, start::measure),
+        (&[memory::ID], memory::measure),
+        (&[clean::ID], clean::measure),
+    ];
+    let mut rows = Vec::new();
+    for (ids, measure) in parts {
+        if !ids.iter().any(|id| plan.wants(id)) {
+            continue;
+        }
+        for program in Program::ALL {
+            println!("-- {}, {}", ids.join(", "), program.name());
+            match measure(plan, stage, program) {
+                Ok(measured) => rows.extend(measured),
+                Err(error) => rows.push(Row::missing(ids[0], &error.context(program.name()))),
+            }
+        }
+    }
+    rows.retain(|row| plan.wants(&row.id));
+    rows.sort_by(|a, b| a.id.cmp(&b.id));
+    rows
+}
