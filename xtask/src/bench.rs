@@ -9,6 +9,7 @@
 //! ```
 
 mod client;
+mod ledger;
 mod load;
 pub(crate) mod peer;
 mod process;
@@ -38,6 +39,9 @@ const WARM_MS: u64 = 1_000;
 /// The same in a quick run, which ends within 50 s.
 const QUICK_ROUND_MS: u64 = 250;
 const QUICK_WARM_MS: u64 = 250;
+/// How long a round may become for a server that is slow to answer, in milliseconds.
+const ROUND_MAX_MS: u64 = 8_000;
+const QUICK_ROUND_MAX_MS: u64 = 500;
 /// Requests of the leak probe; a proof takes more.
 const PROBES: u64 = 10_000;
 const QUICK_PROBES: u64 = 1_000;
@@ -74,27 +78,34 @@ pub(crate) struct Args {
 }
 
 /// What is to be measured, and how long.
+#[derive(Clone)]
 pub(crate) struct Plan {
     quick: bool,
     rows: Vec<String>,
     rounds: u32,
     round: Duration,
+    round_max: Duration,
     warm: Duration,
     probes: u64,
 }
 
 impl Plan {
     fn of(args: &Args) -> Self {
-        let (round, warm, probes) = if args.quick {
-            (QUICK_ROUND_MS, QUICK_WARM_MS, QUICK_PROBES)
-        } else {
-            (ROUND_MS, WARM_MS, PROBES)
+        let (round, round_max, warm, probes) = match args.quick {
+            true => (
+                QUICK_ROUND_MS,
+                QUICK_ROUND_MAX_MS,
+                QUICK_WARM_MS,
+                QUICK_PROBES,
+            ),
+            false => (ROUND_MS, ROUND_MAX_MS, WARM_MS, PROBES),
         };
         Self {
             quick: args.quick,
             rows: args.rows.clone(),
             rounds: args.rounds.max(1),
             round: Duration::from_millis(round),
+            round_max: Duration::from_millis(round_max),
             warm: Duration::from_millis(warm),
             probes,
         }

@@ -119,10 +119,11 @@ pub(crate) fn machine() -> u64 {
     busy(&text).unwrap_or(0)
 }
 
-/// A clock tick in microseconds.
-pub(crate) fn tick_us() -> f64 {
+/// Clock ticks in microseconds.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub(crate) fn ticks_us(ticks: u64) -> f64 {
     let per_second = u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
-    1e6 / f64::from(per_second)
+    ticks as f64 * 1e6 / f64::from(per_second)
 }
 
 fn read(id: u32) -> Option<Stat> {

@@ -58,17 +58,15 @@ pub(crate) fn round(
     let (summary, generator) = wrk(&server.url(path), connections, length)?;
     let (after, machine_after) = (server.usage(), proc::machine());
     ensure!(summary.requests > 0.0, "{} answered nothing", server.name());
-    let time = |ticks: u64| whole(ticks) * proc::tick_us();
-    let cpu_us = time(after.cpu_ticks.saturating_sub(before.cpu_ticks));
     let machine = machine_after.saturating_sub(machine_before);
-    let machine_us = time(machine.saturating_sub(generator));
+    let machine_us = proc::ticks_us(machine.saturating_sub(generator));
     server.settle();
     let faults = whole(after.minor_faults.saturating_sub(before.minor_faults));
     Ok(Sample {
         rps: summary.rps,
         p50_us: summary.p50_us,
         p99_us: summary.p99_us,
-        cpu_us: cpu_us / summary.requests,
+        cpu_us: (after.cpu_us - before.cpu_us).max(0.0) / summary.requests,
         machine_us: machine_us / summary.requests,
         faults: faults / summary.requests,
         errors: summary.errors,
@@ -136,7 +134,7 @@ fn microseconds(text: &str) -> Option<f64> {
 
 /// A count as a number to reckon with; counts here are far below where that loses anything.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn whole(count: u64) -> f64 {
+pub(super) fn whole(count: u64) -> f64 {
     count as f64
 }
 

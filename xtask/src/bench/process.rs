@@ -7,11 +7,15 @@
 mod arm;
 mod clean;
 mod front;
+mod launch;
 mod memory;
+mod metrics;
 mod program;
 mod stage;
 mod start;
 mod versus;
+
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -23,6 +27,16 @@ use stage::Stage;
 
 /// The name of this benchmark.
 const NAME: &str = "process";
+
+/// A round of a quick run, which has more servers to measure than others have; in milliseconds.
+const QUICK_ROUND_MS: u64 = 150;
+/// Programs of a quick run's rows.
+const QUICK: [(&str, &[Program]); 4] = [
+    ("P2", &Program::ALL),
+    (start::IDS[0], &[Program::C, Program::Python, Program::Node]),
+    (memory::ID, &[Program::Python, Program::Node]),
+    (clean::ID, &[Program::Python, Program::PythonLambda]),
+];
 
 /// A part of the benchmark: rows of one program.
 type Measure = fn(&Plan, &Stage, Program) -> Result<Vec<Row>>;
@@ -36,6 +50,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
 
 /// Every planned row; one that could not be measured says why.
 fn measure(plan: &Plan, stage: &Stage) -> Vec<Row> {
+    let mut plan = plan.clone();
+    if plan.quick {
+        plan.round = Duration::from_millis(QUICK_ROUND_MS);
+        plan.warm = plan.round;
+    }
     let parts: [(&[&str], Measure); 4] = [
         (&versus::IDS, versus::measure),
         (&start::IDS, start::measure),
@@ -48,8 +67,14 @@ fn measure(plan: &Plan, stage: &Stage) -> Vec<Row> {
             continue;
         }
         for program in Program::ALL {
+            let quick = QUICK
+                .iter()
+                .any(|(part, programs)| ids.contains(part) && programs.contains(&program));
+            if plan.quick && !quick {
+                continue;
+            }
             println!("-- {}, {}", ids.join(", "), program.name());
-            match measure(plan, stage, program) {
+            match measure(&plan, stage, program) {
                 Ok(measured) => rows.extend(measured),
                 Err(error) => rows.push(Row::missing(ids[0], &error.context(program.name()))),
             }

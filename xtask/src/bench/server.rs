@@ -12,6 +12,8 @@ use anyhow::{Result, bail, ensure};
 use tempfile::TempDir;
 
 use super::client::{self, Http};
+use super::ledger::Ledger;
+use super::load;
 use crate::child::Watched;
 use crate::proc::{self, Process, Usage};
 
@@ -24,8 +26,8 @@ const ASK_EACH_US: u64 = 500;
 const SETTLE_MAX_S: u64 = 20;
 /// It has settled when it does next to nothing for so long, in milliseconds …
 const SETTLE_MS: u64 = 40;
-/// … which is at most so many clock ticks.
-const SETTLE_TICKS: u64 = 1;
+/// … which is at most so many microseconds of processor time, a clock tick.
+const SETTLE_US: f64 = 10_000.0;
 
 /// A running server.
 pub(crate) struct Server {
@@ -34,7 +36,18 @@ pub(crate) struct Server {
     api: Option<String>,
     name: String,
     settles: bool,
+    // Dropped after the processes.
     folder: Option<TempDir>,
+    ledger: Option<Ledger>,
+}
+
+/// What a server's processes have used so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    /// Processor time, in microseconds.
+    pub(crate) cpu_us: f64,
+    /// Page faults that needed no reading from a disk.
+    pub(crate) minor_faults: u64,
 }
 
 /// What a server says of itself when it is ready.
@@ -49,7 +62,11 @@ pub(crate) struct Addresses {
 impl Server {
     /// Starts a server that is one command, and waits until it says where it listens.
     pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self> {
-        let mut watched = Watched::start(name, command)?;
+        Self::ready(name, Watched::start(name, command)?)
+    }
+
+    /// The same with a process that was begun already.
+    pub(crate) fn ready(name: &str, mut watched: Watched) -> Result<Self> {
         let addresses = Self::wait_for_addresses(&mut watched)?;
         let mut server = Self::of(name, vec![watched], addresses.gateway);
         server.api = addresses.api;
@@ -71,6 +88,7 @@ impl Server {
             name: name.to_owned(),
             settles: false,
             folder: None,
+            ledger: None,
         }
     }
 
@@ -101,6 +119,12 @@ impl Server {
         self
     }
 
+    /// Its processes were begun within this group.
+    pub(crate) fn counted_by(mut self, ledger: Option<Ledger>) -> Self {
+        self.ledger = ledger;
+        self
+    }
+
     /// It goes on working when its load has gone, so each round waits for it.
     pub(crate) fn settling(mut self) -> Self {
         self.settles = true;
@@ -117,12 +141,12 @@ impl Server {
     /// Waits until it does nothing, within bounds.
     pub(crate) fn rest(&self) {
         let deadline = Instant::now() + Duration::from_secs(SETTLE_MAX_S);
-        let mut before = self.usage().cpu_ticks;
+        let mut before = self.usage().cpu_us;
         while Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(SETTLE_MS));
-            let now = self.usage().cpu_ticks;
+            let now = self.usage().cpu_us;
             // Less than before: a process ended and nobody waited for it.
-            if now >= before && now - before <= SETTLE_TICKS {
+            if (0.0..=SETTLE_US).contains(&(now - before)) {
                 return;
             }
             before = now;
@@ -157,13 +181,19 @@ impl Server {
             .collect()
     }
 
-    /// What all its processes have used so far.
-    pub(crate) fn usage(&self) -> Usage {
+    /// What all its processes have used so far: by their group if they have one, else by the tree
+    /// of processes.
+    pub(crate) fn usage(&self) -> Used {
         let each = self.parts.iter().map(|part| proc::usage(part.id()));
-        each.fold(Usage::default(), |sum, part| Usage {
+        let tree = each.fold(Usage::default(), |sum, part| Usage {
             cpu_ticks: sum.cpu_ticks + part.cpu_ticks,
             minor_faults: sum.minor_faults + part.minor_faults,
-        })
+        });
+        let group = self.ledger.as_ref().and_then(Ledger::cpu_us);
+        Used {
+            cpu_us: group.map_or_else(|| proc::ticks_us(tree.cpu_ticks), load::whole),
+            minor_faults: tree.minor_faults,
+        }
     }
 
     /// The address of a path on it.

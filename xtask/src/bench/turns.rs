@@ -9,10 +9,9 @@ use super::load::{self, Sample};
 use super::row::{Figure, Row};
 use super::server::Server;
 
-/// A round takes as long as is needed for so many answers to each connection …
+/// A round takes as long as is needed for so many answers to each connection, within the plan's
+/// bound.
 const ANSWERS_MIN: f64 = 5.0;
-/// … but no longer than this, in seconds.
-const ROUND_MAX_S: f64 = 8.0;
 
 /// Servers by kind; why there is none, if it could not be started.
 pub(super) type Servers<K> = BTreeMap<K, Result<Server, String>>;
@@ -31,15 +30,17 @@ pub(super) fn rounds<K: Copy + Ord>(
     let mut measured: BTreeMap<K, Measured> = BTreeMap::new();
     let mut lengths: BTreeMap<K, Duration> = BTreeMap::new();
     for (kind, server) in servers.iter().filter(|(kind, _)| takes_part(**kind)) {
-        let warm = match server {
-            Ok(server) => load::round(server, path, connections, plan.warm)
-                .map_err(|error| format!("{error:#}")),
+        let started = match server {
+            Ok(server) => {
+                // Whether a slow one answers at all, its rounds will tell.
+                let warm = load::round(server, path, connections, plan.warm);
+                let rps = warm.map_or(0.0, |warm| warm.rps);
+                lengths.insert(*kind, length(plan, rps, connections));
+                Ok(Vec::new())
+            }
             Err(error) => Err(error.clone()),
         };
-        if let Ok(warm) = &warm {
-            lengths.insert(*kind, length(plan.round, warm.rps, connections));
-        }
-        measured.insert(*kind, warm.map(|_| Vec::new()));
+        measured.insert(*kind, started);
     }
     for _ in 0..plan.rounds {
         for (kind, server) in servers.iter_mut() {
@@ -59,9 +60,10 @@ pub(super) fn rounds<K: Copy + Ord>(
     measured
 }
 
-fn length(round: Duration, rps: f64, connections: u32) -> Duration {
+fn length(plan: &Plan, rps: f64, connections: u32) -> Duration {
     let needed = ANSWERS_MIN * f64::from(connections) / rps.max(1.0);
-    round.max(Duration::from_secs_f64(needed.min(ROUND_MAX_S)))
+    let needed = Duration::from_secs_f64(needed).min(plan.round_max);
+    plan.round.max(needed)
 }
 
 /// The figure of one server.
@@ -117,8 +119,17 @@ mod tests {
     #[test]
     fn a_slow_server_gets_longer_rounds_within_bounds() {
         let round = Duration::from_millis(250);
-        assert_eq!(length(round, 10_000.0, 16), round);
-        assert_eq!(length(round, 20.0, 16), Duration::from_secs(4));
-        assert_eq!(length(round, 0.0, 16), Duration::from_secs(8));
+        let plan = Plan {
+            quick: false,
+            rows: Vec::new(),
+            rounds: 1,
+            round,
+            round_max: Duration::from_secs(8),
+            warm: round,
+            probes: 0,
+        };
+        assert_eq!(length(&plan, 10_000.0, 16), round);
+        assert_eq!(length(&plan, 20.0, 16), Duration::from_secs(4));
+        assert_eq!(length(&plan, 0.0, 16), Duration::from_secs(8));
     }
 }

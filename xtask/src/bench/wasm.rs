@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 
 use super::report::{self, Machine};
 use super::row::Row;
-use super::{Args, Plan, ROUND_MS, ROUNDS_MIN, WARM_MS, finish};
+use super::{Args, Plan, ROUND_MAX_MS, ROUND_MS, ROUNDS_MIN, WARM_MS, finish};
 use kind::Programs;
 
 /// The name of this benchmark.
@@ -54,6 +54,7 @@ pub(crate) fn prove_leaks(probes: u64) -> Result<()> {
         rows: vec![probe::ID.to_owned()],
         rounds: ROUNDS_MIN,
         round: Duration::from_millis(ROUND_MS),
+        round_max: Duration::from_millis(ROUND_MAX_MS),
         warm: Duration::from_millis(WARM_MS),
         probes,
     };

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +33,8 @@ const WAITING_MAX: usize = 1024;
 const REPLY_MAX_BYTES: usize = 1 << 20;
 /// What a client is told of its deadline, from now, in seconds.
 const DEADLINE_S: u64 = 60;
+/// Where it tells how many clients wait for a request; of our own.
+const WAITING: &str = "/waiting";
 /// Where the API is.
 const INVOCATION: &str = "/2018-06-01/runtime/invocation/";
 
@@ -50,6 +52,7 @@ struct Desk {
     waiting: tokio::sync::Mutex<mpsc::Receiver<Call>>,
     answers: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
     ids: AtomicU64,
+    clients: AtomicUsize,
 }
 
 /// What a handler answers.
@@ -68,6 +71,7 @@ pub(super) async fn serve() -> Result<()> {
         waiting: waiting.into(),
         answers: Mutex::default(),
         ids: AtomicU64::new(1),
+        clients: AtomicUsize::new(0),
     });
     let front = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -130,6 +134,10 @@ impl Desk {
     }
 
     async fn api(&self, request: Request<Incoming>) -> Answer {
+        if request.uri().path() == WAITING {
+            let clients = self.clients.load(Ordering::Relaxed).to_string();
+            return Response::new(Full::from(clients));
+        }
         let path = request.uri().path().strip_prefix(INVOCATION);
         match (request.method(), path.and_then(|path| path.split_once('/'))) {
             (&Method::GET, None) if path == Some("next") => self.next().await,
@@ -153,7 +161,9 @@ impl Desk {
     }
 
     async fn next(&self) -> Answer {
+        self.clients.fetch_add(1, Ordering::Relaxed);
         let call = self.waiting.lock().await.recv().await;
+        self.clients.fetch_sub(1, Ordering::Relaxed);
         let Some(call) = call else {
             return only(StatusCode::INTERNAL_SERVER_ERROR);
         };

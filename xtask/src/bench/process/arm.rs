@@ -1,15 +1,13 @@
 //! The ways in which a program is run: without a platform, by the baselines, by ours.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 
 use super::super::client::{Http, runtime};
 use super::super::server::Server;
-use super::front::{self, Behind, free_port};
-use super::program::{Program, lambda_variables};
+use super::front::{self, Behind};
+use super::launch::{Launch, free_port, processors};
+use super::program::Program;
 use super::stage::Stage;
-use crate::child::Watched;
 
 /// Requests by which an arm shows what it isolates: more than there are copies.
 const SHOWN: usize = 6;
@@ -76,45 +74,52 @@ impl Arm {
 
     /// Starts it, waits until it answers, and sees whether it isolates as it should.
     pub(super) fn start(self, stage: &Stage, program: Program) -> Result<Server> {
+        let launch = Launch::counted(stage, program);
         let server = match self {
-            Self::Bare => copies(stage, program, 1)?,
+            Self::Bare if program.is_lambda() => self.bare(&launch, processors())?,
+            Self::Bare => self.bare(&launch, 1)?,
             Self::Copies => {
-                let ports = ports(processors())?;
-                let front = front::start(stage, &Behind::Copies(&ports))?;
-                let mut parts = front.parts;
-                for port in ports {
-                    parts.push(run_at(stage, program, port)?);
-                }
+                let copies = launch.copies(processors())?;
+                let front = front::start(&launch, &Behind::Copies(&copies.ports))?;
+                let parts = front.parts.into_iter().chain(copies.parts).collect();
                 Server::of(self.name(), parts, front.address).keeping(front.folder)
             }
-            Self::OursKept => self.ours(stage, program, 0)?,
-            Self::Ours => self.ours(stage, program, 0)?.settling(),
+            Self::OursKept => self.ours(&launch, 0)?,
+            Self::Ours => self.ours(&launch, 0)?.settling(),
             Self::Zygote => {
                 let command = program.zygote(&stage.runtimes);
                 let command = command.context("no such server for this program")?;
                 let port = free_port()?;
-                let part = at(stage, program, &command, port)?;
-                Server::of(self.name(), vec![part], format!("127.0.0.1:{port}")).settling()
+                let parts = vec![launch.at(&command, port)?];
+                Server::of(self.name(), parts, format!("127.0.0.1:{port}")).settling()
             }
             Self::Cgi => {
                 let name = program.cgi().context("this program does not speak CGI")?;
                 let file = stage.program(program)?.join(name);
-                let front = front::start(stage, &Behind::Cgi(&file))?;
-                Server::of(self.name(), front.parts, front.address)
-                    .keeping(front.folder)
-                    .settling()
+                let front = front::start(&launch, &Behind::Cgi(&file))?;
+                let server = Server::of(self.name(), front.parts, front.address);
+                server.keeping(front.folder).settling()
             }
         };
-        let server = server.until_it_answers()?;
+        let server = server.counted_by(launch.into_ledger()).until_it_answers()?;
         self.must_isolate(&server)?;
         Ok(server)
     }
 
     /// Starts the platform, with so many environments that stay.
-    pub(super) fn ours(self, stage: &Stage, program: Program, ready_min: u32) -> Result<Server> {
+    pub(super) fn ours(self, launch: &Launch<'_>, ready_min: u32) -> Result<Server> {
         let isolation = if self.isolates() { "request" } else { "none" };
-        let folder = stage.deployment(program, isolation, ready_min)?;
-        Server::start(self.name(), &mut Server::ours(&stage.usher, &folder))
+        let stage = launch.stage;
+        let folder = stage.deployment(launch.program, isolation, ready_min)?;
+        let mut command = Server::ours(&stage.usher, &folder);
+        stage.unless_refused(&folder, || {
+            Server::ready(self.name(), launch.watch(self.name(), &mut command)?)
+        })
+    }
+
+    fn bare(self, launch: &Launch<'_>, count: usize) -> Result<Server> {
+        let copies = launch.copies(count)?;
+        Ok(Server::of(self.name(), copies.parts, copies.address))
     }
 
     /// What is compared has to be what it says it is.
@@ -136,58 +141,4 @@ impl Arm {
         );
         Ok(())
     }
-}
-
-/// A program without a platform: `count` copies. Only for Lambda functions do several share the
-/// requests; of servers the first is asked.
-pub(super) fn copies(stage: &Stage, program: Program, count: usize) -> Result<Server> {
-    let name = Arm::Bare.name();
-    if !program.is_lambda() {
-        let ports = ports(count)?;
-        let parts = ports.iter().map(|port| run_at(stage, program, *port));
-        let address = format!("127.0.0.1:{}", ports[0]);
-        return Ok(Server::of(name, parts.collect::<Result<_>>()?, address));
-    }
-    let mut api = Command::new(std::env::current_exe()?);
-    let mut api = Watched::start("runtime API", api.args(["peer", "runtime-api"]))?;
-    let addresses = Server::wait_for_addresses(&mut api)?;
-    let to = addresses
-        .api
-        .context("the runtime API does not say where it is")?;
-    let folder = stage.program(program)?;
-    let mut parts = vec![api];
-    for _ in 0..count.max(processors()) {
-        let mut command = in_folder(stage, program, &program.command(&stage.runtimes))?;
-        command
-            .env("AWS_LAMBDA_RUNTIME_API", &to)
-            .envs(lambda_variables(&folder));
-        parts.push(Watched::start(program.name(), &mut command)?);
-    }
-    Ok(Server::of(name, parts, addresses.gateway))
-}
-
-/// Processors of this machine: so many copies use all of it.
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn ports(count: usize) -> Result<Vec<u16>> {
-    (0..count).map(|_| free_port()).collect()
-}
-
-fn run_at(stage: &Stage, program: Program, port: u16) -> Result<Watched> {
-    at(stage, program, &program.command(&stage.runtimes), port)
-}
-
-fn at(stage: &Stage, program: Program, command: &[String], port: u16) -> Result<Watched> {
-    let mut command = in_folder(stage, program, command)?;
-    Watched::start(program.name(), command.env("PORT", port.to_string()))
-}
-
-fn in_folder(stage: &Stage, program: Program, command: &[String]) -> Result<Command> {
-    let folder = stage.program(program)?;
-    let (first, rest) = command.split_first().context("an empty command")?;
-    let mut command = Command::new(first);
-    command.args(rest).current_dir(folder);
-    Ok(command)
 }

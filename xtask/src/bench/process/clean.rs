@@ -11,6 +11,7 @@ use super::super::client::{Http, runtime};
 use super::super::row::{Figure, Goal, Row};
 use super::super::server::Server;
 use super::arm::Arm;
+use super::launch::Launch;
 use super::program::Program;
 use super::stage::Stage;
 
@@ -28,7 +29,7 @@ const QUICK_REQUESTS: u64 = 24;
 pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Vec<Row>> {
     let requests = if plan.quick { QUICK_REQUESTS } else { REQUESTS };
     let row = |arm: Arm, goal, what: &str| -> Result<Row> {
-        let server = arm.ours(stage, program, 0)?;
+        let server = arm.ours(&Launch::plain(stage, program), 0)?;
         let seen = runtime()?.block_on(seen(&server, requests))?;
         let metric = format!(
             "{}, requests of {requests} that saw another one{what}",

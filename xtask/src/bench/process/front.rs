@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::stage::Stage;
+use super::launch::{Launch, free_port};
 use crate::child::Watched;
 
 /// Processes of fcgiwrap, each of which waits for one request's process at a time.
@@ -36,37 +36,31 @@ pub(super) struct Front {
 }
 
 /// Starts nginx; whether it is ready, a request tells.
-pub(super) fn start(stage: &Stage, behind: &Behind<'_>) -> Result<Front> {
+pub(super) fn start(launch: &Launch<'_>, behind: &Behind<'_>) -> Result<Front> {
     let folder = TempDir::new()?;
     let port = free_port()?;
     let settings = settings(folder.path(), port, behind);
     let file = folder.path().join("nginx.conf");
     fs::write(&file, settings)?;
-    let mut command = Command::new(&stage.nginx);
+    let mut command = Command::new(&launch.stage.nginx);
     command
         .arg("-p")
         .arg(folder.path())
         .arg("-c")
         .arg(&file)
         .args(["-e", "stderr"]);
-    let mut parts = vec![Watched::start("nginx", &mut command)?];
+    let mut parts = vec![launch.watch("nginx", &mut command)?];
     if matches!(behind, Behind::Cgi(_)) {
-        let mut command = Command::new(&stage.fcgiwrap);
+        let mut command = Command::new(&launch.stage.fcgiwrap);
         let socket = format!("unix:{}", socket(folder.path()));
         command.args(["-c", &WRAPPERS.to_string(), "-s", &socket]);
-        parts.push(Watched::start("fcgiwrap", &mut command)?);
+        parts.push(launch.watch("fcgiwrap", &mut command)?);
     }
     Ok(Front {
         parts,
         address: format!("127.0.0.1:{port}"),
         folder,
     })
-}
-
-/// A port that was free a moment ago, for programs that cannot say which one they took.
-pub(super) fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
 }
 
 fn socket(folder: &Path) -> String {

@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::super::Plan;
+use super::super::client::runtime;
 use super::super::row::{Figure, Row};
 use super::super::server::Server;
-use super::arm::{self, Arm};
+use super::arm::Arm;
+use super::launch::Launch;
+use super::metrics::Metrics;
 use super::program::Program;
 use super::stage::Stage;
 use crate::proc::{Memory, Process};
@@ -65,8 +68,9 @@ pub(super) fn measure(_: &Plan, stage: &Stage, program: Program) -> Result<Vec<R
 
 fn bare(stage: &Stage, program: Program) -> Result<Vec<Memory>> {
     let copies = usize::try_from(COPIES)?;
-    let server = arm::copies(stage, program, copies)?;
-    let server = server.until_it_answers()?;
+    let copies = Launch::plain(stage, program).copies(copies)?;
+    copies.until_ready()?;
+    let server = Server::of(Arm::Bare.name(), copies.parts, copies.address);
     server.rest();
     // The API that Lambda functions ask is no part of them.
     let parts = server.processes();
@@ -76,11 +80,15 @@ fn bare(stage: &Stage, program: Program) -> Result<Vec<Memory>> {
 
 /// Of every environment, and of the platform.
 fn ours(stage: &Stage, program: Program) -> Result<(Vec<Memory>, Memory)> {
-    let server = Arm::Ours.ours(stage, program, COPIES)?;
+    let server = Arm::Ours.ours(&Launch::plain(stage, program), COPIES)?;
     let command = program.command(&stage.runtimes);
     let file = command.last().map(String::as_str).unwrap_or_default();
     let deadline = Instant::now() + Duration::from_secs(READY_MAX_S);
-    while with(environments(&server), file).len() < usize::try_from(COPIES)? {
+    let runtime = runtime()?;
+    // A program that runs may still be on its way to ready.
+    while Metrics::read(&runtime, &server)?.clean() < f64::from(COPIES)
+        || with(environments(&server), file).len() < usize::try_from(COPIES)?
+    {
         if Instant::now() > deadline {
             let found = with(environments(&server), file).len();
             bail!("{found} of {COPIES} environments were ready after {READY_MAX_S} s");

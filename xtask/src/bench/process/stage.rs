@@ -11,8 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use super::super::server::Server;
 use super::super::stage::{build_usher, install, make};
 use super::program::{Program, Runtimes};
 use crate::{examples, workspace};
@@ -43,6 +44,7 @@ pub(super) struct Stage {
     pub(super) runtimes: Runtimes,
     folder: PathBuf,
     ready: RefCell<BTreeSet<&'static str>>,
+    refused: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Stage {
@@ -64,6 +66,7 @@ impl Stage {
             },
             folder: workspace::root().join("target/bench/process"),
             ready: RefCell::default(),
+            refused: RefCell::default(),
         })
     }
 
@@ -134,8 +137,7 @@ impl Stage {
         isolation: &str,
         ready_min: u32,
     ) -> Result<PathBuf> {
-        let name = format!("{}-{isolation}-{ready_min}", program.label());
-        let folder = self.folder.join(name);
+        let folder = self.folder.join(format!("{}-{isolation}", program.label()));
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
@@ -143,6 +145,24 @@ impl Stage {
         let manifest = program.manifest(&self.runtimes, isolation, ready_min);
         fs::write(folder.join("function.toml"), manifest)?;
         Ok(folder)
+    }
+
+    /// Starts ours, unless it has shown before that it cannot run this: why, is told once.
+    pub(super) fn unless_refused(
+        &self,
+        folder: &Path,
+        start: impl FnOnce() -> Result<Server>,
+    ) -> Result<Server> {
+        let mut refused = self.refused.borrow_mut();
+        ensure!(
+            !refused.contains(folder),
+            "the platform could not run it, as told above"
+        );
+        let started = start();
+        if started.is_err() {
+            refused.insert(folder.to_path_buf());
+        }
+        started
     }
 
     fn compile(&self, sources: &Path, folder: &Path) -> Result<()> {

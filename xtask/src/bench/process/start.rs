@@ -11,7 +11,9 @@ use super::super::Plan;
 use super::super::client::{Http, runtime};
 use super::super::row::{Figure, Row};
 use super::super::server::Server;
-use super::arm::{self, Arm};
+use super::arm::Arm;
+use super::launch::Launch;
+use super::metrics::Metrics;
 use super::program::Program;
 use super::stage::Stage;
 
@@ -22,9 +24,6 @@ const REPLACED: u32 = 50;
 const QUICK_REPLACED: u32 = 10;
 /// A quick run starts each program so often.
 const QUICK_STARTS: u32 = 2;
-/// Metrics which say what starting took so far, by phase, and how many were started.
-const PHASES: &str = "usher_start_microseconds_total{";
-const STARTED: &str = "usher_environments_started_total";
 
 /// What ours showed.
 #[derive(Default)]
@@ -53,17 +52,9 @@ pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Ve
     stage.program(program)?;
     for _ in 0..times {
         bare.push(milliseconds(bare_start(stage, program)?));
-        if let Ok(so_far) = &mut ours {
-            if let Err(error) = first_reply(&runtime, stage, program, so_far) {
-                ours = Err(error);
-            }
-        }
+        ours = ours.and_then(|so_far| first_reply(&runtime, stage, program, so_far));
     }
-    if let Ok(so_far) = &mut ours {
-        if let Err(error) = replacements(&runtime, stage, program, replaced, so_far) {
-            ours = Err(error);
-        }
-    }
+    ours = ours.and_then(|so_far| replacements(&runtime, stage, program, replaced, so_far));
     Ok(rows(program, Figure::of(bare), ours))
 }
 
@@ -108,13 +99,15 @@ fn rows(program: Program, bare: Option<Figure>, ours: Result<Ours>) -> Vec<Row> 
 /// From nothing to the first reply, without a platform.
 fn bare_start(stage: &Stage, program: Program) -> Result<Duration> {
     let begun = Instant::now();
-    let _server = arm::copies(stage, program, 1)?.until_it_answers()?;
+    let copies = Launch::plain(stage, program).copies(1)?;
+    let server = Server::of(Arm::Bare.name(), copies.parts, copies.address);
+    let _server = server.until_it_answers()?;
     Ok(begun.elapsed())
 }
 
 /// A platform that was never asked is asked once.
-fn first_reply(runtime: &Runtime, stage: &Stage, program: Program, ours: &mut Ours) -> Result<()> {
-    let server = Arm::Ours.ours(stage, program, 0)?;
+fn first_reply(runtime: &Runtime, stage: &Stage, program: Program, mut ours: Ours) -> Result<Ours> {
+    let server = Arm::Ours.ours(&Launch::plain(stage, program), 0)?;
     // What deploying started is no part of the first request.
     server.rest();
     let answer = runtime.block_on(Http::closing().get(&server.url("/")))?;
@@ -122,7 +115,7 @@ fn first_reply(runtime: &Runtime, stage: &Stage, program: Program, ours: &mut Ou
     let run = answer.run.unwrap_or_default();
     ours.starts
         .push(field(&run, "start").unwrap_or("not said").to_owned());
-    Ok(())
+    Ok(ours)
 }
 
 fn replacements(
@@ -130,9 +123,9 @@ fn replacements(
     stage: &Stage,
     program: Program,
     count: u32,
-    ours: &mut Ours,
-) -> Result<()> {
-    let server = Arm::Ours.ours(stage, program, 0)?;
+    mut ours: Ours,
+) -> Result<Ours> {
+    let server = Arm::Ours.ours(&Launch::plain(stage, program), 0)?;
     let http = Http::new();
     for _ in 0..count {
         let answer = runtime.block_on(http.get(&server.url("/")))?;
@@ -142,35 +135,8 @@ fn replacements(
                 .push(renew.parse().with_context(|| format!("usher-run: {run}"))?);
         }
     }
-    ours.phases = phases(runtime, &server).unwrap_or_default();
-    Ok(())
-}
-
-/// The phases of a start, where the platform's metrics tell them.
-fn phases(runtime: &Runtime, server: &Server) -> Result<BTreeMap<String, f64>> {
-    let api = server
-        .api()
-        .context("the platform does not say where its API is")?;
-    let url = format!("http://{}/metrics", api.trim_start_matches("http://"));
-    let answer = runtime.block_on(Http::new().get(&url))?;
-    Ok(phases_in(&String::from_utf8_lossy(&answer.body)))
-}
-
-fn phases_in(metrics: &str) -> BTreeMap<String, f64> {
-    let value = |line: &str| line.rsplit_once(' ')?.1.parse::<f64>().ok();
-    let of_started = metrics.lines().filter(|line| line.starts_with(STARTED));
-    let started: f64 = of_started.filter_map(value).sum();
-    let phases = metrics.lines().filter_map(|line| {
-        let labels = line.strip_prefix(PHASES)?;
-        let (_, phase) = labels.split_once("phase=\"")?;
-        let (phase, _) = phase.split_once('"')?;
-        Some((phase.to_owned(), value(line)? / started.max(1.0) / 1e3))
-    });
-    let mut sums = BTreeMap::new();
-    for (phase, ms) in phases {
-        *sums.entry(phase).or_default() += ms;
-    }
-    sums
+    ours.phases = Metrics::read(runtime, &server)?.phases();
+    Ok(ours)
 }
 
 /// A field of `usher-run`.
@@ -195,16 +161,6 @@ mod tests {
         assert_eq!(field(run, "start"), Some("cold"));
         assert_eq!(field(run, "renew_us"), Some("20"));
         assert_eq!(field(run, "renew"), None);
-    }
-
-    #[test]
-    fn phases_are_shared_among_what_was_started() {
-        let metrics = "# HELP usher_start_microseconds_total x\n\
-            usher_start_microseconds_total{function=\"a\",phase=\"ready\"} 30000\n\
-            usher_start_microseconds_total{phase=\"launch\",function=\"a\"} 5000\n\
-            usher_environments_started_total{function=\"a\"} 10\n";
-        let expected = BTreeMap::from([("launch".to_owned(), 0.5), ("ready".to_owned(), 3.0)]);
-        assert_eq!(phases_in(metrics), expected);
     }
 
     #[test]
