@@ -41,7 +41,7 @@ const QUICK_ROUND_MS: u64 = 250;
 const QUICK_WARM_MS: u64 = 250;
 /// How long a round may become for a server that is slow to answer, in milliseconds.
 const ROUND_MAX_MS: u64 = 8_000;
-const QUICK_ROUND_MAX_MS: u64 = 500;
+const QUICK_ROUND_MAX_MS: u64 = 800;
 /// Requests of the leak probe; a proof takes more.
 const PROBES: u64 = 10_000;
 const QUICK_PROBES: u64 = 1_000;

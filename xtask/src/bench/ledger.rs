@@ -9,14 +9,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// What groups are called, before the number of this process.
 const PREFIX: &str = "usher-bench-";
 
+/// How long the last processes of a group may take to end, and how often it is looked, in
+/// milliseconds.
+const EMPTY_MAX_MS: u64 = 5_000;
+const LOOK_EACH_MS: u64 = 2;
+
 /// Groups that were opened by this process.
 static OPENED: AtomicU32 = AtomicU32::new(0);
 
-/// An open group; it is removed when it is dropped, so drop its processes first.
+/// An open group; when it is dropped, what still lives in it is ended, and it is removed.
 #[derive(Debug)]
 pub(super) struct Ledger {
     folder: PathBuf,
@@ -66,8 +72,19 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
+        // What a server has left, as a process that it had just begun when it was ended itself.
+        let _ = fs::write(self.folder.join("cgroup.kill"), "1");
+        let deadline = Instant::now() + Duration::from_millis(EMPTY_MAX_MS);
+        while is_populated(&self.folder) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(LOOK_EACH_MS));
+        }
         remove(&self.folder);
     }
+}
+
+fn is_populated(folder: &Path) -> bool {
+    let events = fs::read_to_string(folder.join("cgroup.events")).unwrap_or_default();
+    events.lines().any(|line| line == "populated 1")
 }
 
 /// Removes a group with those below it. The kernel refuses where a process lives.
@@ -115,6 +132,8 @@ fn cpu_us_in(text: &str) -> Option<u64> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -164,7 +183,18 @@ mod tests {
         assert!(ledger.enter(&command).status().unwrap().success());
         assert!(ledger.cpu_us().unwrap() > before);
         let folder = ledger.folder.clone();
+        let script = "sh -c 'exec cat /dev/zero >/dev/null' & echo $!";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let left = ledger.enter(&command).stderr(Stdio::null()).output();
+        let left: u32 = String::from_utf8(left.unwrap().stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let left = crate::proc::Process::find(left).unwrap();
+        assert!(left.is_alive());
         drop(ledger);
-        assert!(!folder.exists());
+        assert!(!folder.exists() && !left.is_alive());
     }
 }

@@ -123,8 +123,13 @@ impl Row {
 
     /// A row that could not be measured.
     pub(crate) fn missing(id: &str, why: &anyhow::Error) -> Self {
-        let row = Self::new(id, "not measured", "").judged(Goal::AtLeast(0.0));
+        let row = Self::new(id, "not measured", "").unmeasured();
         row.noted(format!("{why:#}"))
+    }
+
+    /// Of which a figure is missing that should be there: a goal asks for it.
+    pub(crate) fn unmeasured(self) -> Self {
+        self.judged(Goal::AtLeast(0.0))
     }
 
     /// Whether a figure is missing that a goal asks for.

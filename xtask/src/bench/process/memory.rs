@@ -48,7 +48,7 @@ pub(super) fn measure(_: &Plan, stage: &Stage, program: Program) -> Result<Vec<R
             .ours(figure(&environments))
             .baseline("bare copy", figure(&bare));
         match &why {
-            Some(why) => row.noted(why.clone()),
+            Some(why) => row.noted(why.clone()).unmeasured(),
             None => row.headline(),
         }
     };

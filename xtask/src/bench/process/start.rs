@@ -73,7 +73,7 @@ fn rows(program: Program, bare: Option<Figure>, ours: Result<Ours>) -> Vec<Row> 
     .baseline("bare start to first reply", bare);
     let warm = ours.starts.iter().filter(|start| *start != "cold").count();
     let mut rows = vec![match why {
-        Some(why) => first.noted(why),
+        Some(why) => first.noted(why).unmeasured(),
         None if warm > 0 => {
             first.noted(format!("{warm} were not cold: {}", ours.starts.join(", ")))
         }

@@ -78,7 +78,7 @@ pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Ve
         .filter_map(|(arm, server)| Some((arm, server.as_ref().err()?)))
         .map(|(arm, why)| {
             let what = format!("{}, {}", program.name(), arm.name());
-            Row::missing("P2", &anyhow::anyhow!("{why}").context(what))
+            Row::new("P2", what, "not measured").noted(why).unmeasured()
         })
         .collect();
     let steps = match servers.get(&Arm::Bare) {
@@ -171,7 +171,13 @@ fn rows_of(program: Program, cell: Cell, measured: &BTreeMap<Arm, Measured>) -> 
         let (ours, baseline) = (pair.ours, pair.baseline);
         let asked = measured.contains_key(&ours) && measured.contains_key(&baseline);
         if asked && (there(ours) || !baseline.is_ours()) {
-            rows.push(throughput(&pair, program, cell, measured));
+            let row = throughput(&pair, program, cell, measured);
+            // What is wrong with ours is told once, by a row of its own.
+            rows.push(if there(baseline) {
+                row
+            } else {
+                row.unmeasured()
+            });
         }
         let latency = cell.work_ms == LATENCY_WORK_MS && cell.connections == 1;
         if latency && pair.id == "P2" && there(ours) {
