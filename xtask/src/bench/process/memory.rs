@@ -2,8 +2,8 @@
 //! program.
 //!
 //! Of ours: everything that lives in the environment's own space of process numbers; what the
-//! platform itself takes is a row of its own. Pages that several share count in parts (PSS), so that
-//! as many copies run of one as of the other.
+//! platform itself takes is a row of its own. Pages that several share count in parts (PSS), so
+//! that as many copies run of one as of the other.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

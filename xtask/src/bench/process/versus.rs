@@ -180,7 +180,7 @@ fn rows_of(program: Program, cell: Cell, measured: &BTreeMap<Arm, Measured>) -> 
             });
         }
         let latency = cell.work_ms == LATENCY_WORK_MS && cell.connections == 1;
-        if latency && pair.id == "P2" && there(ours) {
+        if latency && pair.id == "P2" && there(ours) && there(baseline) {
             rows.extend(latencies(&pair, program, measured));
         }
     }
