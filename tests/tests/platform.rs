@@ -9,6 +9,8 @@
 //! measures.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "platform/bundles.rs"]
+mod bundles;
 #[path = "platform/caller.rs"]
 mod caller;
 #[path = "platform/commands.rs"]
@@ -23,6 +25,8 @@ mod faults;
 mod folder;
 #[path = "platform/isolation.rs"]
 mod isolation;
+#[path = "platform/lambda.rs"]
+mod lambda;
 #[path = "platform/limits.rs"]
 mod limits;
 #[path = "platform/logs.rs"]
@@ -31,6 +35,8 @@ mod logs;
 mod mistakes;
 #[path = "platform/outbound.rs"]
 mod outbound;
+#[path = "platform/programs.rs"]
+mod programs;
 #[path = "platform/serve.rs"]
 mod serve;
 #[path = "platform/server.rs"]

@@ -1,27 +1,26 @@
 //! `cargo xtask bench NAME`: ours and the baselines in turn, in one run, on one machine.
 //!
-//! What counts is a ratio. Goals are constants beside the rows (`versus`, `swap`, `faults`,
-//! `probe`), so that a reader sees what falls short; a goal that is missed is a result, not a
-//! failure of the chore. It fails when something could not be measured.
+//! What counts is a ratio. Goals are constants beside the rows (in `wasm` and `process`), so that a
+//! reader sees what falls short; a goal that is missed is a result, not a failure of the chore. It
+//! fails when something could not be measured.
 //!
 //! ```text
-//! stage (builds, peers, functions) → servers → rounds in turn → rows → report
+//! stage (builds, peers, programs) → servers → rounds in turn → rows → report
 //! ```
 
 mod client;
-mod faults;
+mod ledger;
 mod load;
 pub(crate) mod peer;
-mod probe;
+mod process;
 mod report;
 mod row;
 mod server;
 mod stage;
-mod swap;
-mod versus;
+mod turns;
+mod wasm;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -30,7 +29,7 @@ use clap::Subcommand;
 use crate::child;
 use report::Machine;
 use row::Row;
-use server::Programs;
+pub(crate) use wasm::prove_leaks;
 
 /// Fewer rounds show no spread.
 const ROUNDS_MIN: u32 = 5;
@@ -40,6 +39,9 @@ const WARM_MS: u64 = 1_000;
 /// The same in a quick run, which ends within 50 s.
 const QUICK_ROUND_MS: u64 = 250;
 const QUICK_WARM_MS: u64 = 250;
+/// How long a round may become for a server that is slow to answer, in milliseconds.
+const ROUND_MAX_MS: u64 = 8_000;
+const QUICK_ROUND_MAX_MS: u64 = 800;
 /// Requests of the leak probe; a proof takes more.
 const PROBES: u64 = 10_000;
 const QUICK_PROBES: u64 = 1_000;
@@ -51,6 +53,8 @@ const NOT_QUICK: [&str; 1] = ["W4"];
 pub(crate) enum Bench {
     /// Components, with a clean environment for every request.
     Wasm(Args),
+    /// Linux programs, with a process of its own for every request or kept.
+    Process(Args),
 }
 
 /// How it is measured.
@@ -74,27 +78,34 @@ pub(crate) struct Args {
 }
 
 /// What is to be measured, and how long.
+#[derive(Clone)]
 pub(crate) struct Plan {
     quick: bool,
     rows: Vec<String>,
     rounds: u32,
     round: Duration,
+    round_max: Duration,
     warm: Duration,
     probes: u64,
 }
 
 impl Plan {
     fn of(args: &Args) -> Self {
-        let (round, warm, probes) = if args.quick {
-            (QUICK_ROUND_MS, QUICK_WARM_MS, QUICK_PROBES)
-        } else {
-            (ROUND_MS, WARM_MS, PROBES)
+        let (round, round_max, warm, probes) = match args.quick {
+            true => (
+                QUICK_ROUND_MS,
+                QUICK_ROUND_MAX_MS,
+                QUICK_WARM_MS,
+                QUICK_PROBES,
+            ),
+            false => (ROUND_MS, ROUND_MAX_MS, WARM_MS, PROBES),
         };
         Self {
             quick: args.quick,
             rows: args.rows.clone(),
             rounds: args.rounds.max(1),
             round: Duration::from_millis(round),
+            round_max: Duration::from_millis(round_max),
             warm: Duration::from_millis(warm),
             probes,
         }
@@ -109,17 +120,25 @@ impl Plan {
     }
 }
 
-/// A part of a benchmark: some rows.
-type Measure = fn(&Plan, &Programs) -> Result<Vec<Row>>;
-
-/// Measures, shows and records.
+/// Measures what `bench` names, shows and records.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let Bench::Wasm(args) = bench;
     child::end_all_on_signal()?;
+    match bench {
+        Bench::Wasm(args) => wasm::run(args),
+        Bench::Process(args) => process::run(args),
+    }
+}
+
+/// Measures the planned rows, shows them, and records what was measured whole.
+fn finish(
+    name: &str,
+    args: &Args,
+    machine: &Machine,
+    measure: impl FnOnce(&Plan) -> Vec<Row>,
+) -> Result<()> {
     let plan = Plan::of(args);
-    let programs = stage::programs(args.usher.as_deref())?;
     let begun = Instant::now();
-    let rows = wasm(&plan, &programs);
+    let rows = measure(&plan);
     println!("\n{}", report::table(&rows));
     for row in &rows {
         if let Some(note) = &row.note {
@@ -139,58 +158,11 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         missing.join(", ")
     );
     if !plan.quick && plan.rows.is_empty() {
-        let machine = Machine::here(version(&programs));
         println!(
             "recorded in {}",
-            report::record("wasm", &machine, &rows)?.display()
+            report::record(name, machine, &rows)?.display()
         );
-        report::publish("wasm", &machine, &rows)?;
+        report::publish(name, machine, &rows)?;
     }
     Ok(())
-}
-
-/// Every planned row; one that could not be measured says why.
-fn wasm(plan: &Plan, programs: &Programs) -> Vec<Row> {
-    let mut rows = versus::measure(plan, programs);
-    let parts: [(&str, Measure); 3] = [
-        (swap::ID, swap::measure),
-        (faults::ID, faults::measure),
-        (probe::ID, probe::measure),
-    ];
-    for (id, measure) in parts.into_iter().filter(|(id, _)| plan.wants(id)) {
-        match measure(plan, programs) {
-            Ok(measured) => rows.extend(measured),
-            Err(error) => rows.push(Row::missing(id, &error)),
-        }
-    }
-    rows
-}
-
-/// The leak probe alone, with as many requests as a proof takes.
-pub(crate) fn prove_leaks(probes: u64) -> Result<()> {
-    let plan = Plan {
-        quick: false,
-        rows: vec![probe::ID.to_owned()],
-        rounds: ROUNDS_MIN,
-        round: Duration::from_millis(ROUND_MS),
-        warm: Duration::from_millis(WARM_MS),
-        probes,
-    };
-    let programs = stage::programs(None)?;
-    let rows = probe::measure(&plan, &programs)?;
-    println!("\n{}", report::table(&rows));
-    let machine = Machine::here(version(&programs));
-    println!(
-        "recorded in {}",
-        report::record("leaks", &machine, &rows)?.display()
-    );
-    let held = rows.iter().all(|row| row.held != Some(false));
-    ensure!(held, "the probe's rows do not hold");
-    Ok(())
-}
-
-fn version(programs: &Programs) -> String {
-    let output = Command::new(&programs.wasmtime).arg("--version").output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    text.unwrap_or_else(|_| "wasmtime".to_owned())
 }

@@ -133,7 +133,7 @@ impl Watched {
             match self.line(deadline) {
                 Ok(Some(line)) => {
                     if let Some(found) = wanted(&line) {
-                        self.lines = sync_channel(0).1;
+                        self.mute();
                         return Ok(found);
                     }
                     seen.push(line);
@@ -161,6 +161,16 @@ impl Watched {
         let status = self.child.wait()?;
         self.ended = true;
         Ok(status)
+    }
+
+    /// From now on all that it says is dropped.
+    pub(crate) fn mute(&mut self) {
+        self.lines = sync_channel(0).1;
+    }
+
+    /// What it has said and nobody has read yet.
+    pub(crate) fn said(&self) -> String {
+        self.lines.try_iter().collect::<Vec<_>>().join("\n")
     }
 
     /// Sends a signal to the child alone.

@@ -1,5 +1,5 @@
-//! `cargo xtask examples`: every function of `examples/` made into a component under
-//! `target/examples/`.
+//! `cargo xtask examples`: every function of `examples/` made into a component, or a program's
+//! folder, under `target/examples/`.
 //!
 //! ```text
 //! discover (source) → up to date? (stamp) → tool chain there? (tools) → build (recipe) → stamp
@@ -11,6 +11,8 @@
 
 mod bundle;
 mod command;
+mod http;
+mod program;
 mod recipe;
 mod source;
 mod stamp;
@@ -29,7 +31,7 @@ pub(crate) use tools::apt;
 /// What `cargo xtask examples` is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these languages: rust, c, wat, js, py.
+    /// Only these languages: rust, c, wat, js, py; lambda and http for programs, by contract.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Language>,
     /// Only functions whose file name (such as rust-hello) contains this.
@@ -38,12 +40,23 @@ pub(crate) struct Args {
     /// Where the components go; target/examples if it is left out.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Then refresh the components which are committed under examples/bundled.
+    /// Only the functions which are committed under examples/bundled; then refresh them there.
     #[arg(long)]
     bundle: bool,
-    /// Then compare examples/bundled with what was built.
+    /// Only the functions which are committed under examples/bundled; then compare them.
     #[arg(long, conflicts_with = "bundle")]
     verify: bool,
+}
+
+impl Args {
+    /// Whether `guest` is asked for.
+    fn wants(&self, guest: &Guest) -> bool {
+        if self.bundle || self.verify {
+            return bundle::holds(guest);
+        }
+        let only = self.only.is_empty() || self.only.contains(&guest.language);
+        only && guest.file_name().contains(&self.filter)
+    }
 }
 
 /// Builds what was asked for and prints a line for each function.
@@ -57,11 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(out) => std::path::absolute(out).context("--out")?,
         None => root.join("target/examples"),
     };
-    let mut wanted = args.only.clone();
-    if args.bundle || args.verify {
-        wanted = bundle::LANGUAGES.to_vec();
-    }
-    build(&root, &wanted, &args.filter, &out)?;
+    build(&root, |guest| args.wants(guest), &out)?;
     let peer = wasmtime()?;
     println!(
         "wasmtime (a peer, for tests and benchmarks): {}",
@@ -102,15 +111,11 @@ fn alone(root: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn build(root: &Path, only: &[Language], filter: &str, out: &Path) -> Result<()> {
+fn build(root: &Path, wanted: impl Fn(&Guest) -> bool, out: &Path) -> Result<()> {
     let _alone = alone(root)?;
     fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     let mut tools = Tools::new(root);
-    let guests: Vec<Guest> = source::discover(root)?
-        .into_iter()
-        .filter(|guest| only.is_empty() || only.contains(&guest.language))
-        .filter(|guest| guest.file_name().contains(filter))
-        .collect();
+    let guests: Vec<Guest> = source::discover(root)?.into_iter().filter(wanted).collect();
     ensure!(
         !guests.is_empty(),
         "no function in examples/ is called so; see `ls examples/*`"
@@ -133,9 +138,16 @@ fn build_one(root: &Path, guest: &Guest, tools: &mut Tools, out: &Path) -> Resul
     let begun = Instant::now();
     recipe::build(root, guest, tools, &target)?;
     stamp::write(&target, &stamp::digest(root, guest)?)?;
-    let bytes = fs::metadata(&target)
-        .context("the component is not there")?
-        .len();
+    let made = match guest.language.is_program() {
+        true => source::tree(&target)?,
+        false => vec![target],
+    };
+    let mut bytes = 0;
+    for file in &made {
+        bytes += fs::metadata(file)
+            .context("what was built is not there")?
+            .len();
+    }
     let seconds = begun.elapsed().as_secs_f64();
     println!(
         "{:<24} {seconds:6.1} s  {:>8} KiB",

@@ -42,8 +42,8 @@ enum Chore {
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Serve as a baseline.
-    #[command(hide = true)]
-    Peer(bench::peer::Args),
+    #[command(hide = true, subcommand)]
+    Peer(bench::peer::Peer),
 }
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         },
         Chore::Prove(args) => prove::run(&args),
         Chore::Bench(which) => bench::run(&which),
-        Chore::Peer(args) => bench::peer::run(args),
+        Chore::Peer(which) => bench::peer::run(which),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -32,6 +32,23 @@ pub struct Reply {
     pub proof: Proof,
 }
 
+/// The answer to an invocation that got no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct Failure {
+    /// Why, and whose fault it is.
+    pub fault: Fault,
+    /// How it was served, where its run had begun in an environment.
+    pub proof: Option<Proof>,
+}
+
+impl From<Fault> for Failure {
+    /// Of an invocation that never reached an environment.
+    fn from(fault: Fault) -> Self {
+        Self { fault, proof: None }
+    }
+}
+
 /// A future that a trait object hands out.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -42,5 +59,5 @@ pub trait Invoker: Send + Sync + 'static {
     ///
     /// Dropping the future or the reply's body cancels the invocation; its environment is then
     /// destroyed.
-    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Fault>>;
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Failure>>;
 }

@@ -15,3 +15,5 @@ pub mod invoke;
 pub mod manifest;
 pub mod node;
 pub mod record;
+pub mod shape;
+pub mod upgrade;

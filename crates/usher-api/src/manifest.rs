@@ -12,13 +12,25 @@
 //! [keep]                         # see `usher_core::function::Keep`
 //! ```
 //!
-//! Only `name` and `component` are required. A text is checked whole: all mistakes are told at
+//! A Linux program has a table in the place of the component:
+//!
+//! ```toml
+//! [process]
+//! contract = "http"              # or "lambda"
+//! command = ["python3", "app.py", "--port", "$PORT"]
+//! folder = "."                   # what is shipped, inside the manifest's folder
+//! [process.environment]
+//! COLOUR = "blue"
+//! ```
+//!
+//! Only `name` and one of the two are required. A text is checked whole: all mistakes are told at
 //! once, each with its line and with what to write instead. One checker reads both forms, so that
 //! neither accepts what the other refuses.
 //!
 //! Deliberately absent: files. The caller reads them.
 
 mod check;
+mod process;
 mod section;
 mod tree;
 
@@ -41,10 +53,21 @@ pub const MISTAKES_MAX: usize = 100;
 pub struct Manifest {
     /// The function's name.
     pub name: Name,
-    /// The component's path, relative to the manifest's folder and inside it.
-    pub component: String,
+    /// Where what it runs is found.
+    pub content: Content,
     /// How the function is run.
     pub settings: Settings,
+}
+
+/// Where a manifest says that the function's artifact is found; each path is relative to the
+/// manifest's folder and inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The component, a file.
+    Component(String),
+    /// What a program is shipped with, a folder; `.` is the manifest's own. The settings have a
+    /// `process` then.
+    Folder(String),
 }
 
 impl Manifest {

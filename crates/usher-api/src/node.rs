@@ -21,6 +21,8 @@ pub enum Mode {
     Live,
     /// A new instance for each request.
     Fresh,
+    /// A new process for each request.
+    Replaced,
     /// One environment for many requests, state kept on purpose.
     Kept,
 }

@@ -4,7 +4,12 @@
 //! artifact and settings. Deliberately absent: reading the manifest (`usher-api`), storing anything
 //! (`usher-controller`).
 
+mod identity;
+mod process;
+
 use serde::{Deserialize, Serialize};
+
+pub use process::{Contract, PORT_MARK, Process};
 
 use crate::id::{Digest, FunctionKey, RevisionId};
 
@@ -27,9 +32,7 @@ impl Revision {
     /// The text whose SHA-256 digest is the revision's id. Two revisions share an id exactly when
     /// owner, name, artifact and settings are the same.
     pub fn identity(function: &FunctionKey, artifact: &Digest, settings: &Settings) -> String {
-        // A struct's derived `Debug` names every field, so a new setting changes the identity by
-        // itself.
-        format!("usher-revision-1\n{function}\n{artifact}\n{settings:?}\n")
+        identity::text(function, artifact, settings)
     }
 }
 
@@ -87,10 +90,14 @@ pub struct Settings {
     pub outbound: Vec<String>,
     /// Leave the `usher-run` header out of replies.
     pub hide_proof: bool,
+    /// How the artifact is started, where it is the folder of a Linux program; none: it is a wasm
+    /// component.
+    pub process: Option<Process>,
 }
 
 /// Bounds on what one invocation may use. Every default works; every bound has its unit in its
-/// name.
+/// name. Tables, instances and handles are a component's; start, tasks, scratch, files, processor
+/// and grace are a program's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -100,7 +107,8 @@ pub struct Limits {
     pub idle_max_ms: u64,
     /// The whole invocation, in milliseconds; none: no such bound.
     pub total_max_ms: Option<u64>,
-    /// All linear memories of an environment together, in MiB.
+    /// All linear memories of a component's environment together, or all memory of a program and
+    /// its children, in MiB.
     pub memory_max_mib: u32,
     /// Elements of one table.
     pub table_max_elements: u32,
@@ -116,6 +124,18 @@ pub struct Limits {
     pub body_max_bytes: Option<u64>,
     /// Live handles of one environment.
     pub handles_max: u32,
+    /// From the start of a program until it can take a request, in milliseconds.
+    pub start_max_ms: u64,
+    /// Processes and threads of one environment together.
+    pub tasks_max: u32,
+    /// What a program may write to its scratch folder, in MiB; it counts as memory too.
+    pub scratch_max_mib: u32,
+    /// Files and sockets that one process may hold open.
+    pub files_max: u32,
+    /// Processor time of one environment, in thousandths of a core; none: no such bound.
+    pub cpu_max_millis: Option<u32>,
+    /// From the request to end until a program is killed, in milliseconds.
+    pub grace_max_ms: u64,
 }
 
 impl Default for Limits {
@@ -132,6 +152,12 @@ impl Default for Limits {
             queue_wait_max_ms: 10_000,
             body_max_bytes: None,
             handles_max: 10_000,
+            start_max_ms: 10_000,
+            tasks_max: 64,
+            scratch_max_mib: 64,
+            files_max: 1_024,
+            cpu_max_millis: None,
+            grace_max_ms: 2_000,
         }
     }
 }
@@ -152,36 +178,5 @@ impl Default for Keep {
             ready_min: 0,
             idle_max_s: 300,
         }
-    }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identity_differs_by_owner_name_artifact_and_any_setting() {
-        let key = |owner: &str, name: &str| FunctionKey {
-            owner: owner.parse().unwrap(),
-            name: name.parse().unwrap(),
-        };
-        let settings = Settings::default();
-        let mut tighter = settings.clone();
-        tighter.limits.idle_max_ms += 1;
-        let all = [
-            Revision::identity(&key("a", "f"), &Digest([0; 32]), &settings),
-            Revision::identity(&key("b", "f"), &Digest([0; 32]), &settings),
-            Revision::identity(&key("a", "g"), &Digest([0; 32]), &settings),
-            Revision::identity(&key("a", "f"), &Digest([1; 32]), &settings),
-            Revision::identity(&key("a", "f"), &Digest([0; 32]), &tighter),
-        ];
-        for (at, one) in all.iter().enumerate() {
-            assert!(!all[..at].contains(one));
-        }
-        assert_eq!(
-            all[0],
-            Revision::identity(&key("a", "f"), &Digest([0; 32]), &settings)
-        );
     }
 }

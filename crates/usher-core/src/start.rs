@@ -15,7 +15,7 @@
 //!
 //! Deliberately absent: starting anything, and the clock. The node carries out what is answered.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 
 use crate::id::EnvironmentId;
@@ -166,7 +166,7 @@ pub struct Pool {
     bounds: Bounds,
     /// Oldest first.
     idle: VecDeque<Idle>,
-    out: HashMap<EnvironmentId, Out>,
+    out: BTreeMap<EnvironmentId, Out>,
     renewing: usize,
     starting: usize,
     /// Whether a start ever succeeded.
@@ -182,7 +182,7 @@ impl Pool {
         Self {
             bounds,
             idle: VecDeque::new(),
-            out: HashMap::new(),
+            out: BTreeMap::new(),
             renewing: 0,
             starting: 0,
             proven: false,

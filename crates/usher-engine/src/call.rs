@@ -29,6 +29,7 @@ pub trait GuestOutput: Send + Sync + 'static {
     /// Takes bytes of one stream in the order in which they were written; lines may come in pieces.
     fn write(&self, request: RequestId, stream: GuestStream, bytes: &[u8]);
 
-    /// Takes a sentence of the platform about this request, such as where it trapped.
+    /// Takes a sentence of the platform about this request that stands in no fault, such as what a
+    /// sandbox denied. Where a run trapped is the fault's inner cause.
     fn note(&self, request: RequestId, text: &str);
 }

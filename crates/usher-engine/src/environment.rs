@@ -23,8 +23,8 @@ pub trait Engine: Send + Sync + 'static {
     /// A clean environment of it.
     type Environment: Environment;
 
-    /// What compiled code and environments of this engine depend on, beside the artifact.
-    fn abi(&self) -> &RuntimeAbi;
+    /// What compiled code and environments of a revision depend on, beside the artifact.
+    fn abi(&self, revision: &Revision) -> &RuntimeAbi;
 
     /// Makes an artifact ready for one revision. Concurrent loads of the same artifact join.
     fn load(

@@ -194,7 +194,7 @@ impl Engine for FakeEngine {
     type Image = FakeImage;
     type Environment = FakeEnvironment;
 
-    fn abi(&self) -> &RuntimeAbi {
+    fn abi(&self, _: &Revision) -> &RuntimeAbi {
         &self.abi
     }
 

@@ -8,24 +8,30 @@
 //! All of it runs in the task of the connection. When the client goes away, hyper drops the future
 //! here, and everything that the request occupied is given back by drop.
 //!
+//! A request to change the protocol is offered to the function. Where it is not accepted, the
+//! connection is closed behind the answer, so that what the client had sent in the other protocol
+//! is never read as a request.
+//!
 //! Deliberately absent: time limits, which the engine keeps, and retries: a request may have run.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::CONNECTION;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use usher_api::body::Body;
-use usher_api::invoke::{Invocation, Reply};
+use usher_api::invoke::{Failure, Invocation, Reply};
 use usher_core::fault::Fault;
 use usher_core::route::{NoTarget, route};
 
 use crate::connection::{Beat, Connection};
 use crate::head::{self, Arrived, Side};
 use crate::inbound;
+use crate::loan::Offer;
 use crate::meter::Outcome;
 use crate::outgoing::Outgoing;
 use crate::refusal;
@@ -41,11 +47,34 @@ struct Route {
     prefix: Option<HeaderValue>,
 }
 
+/// A request that has found its function.
+struct Asked<'a> {
+    parts: request::Parts,
+    incoming: Incoming,
+    route: Route,
+    offer: Option<&'a Offer>,
+}
+
 /// Answers one request; a failure is an answer too.
 pub(crate) async fn answer(
     connection: Arc<Connection>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Outgoing>, Infallible> {
+    let offer = Offer::of(&mut request);
+    let offered = offer.is_some();
+    let mut response = respond(connection, request, offer).await;
+    if offered && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(response)
+}
+
+async fn respond(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+    offer: Option<Offer>,
+) -> Response<Outgoing> {
     let beat = Beat::begin(Arc::clone(&connection));
     let started = Instant::now();
     let stamp = Stamp::draw();
@@ -54,30 +83,56 @@ pub(crate) async fn answer(
         Ok(route) => route,
         Err(fault) => {
             connection.gateway.unrouted.ended(Outcome::of_fault(&fault));
-            return Ok(refuse(&fault, &stamp, beat));
+            return refuse(&fault.into(), &stamp, beat);
         }
     };
     let mut tally = Tally::open(Arc::clone(&route.entry), started);
     let bodiless_method = parts.method == Method::HEAD;
-    let served = serve(&connection, parts, incoming, route, &mut tally, &stamp).await;
-    let fault = match served {
-        Ok(reply) => match pass(reply, bodiless_method, &stamp, &mut tally) {
-            Ok((response, owed)) => {
-                let status = response.status();
-                return Ok(
-                    response.map(|body| Outgoing::of_function(body, owed, status, tally, beat))
-                );
-            }
-            Err(fault) => fault,
-        },
-        Err(fault) => fault,
+    let asked = Asked {
+        parts,
+        incoming,
+        route,
+        offer: offer.as_ref(),
     };
-    tally.failed(&fault);
-    Ok(refuse(&fault, &stamp, beat))
+    let mut failure = match serve(&connection, asked, &mut tally, &stamp).await {
+        Ok(reply) => {
+            let accepted = offer.filter(|offer| offer.is_accepted(&reply.response));
+            match (
+                pass(
+                    reply,
+                    bodiless_method,
+                    accepted.as_ref(),
+                    &stamp,
+                    &mut tally,
+                ),
+                accepted,
+            ) {
+                (Ok((response, _)), Some(offer)) => {
+                    offer.lend(&connection, tally, Beat::begin(Arc::clone(&connection)));
+                    return response.map(|_| Outgoing::of_gateway(Body::Empty, beat));
+                }
+                (Ok((response, owed)), None) => {
+                    let status = response.status();
+                    let made = |body| Outgoing::of_function(body, owed, status, tally, beat);
+                    return response.map(made);
+                }
+                (Err(failure), _) => failure,
+            }
+        }
+        Err(failure) => failure,
+    };
+    tally.failed(&failure.fault);
+    failure.proof = failure.proof.filter(|_| !hides_proof(&tally));
+    refuse(&failure, &stamp, beat)
 }
 
-fn refuse(fault: &Fault, stamp: &Stamp, beat: Beat) -> Response<Outgoing> {
-    refusal::reply(fault, stamp).map(|body| Outgoing::of_gateway(body, beat))
+fn refuse(failure: &Failure, stamp: &Stamp, beat: Beat) -> Response<Outgoing> {
+    refusal::reply(&failure.fault, stamp, failure.proof.as_ref())
+        .map(|body| Outgoing::of_gateway(body, beat))
+}
+
+fn hides_proof(tally: &Tally) -> bool {
+    tally.entry().revision.settings.hide_proof
 }
 
 /// Finds out which function the request means, and what it sees of the path.
@@ -131,12 +186,16 @@ fn without(whole: &PathAndQuery, path: &str) -> Result<PathAndQuery, Fault> {
 /// Admits the request and lets it run; answers with the function's reply.
 async fn serve(
     connection: &Connection,
-    mut parts: request::Parts,
-    incoming: Incoming,
-    route: Route,
+    asked: Asked<'_>,
     tally: &mut Tally,
     stamp: &Stamp,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, Failure> {
+    let Asked {
+        mut parts,
+        incoming,
+        route,
+        offer,
+    } = asked;
     let gateway = &connection.gateway;
     let entry = route.entry;
     let limits = &entry.revision.settings.limits;
@@ -153,8 +212,12 @@ async fn serve(
         prefix: route.prefix,
         forwarded_for: &connection.forwarded_for,
         foul: look.foul,
+        upgrade: offer.map(|offer| offer.protocols().clone()),
     };
     head::request(&mut parts, arrived, stamp)?;
+    if let Some(offer) = offer {
+        parts.extensions.insert(offer.upgrade());
+    }
     let invocation = Invocation {
         revision: Arc::clone(&entry.revision),
         request_id: stamp.id,
@@ -162,7 +225,10 @@ async fn serve(
     };
     let reply = gateway.invoker.invoke(invocation).await;
     match inbound.overrun.fault() {
-        Some(too_large) => Err(too_large),
+        Some(too_large) => Err(Failure {
+            fault: too_large,
+            proof: reply.map_or_else(|failure| failure.proof, |reply| Some(reply.proof)),
+        }),
         None => reply,
     }
 }
@@ -172,21 +238,29 @@ async fn serve(
 fn pass(
     reply: Reply,
     bodiless_method: bool,
+    accepted: Option<&Offer>,
     stamp: &Stamp,
     tally: &mut Tally,
-) -> Result<(Response<Body>, Option<u64>), Fault> {
-    let (mut parts, body) = reply.response.into_parts();
+) -> Result<(Response<Body>, Option<u64>), Failure> {
+    let Reply { response, proof } = reply;
+    let (mut parts, body) = response.into_parts();
     let bodiless = bodiless_method
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
-    let owed = head::reply(&mut parts, body.size_hint().exact(), bodiless).map_err(|error| {
+    let passed = match accepted {
+        Some(offer) => head::switch(&mut parts, offer.protocols()).map(|()| Some(0)),
+        None => head::reply(&mut parts, body.size_hint().exact(), bodiless),
+    };
+    let owed = passed.map_err(|error| {
         tracing::warn!(request = %stamp.id, %error, "a function's reply was not passed on");
-        Fault::Trap
+        Failure {
+            fault: Fault::Trap,
+            proof: Some(proof),
+        }
     })?;
-    tally.head_ready(&reply.proof);
-    let hidden = tally.entry().revision.settings.hide_proof;
-    let proof = (!hidden).then_some(&reply.proof);
-    head::sign(&mut parts.headers, stamp, proof);
+    tally.head_ready(&proof);
+    let shown = (!hides_proof(tally)).then_some(&proof);
+    head::sign(&mut parts.headers, stamp, shown);
     let owed = if bodiless { Some(0) } else { owed };
     Ok((Response::from_parts(parts, body), owed))
 }

@@ -3,7 +3,8 @@
 //! ```text
 //!   serving ─┬ client closes, error ─────────────────► gone
 //!            ├ pace says cut ────────────────────────► gone
-//!            └ stop ─► finishing (last reply) ───────► gone
+//!            ├ stop ─► finishing (last reply) ───────► gone
+//!            └ 101 ─► lent to a function, see `loan` ─► gone
 //! ```
 //!
 //! Deliberately absent: the requests themselves (`answer`) and the bound on the whole drain
@@ -20,11 +21,13 @@ use http::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::answer::answer;
+use crate::loan::Loan;
 use crate::pace::{Pace, Pulse, Verdict};
 use crate::server::Shared;
 use crate::wire::Wire;
@@ -35,6 +38,8 @@ pub(crate) struct Connection {
     /// The client's address.
     pub(crate) forwarded_for: HeaderValue,
     pub(crate) pulse: Pulse,
+    /// Set where a function was lent the connection.
+    pub(crate) loan: Mutex<Option<Loan>>,
 }
 
 /// Says by a connection's pulse that a request is in flight, from its head to the end of its reply.
@@ -63,19 +68,37 @@ pub(crate) async fn run(
     let Ok(forwarded_for) = HeaderValue::from_str(&client.ip().to_canonical().to_string()) else {
         return;
     };
-    let bounds = gateway.bounds;
     let connection = Arc::new(Connection {
         gateway,
         forwarded_for,
         pulse: Pulse::default(),
+        loan: Mutex::default(),
     });
+    serve(socket, client, &connection, stop).await;
+    let loan = connection.loan.lock().take();
+    if let Some(loan) = loan {
+        loan.returned().await;
+    }
+}
+
+/// Serves its requests, until it ends or is lent.
+async fn serve(
+    socket: TcpStream,
+    client: SocketAddr,
+    connection: &Arc<Connection>,
+    stop: watch::Receiver<bool>,
+) {
+    let bounds = connection.gateway.bounds;
     let stall_max = Duration::from_millis(bounds.write_stall_max_ms);
-    let wire = Wire::new(socket, Arc::clone(&connection), stall_max);
-    let serving = Arc::clone(&connection);
+    let wire = Wire::new(socket, Arc::clone(connection), stall_max);
+    let serving = Arc::clone(connection);
     let service = service_fn(move |request| answer(Arc::clone(&serving), request));
     let mut http = http1::Builder::new();
     http.max_header_size(bounds.head_max_bytes);
-    let mut http = pin!(http.serve_connection(TokioIo::new(wire), service));
+    let mut http = pin!(
+        http.serve_connection(TokioIo::new(wire), service)
+            .with_upgrades()
+    );
 
     let period = Duration::from_millis(bounds.head_wait_max_ms);
     let mut pace = Pace::new(bounds.head_wait_max_ms, bounds.idle_wait_max_ms);

@@ -6,9 +6,10 @@
 //!
 //! Deliberately absent: the framing of bodies, which is hyper's.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, request, response};
+use usher_api::upgrade::{permits, protocols};
 use usher_core::fault::Fault;
 use usher_core::proof::{PROOF_HEADER, Proof};
 use usher_core::trace::{TRACEPARENT, TraceParent};
@@ -25,7 +26,7 @@ static TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 static USHER_RUN: HeaderName = HeaderName::from_static(PROOF_HEADER);
 
 /// How many headers a request is given at most.
-const HEADERS_ADDED_MAX: usize = 6;
+const HEADERS_ADDED_MAX: usize = 8;
 
 /// Whose head it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,25 @@ fn lists(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool {
     })
 }
 
+/// The protocols that a client would change to, if the request is one that may: WebSocket, or
+/// another that is not HTTP or TLS again, which would carry requests past the gateway.
+pub(crate) fn asked_upgrade(version: http::Version, headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut asked = headers.get_all(UPGRADE).iter();
+    let (Some(value), None) = (asked.next(), asked.next()) else {
+        return None;
+    };
+    let tunnels = |protocol: &[u8]| {
+        let name = protocol.to_ascii_lowercase();
+        name.starts_with(b"h2") || name.starts_with(b"http") || name.starts_with(b"tls")
+    };
+    let mut named = protocols(value).peekable();
+    let may = version == http::Version::HTTP_11
+        && lists(headers, &CONNECTION, "upgrade")
+        && named.peek().is_some()
+        && !named.any(tunnels);
+    may.then(|| value.clone())
+}
+
 /// The authority that a request is meant for: of its target, else of its only Host header.
 pub(crate) fn authority(parts: &request::Parts) -> Result<Authority, Fault> {
     if let Some(authority) = parts.uri.authority() {
@@ -125,6 +145,8 @@ pub(crate) struct Arrived<'a> {
     pub(crate) prefix: Option<HeaderValue>,
     pub(crate) forwarded_for: &'a HeaderValue,
     pub(crate) foul: bool,
+    /// The protocols that the function is offered to change to.
+    pub(crate) upgrade: Option<HeaderValue>,
 }
 
 /// Makes the head what the function is to see.
@@ -138,6 +160,10 @@ pub(crate) fn request(
     headers.reserve(HEADERS_ADDED_MAX);
     if arrived.foul {
         cleanse(headers, Side::Client);
+    }
+    if let Some(protocols) = arrived.upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocols);
     }
     if !is_traced(headers) {
         // The state belongs to a trace that nobody can read.
@@ -200,6 +226,22 @@ pub(crate) fn reply(
     }
 }
 
+/// Makes the head of a 101 what the caller is to see: it changes to one of the protocols asked for.
+pub(crate) fn switch(
+    parts: &mut response::Parts,
+    asked: &HeaderValue,
+) -> Result<(), MalformedReply> {
+    let chosen = parts.headers.get(UPGRADE).cloned();
+    let chosen = chosen.filter(|chosen| permits(asked, chosen));
+    let chosen = chosen.ok_or(MalformedReply::Protocol)?;
+    cleanse(&mut parts.headers, Side::Function);
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(UPGRADE, chosen);
+    let connection = HeaderValue::from_static("upgrade");
+    parts.headers.insert(CONNECTION, connection);
+    Ok(())
+}
+
 /// Adds to a reply what the platform says.
 pub(crate) fn sign(headers: &mut HeaderMap, stamp: &Stamp, proof: Option<&Proof>) {
     put(headers, &X_REQUEST_ID, stamp.request_id());
@@ -213,6 +255,8 @@ pub(crate) fn sign(headers: &mut HeaderMap, stamp: &Stamp, proof: Option<&Proof>
 pub(crate) enum MalformedReply {
     #[error("the function answered with status {0}, which only a connection may")]
     Status(u16),
+    #[error("the function changed to a protocol that the caller did not ask for")]
+    Protocol,
     #[error("the function's content-length is not one number, or not that of its body")]
     ContentLength,
 }

@@ -20,6 +20,7 @@ mod connection;
 mod door;
 mod head;
 mod inbound;
+mod loan;
 mod meter;
 mod outgoing;
 mod pace;

@@ -8,6 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use usher_api::body::Body;
 use usher_core::fault::{Blame, Fault};
+use usher_core::proof::Proof;
 
 use crate::head;
 use crate::stamp::Stamp;
@@ -25,8 +26,8 @@ struct Error {
     request_id: String,
 }
 
-/// The reply that tells the caller of a fault.
-pub(crate) fn reply(fault: &Fault, stamp: &Stamp) -> Response<Body> {
+/// The reply that tells the caller of a fault, and how its run was served where there was one.
+pub(crate) fn reply(fault: &Fault, stamp: &Stamp, proof: Option<&Proof>) -> Response<Body> {
     let judged = fault.judge();
     let text = Text {
         error: Error {
@@ -46,6 +47,6 @@ pub(crate) fn reply(fault: &Fault, stamp: &Stamp) -> Response<Body> {
     if let Fault::Busy { retry_after_s } = fault {
         headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after_s));
     }
-    head::sign(headers, stamp, None);
+    head::sign(headers, stamp, proof);
     response
 }

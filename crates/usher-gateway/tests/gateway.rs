@@ -16,3 +16,5 @@ mod hostile;
 mod routes;
 #[path = "gateway/streams.rs"]
 mod streams;
+#[path = "gateway/upgrades.rs"]
+mod upgrades;

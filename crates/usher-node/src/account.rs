@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::uri::PathAndQuery;
 use tokio::time::Instant;
 use usher_api::body::Body;
 use usher_core::fault::Fault;
@@ -19,7 +18,8 @@ pub(crate) struct Account {
     revision: RevisionId,
     request: RequestId,
     method: http::Method,
-    path: Option<PathAndQuery>,
+    /// A copy: the URI's own text would keep the buffer alive that the whole head was read into.
+    path: Option<Box<str>>,
     begun: Instant,
     open: bool,
 }
@@ -39,7 +39,7 @@ impl Account {
             revision,
             request: id,
             method: request.method().clone(),
-            path: request.uri().path_and_query().cloned(),
+            path: Some(request.uri().path().into()),
             begun: Instant::now(),
             open: true,
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Instrument;
-use usher_api::invoke::{Invocation, Reply};
+use usher_api::invoke::{Failure, Invocation, Reply};
 use usher_core::claim::Refusal;
 use usher_core::environment::Action;
 use usher_core::fault::Fault;
@@ -43,7 +43,7 @@ type Failed = (Fault, Option<String>);
 
 impl<E: Engine> Shop<E> {
     /// Runs one invocation.
-    pub(crate) async fn serve(self: &Arc<Self>, invocation: Invocation) -> Result<Reply, Fault> {
+    pub(crate) async fn serve(self: &Arc<Self>, invocation: Invocation) -> Result<Reply, Failure> {
         let Invocation {
             revision,
             request_id,
@@ -59,7 +59,7 @@ impl<E: Engine> Shop<E> {
             Ok(seat) => seat,
             Err((fault, cause)) => {
                 account.failed(&fault, None, cause.as_deref());
-                return Err(fault);
+                return Err(fault.into());
             }
         };
         let environment = seat.environment.id();
@@ -177,9 +177,11 @@ fn respond<E: Engine>(
     start: Start,
     account: Account,
     output: Arc<RequestOutput>,
-) -> Result<Reply, Fault> {
+) -> Result<Reply, Failure> {
     let Run { reply, facts, over } = run;
     let proof = proof_of(facts, start);
+    // What could not be determined proves nothing: such a run did not begin.
+    let begun = !matches!(&over, Over::Now(Err(Ended::Quarantined { .. })));
     let (over, rest) = match over {
         Over::Now(left) => (Some(left), None),
         Over::Later(rest) => (None, Some(rest)),
@@ -200,7 +202,8 @@ fn respond<E: Engine>(
         }
         Err((fault, cause)) => {
             account.failed(&fault, Some(proof), Some(&cause));
-            Err(fault)
+            let proof = begun.then_some(proof);
+            Err(Failure { fault, proof })
         }
     };
     if let Some(left) = over {

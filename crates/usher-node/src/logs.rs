@@ -17,6 +17,7 @@ mod file;
 mod output;
 mod queue;
 mod tail;
+mod text;
 mod writer;
 
 use std::collections::HashMap;
@@ -27,7 +28,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::Method;
-use http::uri::PathAndQuery;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, oneshot};
 use usher_api::node::{LogEvent, LogLine, LogQuery};
@@ -128,7 +128,8 @@ enum Event {
 /// How a request was served or failed.
 pub(crate) struct Served {
     pub(crate) method: Method,
-    pub(crate) path: Option<PathAndQuery>,
+    /// Without the query, which is where callers put what should not stand in logs.
+    pub(crate) path: Option<Box<str>>,
     pub(crate) status: u16,
     pub(crate) took_us: u64,
     pub(crate) proof: Option<Proof>,

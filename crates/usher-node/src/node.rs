@@ -9,12 +9,11 @@ use futures_util::stream::BoxStream;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use usher_api::invoke::{BoxFuture, Invocation, Invoker, Reply};
+use usher_api::invoke::{BoxFuture, Failure, Invocation, Invoker, Reply};
 use usher_api::node::{
     ImageReport, LogLine, LogQuery, NodeControl, PrepareFault, Progress, RevisionStatus,
 };
 use usher_core::audit::AUDIT_ONE_IN;
-use usher_core::fault::Fault;
 use usher_core::function::Revision;
 use usher_core::id::{FunctionKey, RevisionId};
 use usher_engine::Engine;
@@ -141,7 +140,7 @@ impl<E: Engine> Node<E> {
         snapshot
     }
 
-    /// Shuts down: new invocations get [`Fault::Draining`], those under way finish, to the last
+    /// Shuts down: new invocations are refused as draining, those under way finish, to the last
     /// byte of their replies; then all environments end, and the logs are written. Waits as long as
     /// that takes.
     pub async fn drain(&self) {
@@ -250,10 +249,10 @@ async fn tend<E: Engine>(shop: Weak<Shop<E>>) {
 }
 
 impl<E: Engine> Invoker for Node<E> {
-    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Fault>> {
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Failure>> {
         Box::pin(async move {
             let Some(_flight) = self.shop.flights.begin() else {
-                return Err(refused(invocation.request_id, &invocation.revision));
+                return Err(refused(invocation.request_id, &invocation.revision).into());
             };
             self.shop.serve(invocation).await
         })

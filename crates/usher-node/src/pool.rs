@@ -25,7 +25,7 @@ mod lease;
 mod line;
 mod start;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,7 +81,7 @@ pub(crate) struct Pool<E: Engine> {
 
 struct State<E: Engine> {
     plan: Plan,
-    parked: HashMap<EnvironmentId, Parked<E>>,
+    parked: BTreeMap<EnvironmentId, Parked<E>>,
     /// Whom to tell, by ticket.
     waiting: HashMap<Ticket, oneshot::Sender<Result<Claimed<E>, NoEnvironment>>>,
     /// The plan knows environments by the number of their *place*, because an environment that is
@@ -141,7 +141,7 @@ impl<E: Engine> Pool<E> {
             trust: AtomicU64::new(0),
             state: Mutex::new(State {
                 plan,
-                parked: HashMap::new(),
+                parked: BTreeMap::new(),
                 waiting: HashMap::new(),
                 next_place: 0,
                 touched_ms: 0,
@@ -324,6 +324,6 @@ pub(crate) fn code_of<E: Engine>(revision: &Revision, engine: &E) -> Code {
         owner: revision.function.owner.clone(),
         artifact: revision.artifact,
         revision: revision.id,
-        abi: engine.abi().clone(),
+        abi: engine.abi(revision).clone(),
     }
 }

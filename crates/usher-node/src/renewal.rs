@@ -31,7 +31,9 @@ impl<E: Engine> Lease<E> {
         match (action, self.pool().policy) {
             (Action::Renew, _) => {
                 let runtime = self.pool().runtime.clone();
-                runtime.spawn(self.renew(used));
+                // Boxed, because a task moves its future some times before it first runs, and this
+                // one has kilobytes.
+                runtime.spawn(Box::pin(self.renew(used)));
             }
             (_, Policy::Keep) => match used.keep() {
                 Ok(kept) => self.offer(Parked::Clean(kept), trust),

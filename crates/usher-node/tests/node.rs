@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use usher_api::body::Body;
-use usher_api::invoke::{BoxFuture, Invocation, Invoker, Reply};
+use usher_api::invoke::{BoxFuture, Failure, Invocation, Invoker, Reply};
 use usher_api::node::{ImageReport, NodeControl, PrepareFault, RevisionStatus};
 use usher_core::fault::Fault;
 use usher_core::function::{Revision, Settings};
@@ -106,7 +106,7 @@ impl World {
         &self,
         revision: &Arc<Revision>,
         request: http::Request<Body>,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<Reply, Failure> {
         let invocation = Invocation {
             revision: revision.clone(),
             request_id: RequestId(1),
@@ -119,7 +119,8 @@ impl World {
     async fn call(&self, revision: &Arc<Revision>) -> Result<(String, Proof), Fault> {
         let reply = self
             .reply(revision, contract::get("http://f.test/path?query"))
-            .await?;
+            .await
+            .map_err(|failure| failure.fault)?;
         let body = reply.response.into_body().collect().await.unwrap();
         let text = String::from_utf8(body.to_bytes().to_vec()).unwrap();
         Ok((text, reply.proof))

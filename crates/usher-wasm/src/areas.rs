@@ -19,8 +19,10 @@ use usher_core::id::AreaId;
 use crate::sys::image::MemoryImage;
 use crate::sys::memory::AreaPair;
 
-/// Every so many scrubs of an environment, private pages that have gone cold are given back.
-const SCRUBS_PER_COLD_DROP: u64 = 64;
+/// Every so many scrubs of an environment, private pages that have gone cold are given back. Odd,
+/// because the sides take turns: of an even number one of them would never have its turn.
+const SCRUBS_PER_COLD_DROP: u64 = 65;
+const _: () = assert!(!SCRUBS_PER_COLD_DROP.is_multiple_of(2));
 
 /// Faults that tests put in on purpose.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -20,9 +20,9 @@ use usher_core::area::Owner;
 use usher_core::claim::RuntimeAbi;
 use usher_core::fault::{Blame, Fault};
 use usher_core::function::{RenewalChoice, Revision};
-use usher_core::id::{AreaId, Digest, EnvironmentId};
+use usher_core::id::{AreaId, Digest};
 use usher_core::outbound::AllowList;
-use usher_engine::{Engine, LoadError, StartError};
+use usher_engine::{Engine, LoadError, StartError, number};
 use wasmtime::Store;
 use wasmtime::component::{Linker, WasmList};
 
@@ -84,8 +84,6 @@ pub(crate) struct Inner {
     engines: Arc<Engines>,
     _ticker: Ticker,
     codes: Mutex<HashMap<(Digest, CodeKind), Weak<Code>>>,
-    environments: AtomicU64,
-    areas: AtomicU64,
     pub(crate) counters: Arc<Counters>,
     pub(crate) injected: Arc<Injected>,
 }
@@ -115,8 +113,6 @@ impl WasmEngine {
             engines,
             _ticker: ticker,
             codes: Mutex::default(),
-            environments: AtomicU64::new(1),
-            areas: AtomicU64::new(1),
             counters: Arc::default(),
             injected: Arc::default(),
         };
@@ -196,12 +192,11 @@ impl Inner {
 
     /// Ids for a new environment and its two areas.
     pub(crate) fn owner(&self, revision: &Revision) -> (Owner, [AreaId; 2]) {
-        let area = self.areas.fetch_add(2, Ordering::Relaxed);
         let owner = Owner {
-            environment: EnvironmentId(self.environments.fetch_add(1, Ordering::Relaxed)),
+            environment: number::environment_id(),
             revision: revision.id,
         };
-        (owner, [AreaId(area), AreaId(area + 1)])
+        (owner, number::area_ids())
     }
 
     /// The code of an entry, loaded once for all that use it.
@@ -268,7 +263,7 @@ impl Engine for WasmEngine {
     type Image = WasmImage;
     type Environment = WasmEnvironment;
 
-    fn abi(&self) -> &RuntimeAbi {
+    fn abi(&self, _: &Revision) -> &RuntimeAbi {
         &self.abi
     }
 

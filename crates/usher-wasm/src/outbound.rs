@@ -1,22 +1,24 @@
 //! Outbound HTTP of guests: only to what the function's allow-list names.
 //!
-//! The name is checked before it is resolved, the address after, and the connection then goes to
-//! exactly that address. Redirects are the guest's own affair: a new request, checked anew.
+//! How the list is kept to is `usher_engine::outbound`'s, the same for every engine. Redirects are
+//! the guest's own affair: a new request, checked anew.
 //!
 //! Deliberately absent: connections kept from one request to the next, which would be state.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use http::HeaderName;
 use http::uri::Scheme as UriScheme;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use usher_core::outbound::{AllowList, Denied, Scheme};
-use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
+use usher_engine::outbound::{NotReached, reach};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, Result, WasiBody, WasiHttpHooks,
+};
 
 /// How long connecting may take where the guest names no bound, in milliseconds.
 const CONNECT_MAX_MS: u64 = 10_000;
@@ -26,6 +28,9 @@ const FIRST_BYTE_MAX_MS: u64 = 60_000;
 const BODY_CHUNKS_MAX: usize = 4;
 /// Bytes of one write to a body.
 const BODY_CHUNK_MAX_BYTES: usize = 64 << 10;
+
+/// Headers that no guest may set or see: wasi:http's own list.
+static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
 
 /// What one environment may reach.
 #[derive(Clone, Debug)]
@@ -50,6 +55,11 @@ impl WasiHttpHooks for Outbound {
         _processed: Io,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         Box::new(send(self.allowed.clone(), request, options))
+    }
+
+    /// The default's own answer, without making its list of names anew for each header.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        FORBIDDEN.contains(name)
     }
 
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
@@ -134,39 +144,10 @@ impl Place {
     }
 }
 
-fn refused(denied: &Denied) -> Error {
-    tracing::debug!(%denied, "outbound request refused");
-    match denied {
-        Denied::Inside { .. } => Error::DestinationIpProhibited,
-        _ => Error::HttpRequestDenied,
-    }
-}
-
 async fn connect(allowed: &AllowList, place: &Place) -> Result<Box<dyn Stream>> {
     let Place { scheme, host, port } = place;
-    allowed
-        .names(*scheme, host, *port)
-        .map_err(|denied| refused(&denied))?;
-    let addresses = tokio::net::lookup_host((host.as_str(), *port)).await;
-    let addresses = addresses.map_err(|error| Error::DnsError {
-        rcode: Some(error.kind().to_string()),
-        info_code: None,
-    })?;
-    let mut last = Error::DestinationNotFound;
-    for address in addresses {
-        match allowed.permits(*scheme, host, *port, address.ip()) {
-            Err(denied) => last = refused(&denied),
-            Ok(()) => match open(*scheme, host, address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            },
-        }
-    }
-    Err(last)
-}
-
-async fn open(scheme: Scheme, host: &str, address: SocketAddr) -> Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
+    let stream = reach(allowed, *scheme, host, *port).await;
+    let stream = stream.map_err(not_reached)?;
     match scheme {
         Scheme::Http => Ok(Box::new(stream)),
         Scheme::Https => {
@@ -176,6 +157,24 @@ async fn open(scheme: Scheme, host: &str, address: SocketAddr) -> Result<Box<dyn
             let stream = connector.connect(name, stream).await.map_err(Error::Tls)?;
             Ok(Box::new(stream))
         }
+    }
+}
+
+fn not_reached(failure: NotReached) -> Error {
+    match failure {
+        NotReached::Denied(denied) => {
+            tracing::debug!(%denied, "outbound request refused");
+            match denied {
+                Denied::Inside { .. } => Error::DestinationIpProhibited,
+                Denied::NotListed { .. } => Error::HttpRequestDenied,
+            }
+        }
+        NotReached::Resolve(error) => Error::DnsError {
+            rcode: Some(error.kind().to_string()),
+            info_code: None,
+        },
+        NotReached::NoAddress => Error::DestinationNotFound,
+        NotReached::Connect(error) => Error::Connect(error),
     }
 }
 

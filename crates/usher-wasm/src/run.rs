@@ -13,22 +13,21 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, Sleep, sleep_until};
+use usher_api::upgrade::Upgrade;
 use usher_core::fault::{Fault, TimeLimit};
 use usher_core::function::Limits;
-use usher_engine::{Call, Ended, RunReply};
+use usher_engine::link::Link;
+use usher_engine::{Call, Clock, Ended, RunReply};
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::body::{self, Inbound, Link};
+use crate::body::{self, Inbound};
 use crate::host::Host;
 
 /// An instance and its store: all that a run needs.
@@ -57,7 +56,9 @@ type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 type Slot = Arc<Mutex<Option<Head>>>;
 
 /// Runs one call as far as the reply's head. With `keep` the guest's handles stay valid.
-pub(crate) async fn run(mut guest: Guest, call: Call, limits: &Limits, keep: bool) -> Ran {
+pub(crate) async fn run(mut guest: Guest, mut call: Call, limits: &Limits, keep: bool) -> Ran {
+    // A component has no other protocol to change to.
+    Upgrade::withdraw(&mut call.request);
     let link = Arc::new(Link::default());
     let slot = Slot::default();
     let host = guest.store.data_mut();
@@ -187,7 +188,7 @@ impl Drive {
                 }
             }
         }
-        let progress = self.link.progress.load(Ordering::Relaxed);
+        let progress = self.link.progress();
         let late = self.clock.poll(cx, progress);
         late.map(|(limit, limit_ms)| Event::Late(limit, limit_ms))
     }
@@ -223,62 +224,5 @@ fn fault_of(guest: &Guest) -> Fault {
             memory_max_bytes: meter.memory_max_bytes() as u64,
         },
         false => Fault::Trap,
-    }
-}
-
-/// The time limits of one run. No timer is made before the guest first waits.
-struct Clock {
-    limit: TimeLimit,
-    limit_ms: u64,
-    idle_max_ms: u64,
-    total: Option<(Instant, u64)>,
-    timer: Option<Pin<Box<Sleep>>>,
-    seen: u64,
-}
-
-impl Clock {
-    fn new(limits: &Limits) -> Self {
-        let total = limits.total_max_ms;
-        Self {
-            limit: TimeLimit::FirstByte,
-            limit_ms: limits.first_byte_max_ms,
-            idle_max_ms: limits.idle_max_ms,
-            total: total.map(|ms| (Instant::now() + Duration::from_millis(ms), ms)),
-            timer: None,
-            seen: 0,
-        }
-    }
-
-    fn head_is_out(&mut self) {
-        self.limit = TimeLimit::Idle;
-        self.limit_ms = self.idle_max_ms;
-        self.timer = None;
-    }
-
-    /// Ready with the limit that ran out. Pieces of a body that went through begin the wait anew.
-    fn poll(&mut self, cx: &mut Context<'_>, progress: u64) -> Poll<(TimeLimit, u64)> {
-        loop {
-            let timer = match &mut self.timer {
-                Some(timer) => timer,
-                None => {
-                    self.seen = progress;
-                    let at = Instant::now() + Duration::from_millis(self.limit_ms);
-                    let at = self.total.map_or(at, |(total, _)| total.min(at));
-                    self.timer.insert(Box::pin(sleep_until(at)))
-                }
-            };
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if let Some((total, total_ms)) = self.total
-                && Instant::now() >= total
-            {
-                return Poll::Ready((TimeLimit::Total, total_ms));
-            }
-            if progress == self.seen {
-                return Poll::Ready((self.limit, self.limit_ms));
-            }
-            self.timer = None;
-        }
     }
 }

@@ -4,8 +4,8 @@
 
 use anyhow::anyhow;
 
+use crate::engines::measure_swap;
 use crate::output;
-use crate::platform::measure_swap;
 
 /// Measures changing an environment's area, for each size of state.
 pub(crate) async fn swap(state_bytes: &[usize], json: bool) -> anyhow::Result<()> {

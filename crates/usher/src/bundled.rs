@@ -3,19 +3,44 @@
 //! Deliberately absent: their sources, which stand in `examples/`, and the proof that they are what
 //! the sources build, which is `cargo xtask`'s.
 
-use bytes::Bytes;
-use usher_api::client::{Client, ClientError};
-use usher_api::http::{DeployRequest, Deployed};
-use usher_core::function::Settings;
-use usher_core::id::Name;
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
-/// A bundled component.
+use anyhow::Context;
+use bytes::Bytes;
+use usher_api::client::Client;
+use usher_api::http::{DeployRequest, Deployed};
+use usher_core::function::{Contract, Process, Settings};
+use usher_core::id::Name;
+use usher_process::bundle::{self, Bounds};
+
+use crate::platform::Platform;
+
+/// The machine that the bundled program is for.
+const PROGRAM_ARCH: &str = "x86_64";
+/// What the bundled program is called in its bundle.
+const PROGRAM_FILE: &str = "server";
+
+/// A bundled function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bundled {
     /// The name that `up --demo` deploys it by.
     pub(crate) name: &'static str,
-    /// The component.
-    pub(crate) bytes: &'static [u8],
+    /// The component, or the program.
+    bytes: &'static [u8],
+    kind: Kind,
+}
+
+/// What a bundled function is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Component,
+    /// A server that does at its root what this variable names; see `examples/http`.
+    Program {
+        guest: &'static str,
+    },
 }
 
 macro_rules! bundled {
@@ -23,6 +48,7 @@ macro_rules! bundled {
         Bundled {
             name: $name,
             bytes: include_bytes!(concat!("../../../examples/bundled/", $file, ".wasm")),
+            kind: Kind::Component,
         }
     };
 }
@@ -36,8 +62,13 @@ pub(crate) const LEAK_PROBE: Bundled = bundled!("leak-probe", "rust-leak-probe")
 /// Takes its time.
 pub(crate) const SLOW: Bundled = bundled!("slow", "rust-slow");
 
-/// All that `up --demo` deploys.
-pub(crate) const ALL: [Bundled; 8] = [
+/// A Linux program that greets.
+const PROGRAM: Bundled = program("c-program", "hello");
+/// A Linux program that counts its own calls.
+pub(crate) const PROGRAM_COUNTER: Bundled = program("program", "counter");
+
+/// All components that `up --demo` deploys.
+const COMPONENTS: [Bundled; 8] = [
     HELLO,
     COUNTER,
     bundled!("echo", "rust-echo"),
@@ -48,30 +79,122 @@ pub(crate) const ALL: [Bundled; 8] = [
     bundled!("c-leak-probe", "c-leak-probe"),
 ];
 
+const fn program(name: &'static str, guest: &'static str) -> Bundled {
+    Bundled {
+        name,
+        bytes: include_bytes!("../../../examples/bundled/http-c"),
+        kind: Kind::Program { guest },
+    }
+}
+
 impl Bundled {
-    /// Deploys it under a name of the default owner.
+    /// Deploys it under a name of the default owner. A program's settings need not say how it is
+    /// started.
     pub(crate) async fn deploy(
         self,
         client: &Client,
         name: Name,
-        settings: Settings,
-    ) -> Result<Deployed, ClientError> {
-        let stored = client.put_artifact(Bytes::from_static(self.bytes)).await?;
+        mut settings: Settings,
+    ) -> anyhow::Result<Deployed> {
+        let artifact = match self.kind {
+            Kind::Component => Bytes::from_static(self.bytes),
+            Kind::Program { guest } => {
+                settings.process = Some(process(guest));
+                tokio::task::spawn_blocking(|| packed(self.bytes)).await??
+            }
+        };
+        let stored = client.put_artifact(artifact).await?;
         let request = DeployRequest {
             owner: None,
             name,
             artifact: stored.digest,
             settings,
         };
-        client.deploy(&request, |_| {}).await
+        Ok(client.deploy(&request, |_| {}).await?)
     }
 }
 
-/// Deploys all of them as they are.
-pub(crate) async fn deploy_all(client: &Client) -> anyhow::Result<()> {
-    for bundled in ALL {
+/// Deploys all of them as they are; without the program, and saying so, where it cannot run.
+pub(crate) async fn deploy_all(platform: &Platform) -> anyhow::Result<()> {
+    let client = platform.client()?;
+    let program = match no_program(platform).await {
+        None => Some(PROGRAM),
+        Some(why) => {
+            eprintln!("usher: programs are left out: {why}");
+            None
+        }
+    };
+    for bundled in COMPONENTS.into_iter().chain(program) {
         let name = bundled.name.parse()?;
-        bundled.deploy(client, name, Settings::default()).await?;
+        let deployed = bundled.deploy(&client, name, Settings::default());
+        deployed
+            .await
+            .with_context(|| format!("deploying {}", bundled.name))?;
     }
     Ok(())
+}
+
+/// Why the bundled program cannot run here; none: it can.
+pub(crate) async fn no_program(platform: &Platform) -> Option<String> {
+    if ARCH != PROGRAM_ARCH {
+        return Some(format!(
+            "the bundled one is for {PROGRAM_ARCH}, and this machine is {ARCH}"
+        ));
+    }
+    platform.no_programs().await
+}
+
+/// How the bundled program is started.
+fn process(guest: &str) -> Process {
+    Process {
+        contract: Contract::Http,
+        command: vec![format!("./{PROGRAM_FILE}")],
+        handler: None,
+        environment: BTreeMap::from([("GUEST".to_owned(), guest.to_owned())]),
+    }
+}
+
+/// The bundle of a program of one file. Blocks.
+fn packed(program: &[u8]) -> anyhow::Result<Bytes> {
+    let folder = tempfile::Builder::new()
+        .prefix("usher-bundled-")
+        .tempdir()?;
+    let file = folder.path().join(PROGRAM_FILE);
+    fs::write(&file, program).context("the bundled program was not written")?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+    Ok(bundle::pack_file(&file, Bounds::default())?.bytes)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_packed_as_what_its_command_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = packed(PROGRAM.bytes).unwrap();
+        assert_eq!(bundle, packed(PROGRAM.bytes).unwrap());
+        bundle::unpack(&bundle, folder.path(), Bounds::default()).unwrap();
+        let command = process("counter").command;
+        let file = folder.path().join(&command[0]);
+        assert_eq!(fs::read(&file).unwrap(), PROGRAM.bytes);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o111,
+            0o111
+        );
+    }
+
+    #[test]
+    fn no_two_of_them_have_one_name() {
+        let mut names: Vec<_> = COMPONENTS
+            .into_iter()
+            .chain([PROGRAM])
+            .map(|it| it.name)
+            .collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
 }

@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Up(Up),
     /// Run one function in the foreground, at `/` of any host, on throw-away data
     Serve(Serve),
-    /// Deploy a function: a component, or a folder with function.toml
+    /// Deploy a function: a component, a program, or a folder of either
     Deploy(Deploy),
     /// Call a function
     Invoke(Invoke),
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Delete a function
     Delete(One),
+    /// Show what this machine gives, and what is made of it
+    Doctor,
     /// Prove the mechanisms on bundled functions, and stop
     Demo,
     /// Measure a mechanism by itself
@@ -60,6 +62,13 @@ pub(crate) enum Command {
     /// Compile one component; the platform starts itself with this word
     #[command(hide = true)]
     CompileComponent {
+        /// What the platform says to its child.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        rest: Vec<String>,
+    },
+    /// Make sandboxes; the platform starts itself with this word
+    #[command(hide = true)]
+    MakeSandboxes {
         /// What the platform says to its child.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
         rest: Vec<String>,
@@ -103,7 +112,8 @@ pub(crate) struct Up {
 /// `usher serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// A component, or a folder with function.toml
+    /// A component, a folder or .zip of a program, a .py or .js file, or a folder with
+    /// function.toml
     pub(crate) path: PathBuf,
     /// Where it answers; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -126,9 +136,10 @@ pub(crate) struct Remote {
 /// `usher deploy`.
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// A component, or a folder with function.toml
+    /// A component, a folder or .zip of a program, a .py or .js file, or a folder with
+    /// function.toml
     pub(crate) path: PathBuf,
-    /// The function's name [default: the manifest's, or the file's]
+    /// The function's name [default: the manifest's, or that of the file or folder]
     #[arg(long)]
     pub(crate) name: Option<Name>,
     /// Whose function it is

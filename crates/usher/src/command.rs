@@ -9,7 +9,7 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Bench, Cli, Command};
-use crate::{bench, demo, deploy, functions, invoke, logs, serve, up};
+use crate::{bench, demo, deploy, doctor, functions, invoke, logs, serve, up};
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -40,12 +40,13 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
         Command::Show(one) => done(functions::show(one, json).await),
         Command::Logs(logs) => done(logs::run(logs, json).await),
         Command::Delete(one) => done(functions::delete(one, json).await),
+        Command::Doctor => doctor::run(json).await,
         Command::Demo => demo::run(json).await,
         Command::Bench { what } => match what {
             Bench::Swap { state_bytes } => done(bench::swap(&state_bytes, json).await),
         },
         // `main` has seen to it before there was a runtime.
-        Command::CompileComponent { .. } => Ok(ExitCode::FAILURE),
+        Command::CompileComponent { .. } | Command::MakeSandboxes { .. } => Ok(ExitCode::FAILURE),
     }
 }
 

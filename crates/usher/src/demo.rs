@@ -1,10 +1,13 @@
 //! `usher demo`: everything on free ports with throw-away data, the mechanisms proven on the
 //! bundled functions, and the end. It succeeds only if every check held.
 //!
+//! Where the machine permits no sandbox, one finding says so in the place of those about programs.
+//!
 //! Deliberately absent: judging speed, which is shown; `cargo xtask bench` judges it beside peers.
 
 mod checks;
 mod finding;
+mod programs;
 mod speed;
 
 use std::net::SocketAddr;
@@ -51,7 +54,8 @@ pub(crate) async fn run(json: bool) -> anyhow::Result<ExitCode> {
 
 /// Deploys, checks and tells; whether all held.
 async fn show(platform: &Platform, json: bool) -> anyhow::Result<bool> {
-    deploy(&platform.client()?, json).await?;
+    let no_program = bundled::no_program(platform).await;
+    deploy(&platform.client()?, no_program.is_none(), json).await?;
     let mut stage = Stage {
         gateway: platform.gateway_within(),
         caller: Caller::new(),
@@ -78,6 +82,13 @@ async fn show(platform: &Platform, json: bool) -> anyhow::Result<bool> {
     for finding in checks::endless_run(&stage).await? {
         stage.tell(finding)?;
     }
+    match no_program {
+        None => show_programs(&mut stage).await?,
+        Some(why) => {
+            stage.part("Linux programs are left out")?;
+            stage.tell(programs::left_out(why))?;
+        }
+    }
     if !json {
         output::line(match stage.failed {
             false => "\nAll held.",
@@ -87,7 +98,25 @@ async fn show(platform: &Platform, json: bool) -> anyhow::Result<bool> {
     Ok(!stage.failed)
 }
 
-async fn deploy(client: &Client, json: bool) -> anyhow::Result<()> {
+/// What holds of Linux programs.
+async fn show_programs(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.part("A Linux program: every request meets a new process, in a sandbox of its own")?;
+    stage.tell(programs::answers(stage).await?)?;
+    for finding in programs::new_processes(stage).await? {
+        stage.tell(finding)?;
+    }
+    stage.part("The same program without isolation: one process serves them all, and counts")?;
+    for finding in programs::kept_process(stage).await? {
+        stage.tell(finding)?;
+    }
+    stage.part("A program that crashes costs nobody but its own request")?;
+    for finding in programs::crash(stage).await? {
+        stage.tell(finding)?;
+    }
+    Ok(())
+}
+
+async fn deploy(client: &Client, programs: bool, json: bool) -> anyhow::Result<()> {
     let request = Settings::default();
     let none = Settings {
         isolation: Isolation::None,
@@ -95,7 +124,7 @@ async fn deploy(client: &Client, json: bool) -> anyhow::Result<()> {
     };
     let mut bounded = Settings::default();
     bounded.limits.first_byte_max_ms = ENDLESS_MAX_MS;
-    let all: [(&str, Bundled, &Settings); 6] = [
+    let components: [(&str, Bundled, &Settings); 6] = [
         ("hello", bundled::HELLO, &request),
         ("counter", bundled::COUNTER, &request),
         ("leak-probe", bundled::LEAK_PROBE, &request),
@@ -103,7 +132,12 @@ async fn deploy(client: &Client, json: bool) -> anyhow::Result<()> {
         ("leak-probe-none", bundled::LEAK_PROBE, &none),
         ("slow", bundled::SLOW, &bounded),
     ];
-    for (name, bundled, settings) in all {
+    let of_program = [
+        ("program", bundled::PROGRAM_COUNTER, &request),
+        ("program-none", bundled::PROGRAM_COUNTER, &none),
+    ];
+    let of_program = of_program.into_iter().filter(|_| programs);
+    for (name, bundled, settings) in components.into_iter().chain(of_program) {
         let spinner = Spinner::new();
         spinner.says(&format!("deploying {name}"));
         let deployed = bundled.deploy(client, name.parse()?, settings.clone());

@@ -1,4 +1,4 @@
-//! `usher deploy`: from a component or a folder to a function that answers.
+//! `usher deploy`: from a component, a program or a folder to a function that answers.
 
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ const SPIN_EVERY: Duration = Duration::from_millis(100);
 pub(crate) async fn run(deploy: Deploy, json: bool) -> anyhow::Result<()> {
     let client = Client::new(&deploy.remote.api)?;
     let source = Source::read(&deploy.path, deploy.name)?;
+    tell_recognised(&source);
     let spinner = Spinner::new();
     spinner.says("storing");
-    let stored = client.put_artifact(source.component).await?;
+    let stored = client.put_artifact(source.artifact).await?;
     let request = DeployRequest {
         owner: deploy.owner,
         name: source.name,
@@ -58,11 +59,19 @@ fn tell(deployed: &Deployed) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says what a program was taken for, where no manifest says what it is.
+pub(crate) fn tell_recognised(source: &Source) {
+    if let Some(what) = &source.recognised {
+        eprintln!("usher: recognised as {what}");
+    }
+}
+
 /// How a function is served, in one word.
 pub(crate) fn mode_word(function: &FunctionView) -> &'static str {
     match function.image.as_ref().map(|image| image.mode) {
         Some(Mode::Live) => "live",
         Some(Mode::Fresh) => "fresh",
+        Some(Mode::Replaced) => "replaced",
         Some(Mode::Kept) => "kept",
         // Made ready by its first request.
         None => "idle",

@@ -91,6 +91,10 @@ fn told(function: &FunctionView) -> Vec<String> {
         ),
         format!("  mode          {}", mode_word(function)),
     ];
+    if let Some(process) = &function.revision.settings.process {
+        let (contract, command) = (process.contract.word(), process.command.join(" "));
+        lines.push(format!("  program       {contract}: {command}"));
+    }
     let why = reasons(function);
     lines.extend(why.iter().map(|why| format!("  not live      {why}")));
     lines.extend(

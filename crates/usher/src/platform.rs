@@ -5,12 +5,10 @@
 //!  stop:  gateway (requests finish) → API (changes finish) → node (environments end) → backbone
 //! ```
 //!
-//! This is the only file of the binary that names the engine. Deliberately absent: what runs on
-//! the platform.
+//! Deliberately absent: what runs on the platform, and on which engine.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,14 +26,9 @@ use usher_core::route::Domain;
 use usher_gateway::{Bounds, Config, Gateway, Gauge, RouteTable};
 use usher_node::logs::LogOptions;
 use usher_node::{Node, NodeOptions};
-use usher_wasm::{Compiler, FreshPool, WasmConfig, WasmEngine};
 
+use crate::engines::{self, Engines};
 use crate::{folders, metrics};
-
-pub(crate) use usher_wasm::measure_swap;
-
-/// The hidden command by which the platform starts itself to compile a component.
-const COMPILE_COMMAND: &str = "compile-component";
 
 /// Bounds of an end that nobody is to wait long for.
 const BRISK: Bounded = Bounded {
@@ -114,7 +107,8 @@ pub(crate) struct Platform {
     following: Option<JoinHandle<()>>,
     gateway_task: Role,
     api_task: Role,
-    node: Node<WasmEngine>,
+    engines: Arc<Engines>,
+    node: Node<Engines>,
     node_max_ms: u64,
     backbone: Arc<Embedded>,
     /// Last, so that nothing writes to the folder any more when it goes.
@@ -158,7 +152,16 @@ impl Platform {
         let backbone = Arc::new(open(data.clone()).await?);
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
-        let node = node(&backbone, &data, cache.join("compiled"))?;
+        let engines = engines::make(&data, &cache)?;
+        let node = node(&backbone, &engines, &data)?;
+        if settings.routing == Routing::Named {
+            // What a killed platform left is removed, and sandboxes are made ready, before the first
+            // program asks for one. Why there may be none is in the log.
+            let engines = Arc::clone(&engines);
+            tokio::spawn(async move {
+                let _told = engines.second.means().await;
+            });
+        }
         let table = Arc::new(RouteTable::new());
         let following = match settings.routing {
             Routing::Named => Some(follow(&table, &backbone).await?),
@@ -202,6 +205,7 @@ impl Platform {
                 gateway.serve(asked(stop)).await;
             }),
             api_task: Role::spawn(|stop| api.serve(asked(stop))),
+            engines,
             node,
             node_max_ms: bounded.node_max_ms,
             backbone,
@@ -225,6 +229,12 @@ impl Platform {
         within(self.gateway)
     }
 
+    /// Why Linux programs cannot run here; none: they can.
+    pub(crate) async fn no_programs(&self) -> Option<String> {
+        let means = self.engines.second.means().await;
+        means.err().map(ToOwned::to_owned)
+    }
+
     /// Ends all roles in their order. What was acknowledged is kept.
     pub(crate) async fn stop(self) {
         self.ready.send_replace(false);
@@ -235,6 +245,12 @@ impl Platform {
             tracing::warn!(wait_max_ms = self.node_max_ms, "environments were cut off");
         }
         drop(self.node);
+        if tokio::time::timeout(wait, self.engines.second.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!(wait_max_ms = self.node_max_ms, "programs were cut off");
+        }
         if let Some(following) = self.following {
             following.abort();
             let _ = following.await;
@@ -249,11 +265,6 @@ impl Platform {
     }
 }
 
-/// The body of the hidden command; to be called before there is any runtime.
-pub(crate) fn compile_child() -> ExitCode {
-    usher_wasm::compile_child()
-}
-
 async fn open(folder: PathBuf) -> anyhow::Result<Embedded> {
     tokio::task::spawn_blocking(move || {
         Embedded::open(&folder, Limits::default()).with_context(|| {
@@ -266,19 +277,9 @@ async fn open(folder: PathBuf) -> anyhow::Result<Embedded> {
 
 fn node(
     backbone: &Arc<Embedded>,
+    engines: &Arc<Engines>,
     data: &Path,
-    cache_folder: PathBuf,
-) -> anyhow::Result<Node<WasmEngine>> {
-    let program = std::env::current_exe().context("the path of this program is not known")?;
-    let engine = WasmEngine::new(WasmConfig {
-        cache_folder,
-        compiler: Compiler::Child {
-            program,
-            args: vec![COMPILE_COMMAND.to_owned()],
-        },
-        pool: FreshPool::default(),
-    })
-    .context("the engine was not made")?;
+) -> anyhow::Result<Node<Engines>> {
     let options = NodeOptions {
         logs: LogOptions {
             folder: Some(data.join("logs")),
@@ -286,7 +287,8 @@ fn node(
         },
         ..NodeOptions::default()
     };
-    Node::new(Arc::new(engine), Arc::new(Arc::clone(backbone)), options)
+    let artifacts = Arc::new(Arc::clone(backbone));
+    Node::new(Arc::clone(engines), artifacts, options)
         .context("the folder of the logs was not opened")
 }
 
@@ -307,7 +309,7 @@ async fn follow(
     Ok(following)
 }
 
-fn figures(gauge: Gauge, node: Node<WasmEngine>) -> impl Fn() -> String + Send + Sync + 'static {
+fn figures(gauge: Gauge, node: Node<Engines>) -> impl Fn() -> String + Send + Sync + 'static {
     move || {
         let mut text = node.snapshot().prometheus();
         metrics::gateway(&gauge.snapshot(), &mut text);

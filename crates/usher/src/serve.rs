@@ -22,6 +22,7 @@ use crate::{deploy, logs, up};
 pub(crate) async fn run(serve: Serve, json: bool) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let source = Source::read(&serve.path, None)?;
+    deploy::tell_recognised(&source);
     let platform = Platform::start(Settings {
         gateway: serve.listen,
         routing: Routing::Single,
@@ -59,7 +60,7 @@ async fn begin(platform: &Platform, source: Source, json: bool) -> anyhow::Resul
 async fn put(client: &Client, source: Source) -> anyhow::Result<Deployed> {
     let spinner = Spinner::new();
     spinner.says("storing");
-    let stored = client.put_artifact(source.component).await?;
+    let stored = client.put_artifact(source.artifact).await?;
     let request = DeployRequest {
         owner: None,
         name: source.name,

@@ -1,170 +1,129 @@
-//! A function as its author has it on disk: a component, or a folder with `function.toml`.
+//! A function as its author has it on disk: a component, a program, or a folder of either.
 //!
-//! Deliberately absent: whether the component is one, which the engine finds out.
+//! ```text
+//! folder with function.toml ─► its component, or its program's folder, packed
+//! folder, or .zip of one    ─► a program, recognised by its files, packed
+//! .py .js .mjs .cjs, ELF    ─► a program of that file alone, packed
+//! any other file            ─► a component
+//! ```
+//!
+//! Deliberately absent: whether a component is one, which the engine finds out.
 
-use std::fs;
-use std::path::Path;
+mod component;
+mod name;
+mod program;
 
-use anyhow::{Context, bail, ensure};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 use bytes::Bytes;
-use usher_api::manifest::{MANIFEST_FILE, Manifest};
+use usher_api::manifest::{Content, MANIFEST_FILE, Manifest};
 use usher_core::function::Settings;
-use usher_core::id::{NAME_MAX_BYTES, Name};
-
-/// The largest component that is read, in MiB; the controller takes no larger one.
-const COMPONENT_MAX_MIB: u64 = 256;
+use usher_core::id::Name;
 
 /// What is to be deployed.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// What to call it.
     pub(crate) name: Name,
-    /// The component.
-    pub(crate) component: Bytes,
+    /// The component, or the bundle of a program.
+    pub(crate) artifact: Bytes,
     /// How it is run.
     pub(crate) settings: Settings,
+    /// What it was recognised as, where no manifest says it.
+    pub(crate) recognised: Option<String>,
+}
+
+/// What a file is, by its name and how it begins.
+enum Kind {
+    Manifest,
+    Archive,
+    Program,
+    Component,
 }
 
 impl Source {
-    /// Reads what is at `path`; `name` overrides the name found there.
+    /// Reads what is at `path`; `name` overrides the name found there. Blocks.
     pub(crate) fn read(path: &Path, name: Option<Name>) -> anyhow::Result<Self> {
         let about = fs::metadata(path)
             .with_context(|| format!("{} cannot be read; is the path right?", path.display()))?;
         if about.is_dir() {
-            return Self::folder(path, name);
+            return Self::folder(path, path, name);
         }
-        match path.parent() {
-            Some(folder) if path.file_name().is_some_and(|file| file == MANIFEST_FILE) => {
-                Self::folder(folder, name)
+        match kind(path)? {
+            Kind::Manifest => Self::folder(path.parent().unwrap_or(Path::new("")), path, name),
+            Kind::Archive => {
+                let folder = program::unpacked(path)?;
+                Self::folder(folder.path(), path, name)
             }
-            _ => Self::component(path, name),
+            Kind::Program => {
+                let name = name::given_or_of(name, path)?;
+                program::file(path, name)
+            }
+            Kind::Component => Ok(Self {
+                name: name::given_or_of(name, path)?,
+                artifact: component::read(path)?,
+                settings: Settings::default(),
+                recognised: None,
+            }),
         }
     }
 
-    fn folder(folder: &Path, name: Option<Name>) -> anyhow::Result<Self> {
-        let path = folder.join(MANIFEST_FILE);
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "{} cannot be read; name a component, or a folder with {MANIFEST_FILE}",
-                path.display()
-            )
-        })?;
-        let manifest = Manifest::read(&text).with_context(|| path.display().to_string())?;
-        let component = folder.join(&manifest.component);
-        ensure!(
-            component.exists(),
-            "{} says component = {:?}, and {} is not there; build it first, or correct the \
-             manifest",
-            path.display(),
-            manifest.component,
-            component.display()
-        );
+    /// Reads a folder; without a manifest it is called as what is at `path`.
+    fn folder(folder: &Path, path: &Path, name: Option<Name>) -> anyhow::Result<Self> {
+        let manifest = folder.join(MANIFEST_FILE);
+        if !manifest.exists() {
+            let name = name::given_or_of(name, path)?;
+            return program::folder(folder, name);
+        }
+        let unreadable = || format!("{} cannot be read", manifest.display());
+        let text = fs::read_to_string(&manifest).with_context(unreadable)?;
+        let said = Manifest::read(&text).with_context(|| manifest.display().to_string())?;
+        let artifact = match &said.content {
+            Content::Component(file) => component::named(folder, file)?,
+            Content::Folder(inner) => program::packed(&folder.join(inner))?,
+        };
         Ok(Self {
-            name: name.unwrap_or(manifest.name),
-            component: read_component(&component)?,
-            settings: manifest.settings,
-        })
-    }
-
-    fn component(path: &Path, name: Option<Name>) -> anyhow::Result<Self> {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let name = name
-            .or_else(|| legal_name(&stem))
-            .with_context(|| format!("no name can be made of {:?}; give one with --name", path))?;
-        Ok(Self {
-            name,
-            component: read_component(path)?,
-            settings: Settings::default(),
+            name: name.unwrap_or(said.name),
+            artifact,
+            settings: said.settings,
+            recognised: None,
         })
     }
 }
 
-fn read_component(path: &Path) -> anyhow::Result<Bytes> {
+fn kind(path: &Path) -> anyhow::Result<Kind> {
+    if path.file_name().is_some_and(|file| file == MANIFEST_FILE) {
+        return Ok(Kind::Manifest);
+    }
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("py" | "js" | "mjs" | "cjs") => return Ok(Kind::Program),
+        Some("zip") => return Ok(Kind::Archive),
+        _ => {}
+    }
+    Ok(match head(path, 4)?.as_slice() {
+        b"\x7fELF" => Kind::Program,
+        _ => Kind::Component,
+    })
+}
+
+/// How a file begins.
+fn head(path: &Path, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
     let unreadable = || format!("{} cannot be read", path.display());
-    let about = fs::metadata(path).with_context(unreadable)?;
-    if !about.is_file() {
-        bail!("{} is no file; name a component", path.display());
-    }
-    ensure!(
-        about.len() <= COMPONENT_MAX_MIB << 20,
-        "{} has {} MiB, and a component has at most {COMPONENT_MAX_MIB}; strip it of its debug \
-         sections",
-        path.display(),
-        about.len() >> 20
-    );
-    Ok(fs::read(path).with_context(unreadable)?.into())
+    let file = File::open(path).with_context(unreadable)?;
+    let mut head = Vec::new();
+    let read = file.take(bytes_max as u64).read_to_end(&mut head);
+    read.with_context(unreadable)?;
+    Ok(head)
 }
 
-/// A name as near to a file's as is legal; none where no letter or digit is left.
-fn legal_name(stem: &str) -> Option<Name> {
-    let mut name = String::new();
-    for letter in stem.chars().map(|letter| letter.to_ascii_lowercase()) {
-        let legal = letter.is_ascii_lowercase() || letter.is_ascii_digit();
-        match legal {
-            true => name.push(letter),
-            false if name.ends_with('-') || name.is_empty() => {}
-            false => name.push('-'),
-        }
-    }
-    if name.starts_with(|first: char| first.is_ascii_digit()) {
-        name.insert_str(0, "f-");
-    }
-    name.truncate(NAME_MAX_BYTES);
-    name.trim_end_matches('-').parse().ok()
+/// A path that has a last part that is a name.
+fn absolute(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_made_of_any_file_with_a_letter_or_digit() {
-        for (stem, name) in [
-            ("hello", "hello"),
-            ("Hello_World.component", "hello-world-component"),
-            ("__x__", "x"),
-            ("2048", "f-2048"),
-            ("größe", "gr-e"),
-        ] {
-            assert_eq!(legal_name(stem).unwrap().as_str(), name);
-        }
-        assert_eq!(legal_name("___"), None);
-        let cut = legal_name(&format!("{}-tail", "a".repeat(NAME_MAX_BYTES - 1)));
-        assert_eq!(cut.unwrap().as_str().len(), NAME_MAX_BYTES - 1);
-    }
-
-    #[test]
-    fn a_folder_is_read_by_its_manifest_and_a_file_by_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let component = folder.path().join("some.wasm");
-        fs::write(&component, b"bytes").unwrap();
-        let text = "name = \"fine\"\ncomponent = \"some.wasm\"\nisolation = \"none\"\n";
-        let manifest = folder.path().join(MANIFEST_FILE);
-        fs::write(&manifest, text).unwrap();
-        for path in [folder.path(), &manifest] {
-            let source = Source::read(path, None).unwrap();
-            assert_eq!(source.name.as_str(), "fine");
-            assert_eq!(source.component, "bytes");
-            assert_ne!(source.settings, Settings::default());
-        }
-        let source = Source::read(&component, None).unwrap();
-        assert_eq!(source.name.as_str(), "some");
-        assert_eq!(source.settings, Settings::default());
-        let named = Source::read(folder.path(), Some("other".parse().unwrap()));
-        assert_eq!(named.unwrap().name.as_str(), "other");
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = Source::read(&folder.path().join("gone"), None).unwrap_err();
-        assert!(error.to_string().contains("is the path right"), "{error}");
-        let error = Source::read(folder.path(), None).unwrap_err();
-        assert!(error.to_string().contains(MANIFEST_FILE), "{error}");
-        let text = "name = \"fine\"\ncomponent = \"some.wasm\"\n";
-        fs::write(folder.path().join(MANIFEST_FILE), text).unwrap();
-        let error = Source::read(folder.path(), None).unwrap_err();
-        assert!(error.to_string().contains("build it first"), "{error}");
-    }
-}
+mod tests;

@@ -51,9 +51,8 @@ pub(crate) async fn run(up: Up, json: bool) -> anyhow::Result<ExitCode> {
         () = signals.next() => return Ok(ExitCode::from(CUT_OFF)),
     };
     if up.demo {
-        let client = platform.client()?;
         let deployed = tokio::select! {
-            deployed = bundled::deploy_all(&client) => deployed,
+            deployed = bundled::deploy_all(&platform) => deployed,
             () = signals.next() => return Ok(stop(platform, &mut signals).await),
         };
         if let Err(error) = deployed {

@@ -1,5 +1,7 @@
 //! What anybody sees first: the bundled functions, and the demo that proves what it shows.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 use usher_api::body::Body;
 
@@ -10,6 +12,8 @@ use crate::server::{Server, run};
 
 /// Requests that are under way at once.
 const CALLERS: usize = 16;
+/// Requests of a program, each of which takes a process.
+const PROGRAMS: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundled_function_answers_at_its_name_and_at_its_path() {
@@ -46,6 +50,19 @@ async fn each_run_meets_the_same_environment_and_another_area() {
             }
             before = Some(now);
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bundled_program_answers_beside_the_components() {
+    let server = Server::demo().await;
+    let caller = Caller::new(server.gateway);
+    assert_eq!(caller.get("/fn/c-program/").await.text(), "hello from C");
+    let mut environments = BTreeSet::new();
+    for _ in 0..PROGRAMS {
+        let answer = caller.get("/fn/c-program/counter").await;
+        assert_eq!(answer.text(), "1");
+        assert!(environments.insert(answer.run().environment));
     }
 }
 
@@ -109,4 +126,18 @@ async fn the_demo_holds_and_has_its_control() {
     // The control: without isolation the same probes do find.
     assert!(value("without-isolation-markers-found") > 0);
     assert!(value("without-isolation-counter-says") > 1);
+    // Programs, and their control.
+    assert_eq!(value("program-counter-says-one"), 20);
+    assert_eq!(value("program-in-another-environment"), 20);
+    assert!(value("program-renewed-by-replacing") > 0);
+    assert!(value("without-isolation-program-says") > 1);
+    assert!(value("without-isolation-program-stays") > 0);
+    assert_eq!(value("program-crash-is-told"), 502);
+    // Shown, not judged.
+    for name in ["program-replaced-median", "program-kept-median"] {
+        assert!(
+            findings.iter().any(|finding| finding["name"] == name),
+            "{name}"
+        );
+    }
 }

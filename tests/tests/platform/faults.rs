@@ -41,9 +41,13 @@ async fn a_run_that_fails_costs_itself_only() {
         ("oob=1", 502, "trap"),
         ("loop=1", 504, "time-out"),
     ] {
-        let error = caller.get(&format!("/fn/hog/?{query}")).await.error(status);
+        let failed = caller.get(&format!("/fn/hog/?{query}")).await;
+        let error = failed.error(status);
         assert_eq!(error["label"], label, "{query}");
         assert_eq!(error["blame"], "function", "{query}");
+        // It says where it ran, and nothing runs there any more.
+        let served = caller.get("/fn/hog/?mib=1").await.run().environment;
+        assert_ne!(failed.run().environment, served, "{query}");
         unharmed(&caller).await;
     }
     let shown = server.run(&["show", "hog"]).await.done();

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::example;
+use crate::{example, target};
 
 /// A folder that goes with what holds it.
 pub(crate) struct Folder(TempDir);
@@ -22,6 +23,31 @@ impl Folder {
         fs::copy(example(component), folder.path().join("function.wasm")).unwrap();
         let manifest = format!("name = \"{name}\"\ncomponent = \"function.wasm\"\n{lines}");
         fs::write(folder.path().join("function.toml"), manifest).unwrap();
+        folder
+    }
+
+    /// A program that `cargo xtask examples` built, with lines at the head and at the end of its
+    /// manifest.
+    pub(crate) fn program(example: &str, name: &str, head: &str, end: &str) -> Self {
+        let built = target().join("examples").join(example);
+        let shown = built.display();
+        assert!(
+            built.exists(),
+            "{shown} is not there; `cargo xtask examples` builds it"
+        );
+        let folder = Self::new();
+        let copied = Command::new("cp")
+            .arg("-aT")
+            .args([&built, folder.path()])
+            .status();
+        assert!(copied.unwrap().success());
+        let manifest = folder.path().join("function.toml");
+        let own = fs::read_to_string(&manifest).unwrap();
+        let own = own.replace(
+            &format!("name = \"{example}\""),
+            &format!("name = \"{name}\""),
+        );
+        fs::write(manifest, format!("{head}\n{own}\n{end}\n")).unwrap();
         folder
     }
 

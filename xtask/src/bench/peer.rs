@@ -1,56 +1,27 @@
-//! A bare hyper server that answers every request alike: the most that any platform on hyper could
-//! reach here.
+//! Baselines that are part of this chore, as processes of their own.
 
-use std::convert::Infallible;
-use std::net::Ipv4Addr;
+mod hyper;
+mod runtime_api;
 
 use anyhow::Result;
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use clap::Subcommand;
 
-/// Which peer, and what it answers.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// Which one; there is only this.
-    #[arg(value_parser = ["hyper"])]
-    name: String,
-    /// What it answers.
-    #[arg(long)]
-    body: String,
+/// Which peer.
+#[derive(Subcommand)]
+pub(crate) enum Peer {
+    /// A bare HTTP server.
+    Hyper(hyper::Args),
+    /// A bare AWS Lambda Runtime API with an HTTP server in front.
+    RuntimeApi,
 }
 
 /// Serves until it is ended.
-pub(crate) fn run(args: Args) -> Result<()> {
-    let body = Bytes::from(args.body);
+pub(crate) fn run(peer: Peer) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async move {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        println!(
-            "{{\"ready\":true,\"gateway\":\"{address}\",\"peer\":\"{}\"}}",
-            args.name
-        );
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let body = body.clone();
-            let answer = service_fn(move |_: Request<Incoming>| {
-                let response = Response::builder()
-                    .header(http::header::CONTENT_TYPE, "text/plain; charset=utf-8")
-                    .body(Full::new(body.clone()));
-                async move { Ok::<_, Infallible>(response.unwrap_or_default()) }
-            });
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-            // A client that goes away is the normal end of a connection.
-            tokio::spawn(connection);
-        }
-    })
+    match peer {
+        Peer::Hyper(args) => runtime.block_on(hyper::serve(args)),
+        Peer::RuntimeApi => runtime.block_on(runtime_api::serve()),
+    }
 }

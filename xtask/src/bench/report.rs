@@ -10,8 +10,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::row::Row;
+use super::row::{Latency, Row};
 use crate::workspace;
+
+/// The columns of a table; the last one only where there are latencies.
+const HEAD: [&str; 9] = [
+    "row",
+    "measured",
+    "ours",
+    "baseline",
+    "ratio",
+    "goal",
+    "held",
+    "CPU µs/request",
+    "p50, p99 µs",
+];
 
 /// Where a reader can see what the figures were measured on.
 #[derive(Debug, Serialize)]
@@ -77,13 +90,13 @@ pub(crate) fn record(name: &str, machine: &Machine, rows: &[Row]) -> Result<Path
     Ok(path)
 }
 
-/// Puts the judged rows into the README.
+/// Puts the judged rows and the headlines into the README.
 pub(crate) fn publish(name: &str, machine: &Machine, rows: &[Row]) -> Result<()> {
     let path = workspace::root().join("README.md");
     let readme = fs::read_to_string(&path).context("reading README.md")?;
     let judged: Vec<Row> = rows
         .iter()
-        .filter(|row| row.goal.is_some())
+        .filter(|row| row.goal.is_some() || row.headline)
         .cloned()
         .collect();
     let text = format!("{}\n{}", table(&judged), machine.sentence());
@@ -107,20 +120,18 @@ fn between_marks(text: &str, name: &str, new: &str) -> Result<String> {
 
 /// The rows as a table in Markdown, which can be read in a terminal too.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let head = [
-        "row",
-        "measured",
-        "ours",
-        "baseline",
-        "ratio",
-        "goal",
-        "held",
-        "CPU µs/request",
-    ];
-    let mut cells = vec![head.map(str::to_owned)];
+    let mut cells = vec![HEAD.map(str::to_owned)];
     cells.extend(rows.iter().map(line));
+    let latencies = rows
+        .iter()
+        .any(|row| row.ours_latency.is_some() || row.baseline_latency.is_some());
+    let columns = if latencies {
+        HEAD.len()
+    } else {
+        HEAD.len() - 1
+    };
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..head.len())
+    let widths: Vec<usize> = (0..columns)
         .map(|column| width(column).unwrap_or(0))
         .collect();
     let mut text = String::new();
@@ -140,7 +151,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     text
 }
 
-fn line(row: &Row) -> [String; 8] {
+fn line(row: &Row) -> [String; HEAD.len()] {
     let figure = |figure: Option<f64>, spread: Option<[f64; 2]>| match (figure, spread) {
         (Some(figure), Some([min, max])) if min < max => {
             format!("{} ({} to {})", number(figure), number(min), number(max))
@@ -155,7 +166,17 @@ fn line(row: &Row) -> [String; 8] {
     let cpu = match (row.ours_cpu_us, row.baseline_cpu_us) {
         (Some(ours), Some(baseline)) => format!("{} / {}", number(ours), number(baseline)),
         (Some(ours), None) => number(ours),
-        _ => String::new(),
+        (None, Some(baseline)) => format!("– / {}", number(baseline)),
+        (None, None) => String::new(),
+    };
+    let both = |latency: Option<Latency>| {
+        latency.map_or("–".to_owned(), |latency| {
+            format!("{}, {}", number(latency.p50_us), number(latency.p99_us))
+        })
+    };
+    let latency = match (row.ours_latency, row.baseline_latency) {
+        (None, None) => String::new(),
+        (ours, baseline) => format!("{} / {}", both(ours), both(baseline)),
     };
     let held = row.held.map_or("", |held| if held { "yes" } else { "no" });
     [
@@ -167,6 +188,7 @@ fn line(row: &Row) -> [String; 8] {
         row.goal.map(number).unwrap_or_default(),
         held.to_owned(),
         cpu,
+        latency,
     ]
 }
 

@@ -33,6 +33,15 @@ impl Figure {
     }
 }
 
+/// Latencies as the client saw them, in microseconds: medians of the rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    /// The middle one.
+    pub(crate) p50_us: f64,
+    /// Which one request in a hundred exceeds.
+    pub(crate) p99_us: f64,
+}
+
 /// What a figure has to reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Goal {
@@ -75,8 +84,17 @@ pub(crate) struct Row {
     pub(crate) ours_cpu_us: Option<f64>,
     /// The same of the baseline.
     pub(crate) baseline_cpu_us: Option<f64>,
+    /// Latencies of ours, where they are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ours_latency: Option<Latency>,
+    /// The same of the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) baseline_latency: Option<Latency>,
     /// What a reader has to know.
     pub(crate) note: Option<String>,
+    /// Shown in the README though it is not judged.
+    #[serde(skip)]
+    pub(crate) headline: bool,
 }
 
 impl Row {
@@ -96,14 +114,22 @@ impl Row {
             baseline_spread: None,
             ours_cpu_us: None,
             baseline_cpu_us: None,
+            ours_latency: None,
+            baseline_latency: None,
             note: None,
+            headline: false,
         }
     }
 
     /// A row that could not be measured.
     pub(crate) fn missing(id: &str, why: &anyhow::Error) -> Self {
-        let row = Self::new(id, "not measured", "").judged(Goal::AtLeast(0.0));
+        let row = Self::new(id, "not measured", "").unmeasured();
         row.noted(format!("{why:#}"))
+    }
+
+    /// Of which a figure is missing that should be there: a goal asks for it.
+    pub(crate) fn unmeasured(self) -> Self {
+        self.judged(Goal::AtLeast(0.0))
     }
 
     /// Whether a figure is missing that a goal asks for.
@@ -138,6 +164,13 @@ impl Row {
         self
     }
 
+    /// With the latencies of both.
+    pub(crate) fn latency(mut self, ours: Option<Latency>, baseline: Option<Latency>) -> Self {
+        self.ours_latency = ours;
+        self.baseline_latency = baseline;
+        self
+    }
+
     /// Judged. A figure that is missing holds nothing.
     pub(crate) fn judged(mut self, goal: Goal) -> Self {
         let (figure, goal, at_least) = match goal {
@@ -152,6 +185,12 @@ impl Row {
             Some(figure) => figure <= goal,
             None => false,
         });
+        self
+    }
+
+    /// To be shown in the README though it is not judged.
+    pub(crate) fn headline(mut self) -> Self {
+        self.headline = true;
         self
     }
 

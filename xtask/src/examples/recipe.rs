@@ -10,6 +10,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::command;
+use super::http;
+use super::program;
 use super::source::{Guest, Language};
 use super::tools::{self, Tools};
 
@@ -43,6 +45,8 @@ pub(super) fn build(root: &Path, guest: &Guest, tools: &Tools, target: &Path) ->
         }
         Language::Js => js(guest, tools, target),
         Language::Py => py(guest, tools, target),
+        Language::Lambda => program::build(guest, tools, target),
+        Language::Http => http::build(guest, tools, target),
     }
 }
 

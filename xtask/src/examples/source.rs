@@ -14,9 +14,18 @@ pub(super) enum Language {
     Wat,
     Js,
     Py,
+    /// Programs for AWS Lambda's clients, whatever they are written in: folders, not components.
+    Lambda,
+    /// Programs that listen on `$PORT`, likewise.
+    Http,
 }
 
 impl Language {
+    /// Whether what is built is a folder and not a component.
+    pub(super) fn is_program(self) -> bool {
+        matches!(self, Self::Lambda | Self::Http)
+    }
+
     /// The folder in `examples/` and the first part of a component's file name.
     pub(super) fn folder(self) -> &'static str {
         match self {
@@ -25,6 +34,8 @@ impl Language {
             Self::Wat => "wat",
             Self::Js => "js",
             Self::Py => "py",
+            Self::Lambda => "lambda",
+            Self::Http => "http",
         }
     }
 }
@@ -38,9 +49,14 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// The component's file name, such as `rust-hello.wasm`.
+    /// The component's file name, such as `rust-hello.wasm`, or the folder's, such as
+    /// `lambda-python`.
     pub(super) fn file_name(&self) -> String {
-        format!("{}-{}.wasm", self.language.folder(), self.name)
+        let name = format!("{}-{}", self.language.folder(), self.name);
+        match self.language.is_program() {
+            true => name,
+            false => format!("{name}.wasm"),
+        }
     }
 }
 
@@ -55,6 +71,8 @@ pub(super) fn discover(root: &Path) -> Result<Vec<Guest>> {
         Language::Wat,
         Language::Js,
         Language::Py,
+        Language::Lambda,
+        Language::Http,
     ];
     let mut guests = Vec::new();
     for language in languages {
@@ -94,6 +112,27 @@ pub(super) fn files(root: &Path, guest: &Guest) -> Result<Vec<PathBuf>> {
         walk(&shared.join(".cargo"), &mut found)?;
     }
     Ok(found.into_iter().collect())
+}
+
+/// Every file below `folder`, sorted, but for what interpreters leave behind when they run it.
+///
+/// # Errors
+/// A folder cannot be read.
+pub(super) fn tree(folder: &Path) -> Result<Vec<PathBuf>> {
+    let reading = || format!("reading {}", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        if path.is_dir() {
+            if !path.ends_with("__pycache__") {
+                found.extend(tree(&path)?);
+            }
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn walk(folder: &Path, found: &mut BTreeSet<PathBuf>) -> Result<()> {

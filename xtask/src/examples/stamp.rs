@@ -14,6 +14,10 @@ use super::tools;
 
 /// A changed recipe makes every component anew.
 const RECIPE: &[u8] = include_bytes!("recipe.rs");
+/// And a changed recipe for programs every program.
+const PROGRAM: &[u8] = include_bytes!("program.rs");
+/// And a changed recipe for servers every server.
+const HTTP: &[u8] = include_bytes!("http.rs");
 
 /// The digest of the files that `guest` is made of: names, relative to the workspace, and contents.
 ///
@@ -43,6 +47,13 @@ pub(super) fn sources(root: &Path, guest: &Guest) -> Result<String> {
 pub(super) fn digest(root: &Path, guest: &Guest) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(sources(root, guest)?);
+    if guest.language.is_program() {
+        hash.update(match guest.language {
+            Language::Http => HTTP,
+            _ => PROGRAM,
+        });
+        return Ok(hex(&hash.finalize()));
+    }
     hash.update(RECIPE);
     let pins = root.join("examples/requirements.txt");
     hash.update(fs::read(&pins).with_context(|| format!("reading {}", pins.display()))?);
@@ -64,6 +75,19 @@ fn crates(root: &Path) -> Result<String> {
         .collect())
 }
 
+/// The digest of a component's bytes, or of all that a program's folder holds.
+fn of_made(made: &Path) -> Result<String> {
+    if !made.is_dir() {
+        return of_file(made);
+    }
+    let mut hash = Sha256::new();
+    for file in source::tree(made)? {
+        hash.update(file.as_os_str().as_encoded_bytes());
+        hash.update(of_file(&file)?);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
 /// The digest of one file's bytes.
 ///
 /// # Errors
@@ -78,7 +102,7 @@ pub(super) fn is_current(component: &Path, digest: &str) -> bool {
     let Ok(stamp) = fs::read_to_string(beside(component)) else {
         return false;
     };
-    of_file(component).is_ok_and(|made| stamp == text(digest, &made))
+    of_made(component).is_ok_and(|made| stamp == text(digest, &made))
 }
 
 /// Notes that `component` was made from what `digest` names.
@@ -87,7 +111,7 @@ pub(super) fn is_current(component: &Path, digest: &str) -> bool {
 /// The component cannot be read or the stamp not be written.
 pub(super) fn write(component: &Path, digest: &str) -> Result<()> {
     let stamp = beside(component);
-    fs::write(&stamp, text(digest, &of_file(component)?))
+    fs::write(&stamp, text(digest, &of_made(component)?))
         .with_context(|| format!("writing {}", stamp.display()))
 }
 

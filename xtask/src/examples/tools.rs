@@ -55,11 +55,14 @@ impl Tools {
         if self.ready.contains(&language) {
             return Ok(());
         }
+        if language.is_program() {
+            return Ok(());
+        }
         self.python_packages()?;
         match language {
             Language::Rust => self.rust()?,
             Language::Js => self.npm_packages()?,
-            Language::C | Language::Wat | Language::Py => {}
+            Language::C | Language::Wat | Language::Py | Language::Lambda | Language::Http => {}
         }
         self.ready.push(language);
         Ok(())

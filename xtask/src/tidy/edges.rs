@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 5  usher · tests · xtask          the binary, and what looks at the whole
-//! 4  usher-wasm · usher-gateway · usher-controller · usher-node
+//! 4  usher-wasm · usher-process · usher-gateway · usher-controller · usher-node
 //! 3  usher-engine
 //! 2  usher-api · usher-backbone
 //! 1  usher-core
@@ -15,12 +15,13 @@ use super::rooms::folder;
 use crate::workspace::{Package, Workspace};
 
 /// Each crate and its floor: it may depend on lower floors only. A new crate gets its line here.
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 12] = [
     ("usher-core", 1),
     ("usher-api", 2),
     ("usher-backbone", 2),
     ("usher-engine", 3),
     ("usher-wasm", 4),
+    ("usher-process", 4),
     ("usher-gateway", 4),
     ("usher-controller", 4),
     ("usher-node", 4),

@@ -7,12 +7,14 @@ use usher_core::id::Name;
 use usher_core::outbound::ENTRIES_MAX;
 use usher_core::outbound::entry::{BadEntry, Entry};
 
+use super::process;
 use super::section::{Found, Section, shown};
 use super::tree::Node;
-use super::{Manifest, Mistake, Mistakes};
+use super::{Content, Manifest, Mistake, Mistakes};
 use crate::http::DeployRequest;
 
-const HOUR_MS: u64 = 3_600_000;
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const DAY_S: u64 = 86_400;
 const TIB: u64 = 1 << 40;
@@ -22,13 +24,18 @@ pub(super) fn manifest(root: &Node, broken: Vec<Mistake>) -> Result<Manifest, Mi
     let mut found = Found::after(broken);
     let manifest = Section::root(root, &mut found).and_then(|mut top| {
         let name = name(&mut top);
-        top.require("component", "component = \"my-function.wasm\"");
-        let component = top.text("component", "a text in quotes", inside);
-        let settings = settings(&mut top);
+        let component = top.text("component", "a text in quotes", file_inside);
+        let mut folder = ".".to_owned();
+        let settings = settings(&mut top, Some(&mut folder));
+        one_of_two(&mut top);
         top.close();
+        let content = match &settings.process {
+            Some(_) => Content::Folder(folder),
+            None => Content::Component(component?),
+        };
         Some(Manifest {
             name: name?,
-            component: component?,
+            content,
             settings,
         })
     });
@@ -44,7 +51,7 @@ pub(super) fn deploy_request(root: &Node) -> Result<DeployRequest, Mistakes> {
         top.require("artifact", "the digest that POST /v1/artifacts answered");
         let artifact = top.parsed("artifact");
         let mut read = Settings::default();
-        top.table("settings", |section| read = settings(section));
+        top.table("settings", |section| read = settings(section, None));
         top.close();
         Some(DeployRequest {
             owner,
@@ -61,20 +68,40 @@ fn name(top: &mut Section<'_, '_>) -> Option<Name> {
     top.parsed("name")
 }
 
-/// A component's path names a file inside the manifest's folder, on every system.
-fn inside(path: &str) -> Result<String, String> {
-    let parts_are_names = path.split('/').all(|part| !matches!(part, "" | ".."));
-    let is_file = !path.is_empty() && path != "." && !path.ends_with("/.");
-    if is_file && parts_are_names && !path.contains(['\\', ':', '\0']) {
-        return Ok(path.to_owned());
+/// A function is a component or a program.
+fn one_of_two(top: &mut Section<'_, '_>) {
+    match (top.has("component"), top.has("process")) {
+        (true, true) => top.mistake(
+            "process",
+            "a function is a component or a program, and component is given too; leave out one",
+        ),
+        (false, false) => top.require(
+            "component",
+            "component = \"my-function.wasm\", or a table [process] for a Linux program",
+        ),
+        _ => {}
     }
-    Err(format!(
-        "{} is no file inside the manifest's folder; write a path such as \"hello.wasm\"",
-        shown(path)
-    ))
 }
 
-fn settings(section: &mut Section<'_, '_>) -> Settings {
+fn file_inside(path: &str) -> Result<String, String> {
+    let is_file = !path.is_empty() && path != "." && !path.ends_with("/.");
+    match is_file && is_inside(path) {
+        true => Ok(path.to_owned()),
+        false => Err(format!(
+            "{} is no file inside the manifest's folder; write a path such as \"hello.wasm\"",
+            shown(path)
+        )),
+    }
+}
+
+/// Whether a path names something inside the manifest's folder, on every system.
+pub(super) fn is_inside(path: &str) -> bool {
+    let parts_are_names = path.split('/').all(|part| !matches!(part, "" | ".."));
+    parts_are_names && !path.contains(['\\', ':', '\0'])
+}
+
+/// Reads the settings; only a manifest has a folder.
+fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Settings {
     let mut settings = Settings::default();
     section.choice(
         "isolation",
@@ -102,6 +129,9 @@ fn settings(section: &mut Section<'_, '_>) -> Settings {
     section.flag("hide_proof", &mut settings.hide_proof);
     section.table("limits", |section| limits(section, &mut settings.limits));
     section.table("keep", |section| keep(section, &mut settings.keep));
+    section.table("process", |section| {
+        settings.process = process::read(section, folder);
+    });
     settings
 }
 
@@ -165,6 +195,28 @@ fn limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
         1..=10_000_000,
         &mut limits.handles_max,
     );
+    programs(section, limits);
+}
+
+/// The limits that only a program has.
+fn programs(section: &mut Section<'_, '_>, limits: &mut Limits) {
+    let ms = "milliseconds";
+    section.number("start_max_ms", ms, 1..=HOUR_MS, &mut limits.start_max_ms);
+    section.number("tasks_max", "tasks", 1..=32_768, &mut limits.tasks_max);
+    section.number(
+        "scratch_max_mib",
+        "MiB",
+        1..=4_096,
+        &mut limits.scratch_max_mib,
+    );
+    section.number("files_max", "files", 16..=1_048_576, &mut limits.files_max);
+    section.optional(
+        "cpu_max_millis",
+        "thousandths of a core",
+        10..=1_000_000,
+        &mut limits.cpu_max_millis,
+    );
+    section.number("grace_max_ms", ms, 0..=MINUTE_MS, &mut limits.grace_max_ms);
 }
 
 fn keep(section: &mut Section<'_, '_>, keep: &mut Keep) {

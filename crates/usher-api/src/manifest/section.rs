@@ -3,12 +3,14 @@
 //!
 //! Deliberately absent: which settings exist; `check` asks for them.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use usher_core::function::Settings;
 
+use super::process::KEYS;
 use super::tree::{Node, Value};
 use super::{MISTAKES_MAX, Mistake, Mistakes};
 
@@ -98,6 +100,23 @@ impl<'t, 'f> Section<'t, 'f> {
     fn wrong_kind(&mut self, key: &str, node: &Node, write: &str) {
         let text = format!("{} was found; write {write}", node.value.kind());
         self.add(node.line, key, text);
+    }
+
+    /// Whether a key is there, be its value right or wrong.
+    pub(super) fn has(&mut self, key: &'static str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Whether a key is a list with nothing in it.
+    pub(super) fn is_empty_list(&mut self, key: &'static str) -> bool {
+        let node = self.get(key);
+        node.is_some_and(|node| matches!(&node.value, Value::List(items) if items.is_empty()))
+    }
+
+    /// Tells a mistake that a key's value alone does not show.
+    pub(super) fn mistake(&mut self, key: &'static str, text: &str) {
+        let line = self.get(key).and_then(|node| node.line);
+        self.add(line, key, text.to_owned());
     }
 
     /// Tells that a key is missing, where it is.
@@ -232,17 +251,50 @@ impl<'t, 'f> Section<'t, 'f> {
     }
 
     /// As [`Self::number`], for a bound that may be left out.
-    pub(super) fn optional(
+    pub(super) fn optional<T: TryFrom<u64> + Default + PartialEq>(
         &mut self,
         key: &'static str,
         unit: &str,
         bounds: RangeInclusive<u64>,
-        into: &mut Option<u64>,
+        into: &mut Option<T>,
     ) {
-        let mut value = 0;
+        let mut value = T::default();
         self.number(key, unit, bounds, &mut value);
         // Zero is outside the bounds of every setting that may be left out.
-        *into = (value > 0).then_some(value);
+        *into = (value != T::default()).then_some(value);
+    }
+
+    /// A table of texts under names that `judge` is asked about, each with its value; what it has
+    /// against one is told.
+    pub(super) fn texts_by_name(
+        &mut self,
+        key: &'static str,
+        entries_max: usize,
+        judge: impl Fn(&str, &str) -> Result<(), String>,
+        into: &mut BTreeMap<String, String>,
+    ) {
+        let Some(node) = self.get(key) else { return };
+        let Value::Table(entries) = &node.value else {
+            return self.wrong_kind(key, node, "a table");
+        };
+        if entries.len() > entries_max {
+            let text = format!(
+                "it has {} entries; write at most {entries_max}",
+                entries.len()
+            );
+            return self.add(node.line, key, text);
+        }
+        for (name, node) in entries {
+            let at = format!("{key}.{}", clipped(name));
+            let Value::Text(text) = &node.value else {
+                self.wrong_kind(&at, node, "a text in quotes");
+                continue;
+            };
+            match judge(name, text) {
+                Ok(()) => drop(into.insert(name.clone(), text.clone())),
+                Err(said) => self.add(node.line, &at, said),
+            }
+        }
     }
 
     /// A table within this one; all its keys are told that `read` does not ask for.
@@ -282,11 +334,14 @@ fn advice(key: &str, known: &[&str], json: bool) -> String {
 fn home(key: &str, json: bool) -> Option<&'static str> {
     let settings = serde_json::to_value(Settings::default()).ok()?;
     let has = |table: &str| settings[table].get(key).is_some();
-    match (json, has("limits"), has("keep")) {
-        (false, true, _) => Some("under [limits]"),
-        (false, _, true) => Some("under [keep]"),
-        (true, true, _) => Some("in settings.limits"),
-        (true, _, true) => Some("in settings.keep"),
+    let of_program = KEYS.contains(&key);
+    match (json, has("limits"), has("keep"), of_program) {
+        (false, true, ..) => Some("under [limits]"),
+        (false, _, true, _) => Some("under [keep]"),
+        (false, _, _, true) => Some("under [process]"),
+        (true, true, ..) => Some("in settings.limits"),
+        (true, _, true, _) => Some("in settings.keep"),
+        (true, _, _, true) => Some("in settings.process"),
         _ if settings.get(key).is_none() => None,
         (false, ..) => Some("at the top, before any table"),
         (true, ..) => Some("in settings"),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use usher_core::function::{Isolation, RenewWhen, RenewalChoice};
+use usher_core::function::{Contract, Isolation, RenewWhen, RenewalChoice};
 
 use super::*;
 
@@ -22,7 +22,10 @@ fn one_mistake(lines: &str) -> String {
 fn the_smallest_manifest_has_all_defaults() {
     let manifest = Manifest::read("name = \"hello\"\ncomponent = \"hello.wasm\"\n").unwrap();
     assert_eq!(manifest.name.as_str(), "hello");
-    assert_eq!(manifest.component, "hello.wasm");
+    assert_eq!(
+        manifest.content,
+        Content::Component("hello.wasm".to_owned())
+    );
     assert_eq!(manifest.settings, Settings::default());
 }
 
@@ -113,7 +116,7 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
     assert_eq!(
         one_mistake("colour = \"red\"\n"),
         "line 3: colour: unknown; known here: name, component, isolation, renewal, renew, \
-         outbound, hide_proof, limits, keep"
+         outbound, hide_proof, limits, keep, process"
     );
 }
 
@@ -247,11 +250,13 @@ fn every_field_of_the_settings_can_be_written() {
         let text = match value {
             serde_json::Value::Object(table) => {
                 let lines = table.iter().map(|(key, value)| match value {
-                    serde_json::Value::Null => format!("{key} = 1\n"),
+                    serde_json::Value::Null => format!("{key} = 10\n"),
                     value => format!("{key} = {value}\n"),
                 });
                 format!("[{key}]\n{}", lines.collect::<String>())
             }
+            // Told below.
+            serde_json::Value::Null if key == "process" => continue,
             value => format!("{key} = {value}\n"),
         };
         let text = format!("name = \"f\"\ncomponent = \"f\"\n{text}");
@@ -259,10 +264,140 @@ fn every_field_of_the_settings_can_be_written() {
     }
 }
 
+const PROGRAM: &str = r#"
+    name = "f"
+    [process]
+    contract = "lambda"
+    command = ["python3", "-m", "awslambdaric", "handler.handler"]
+    handler = "handler.handler"
+    folder = "dist/app"
+    environment = { COLOUR = "blue", _x9 = "" }
+    "#;
+
+#[test]
+fn a_program_is_read() {
+    let manifest = Manifest::read(PROGRAM).unwrap();
+    assert_eq!(manifest.content, Content::Folder("dist/app".to_owned()));
+    let process = manifest.settings.process.clone().unwrap();
+    assert_eq!(process.contract, Contract::Lambda);
+    assert_eq!(process.command.len(), 4);
+    assert_eq!(process.handler.as_deref(), Some("handler.handler"));
+    assert_eq!(process.environment["COLOUR"], "blue");
+    let least = "name = \"f\"\n[process]\ncontract = \"http\"\ncommand = [\"./f\"]\n";
+    let least = Manifest::read(least).unwrap();
+    assert_eq!(least.content, Content::Folder(".".to_owned()));
+
+    // As JSON, which has no folder.
+    let request = DeployRequest {
+        owner: None,
+        name: manifest.name,
+        artifact: usher_core::id::Digest([7; 32]),
+        settings: manifest.settings,
+    };
+    let json = serde_json::to_value(&request).unwrap();
+    assert_eq!(deploy_request(&json).unwrap(), request);
+    for key in json["settings"]["process"].as_object().unwrap().keys() {
+        assert!(process::KEYS.contains(&key.as_str()), "{key}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_program_are_told_at_once() {
+    let told = mistakes(
+        "name = \"f\"\n\
+         handler = \"a.b\"\n\
+         [process]\n\
+         contract = \"grpc\"\n\
+         command = []\n\
+         handler = \"a b\"\n\
+         folder = \"../x\"\n\
+         colour = 1\n\
+         [process.environment]\n\
+         PORT = \"1\"\n\
+         9A = \"1\"\n\
+         B = 1\n\
+         C = \"\\u0000\"\n",
+    );
+    let expected = [
+        "line 2: handler: unknown here; it belongs under [process]",
+        "line 4: process.contract: \"grpc\" is none of its values; write \"lambda\" or \"http\"",
+        "line 5: process.command: it names no program; write [\"python3\", \"app.py\"]",
+        "line 6: process.handler: \"a b\" is no handler: ",
+        "line 7: process.folder: \"../x\" is no folder inside the manifest's; ",
+        "line 8: process.colour: unknown; known here: contract, command, handler, environment, \
+         folder",
+        "line 10: process.environment.PORT: the platform sets this variable itself",
+        "line 11: process.environment.9A: no name of a variable: ",
+        "line 12: process.environment.B: a whole number was found; write a text in quotes",
+        "line 13: process.environment.C: the value holds a zero byte",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_function_is_a_component_or_a_program() {
+    let both = PROGRAM.replace("name = \"f\"", "name = \"f\"\ncomponent = \"f.wasm\"");
+    let told = mistakes(&both);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("process: a function is a component or a program"));
+    assert!(mistakes("name = \"f\"\n")[0].contains("or a table [process]"));
+    // A component that is wrong is told as such, and not as missing.
+    let told = mistakes("name = \"f\"\ncomponent = 1\n");
+    assert_eq!(
+        told,
+        ["line 2: component: a whole number was found; write a text in quotes"]
+    );
+    for (line, said) in [
+        (
+            "contract = \"http\"\nhandler = \"a.b\"\ncommand = [\"x\"]",
+            "has none",
+        ),
+        ("contract = \"http\"\ncommand = [\"\"]", "names no program"),
+        ("contract = \"http\"\ncommand = [\"a\\u0000\"]", "zero byte"),
+        ("contract = \"http\"", "process.command: missing"),
+        ("command = [\"x\"]", "process.contract: missing"),
+    ] {
+        let told = mistakes(&format!("name = \"f\"\n[process]\n{line}\n"));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(said), "{told:?}");
+    }
+    let long = "x".repeat(5_000);
+    let command = format!("command = [\"{long}\"]");
+    let told = mistakes(&format!(
+        "name = \"f\"\n[process]\ncontract = \"http\"\n{command}"
+    ));
+    assert!(told[0].contains("at most 4096"), "{told:?}");
+}
+
+#[test]
+fn settings_from_before_there_were_programs_are_read() {
+    let mut then = serde_json::to_value(Settings::default()).unwrap();
+    then.as_object_mut().unwrap().remove("process");
+    for key in [
+        "start_max_ms",
+        "tasks_max",
+        "scratch_max_mib",
+        "files_max",
+        "cpu_max_millis",
+        "grace_max_ms",
+    ] {
+        let limits = then["limits"].as_object_mut().unwrap();
+        assert!(limits.remove(key).is_some());
+    }
+    let now: Settings = serde_json::from_value(then).unwrap();
+    assert_eq!(now, Settings::default());
+}
+
 /// What manifests are made of, and what breaks them.
 const WORDS: &[&str] = &[
     "name",
     "limits",
+    "process",
+    "environment",
+    "command",
     "idle_max_ms",
     "outbound",
     "= ",

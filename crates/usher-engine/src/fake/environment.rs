@@ -6,7 +6,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use usher_core::fault::{Fault, TimeLimit};
@@ -20,9 +20,7 @@ use crate::call::Call;
 use crate::environment::{
     Behind, Ended, Environment, Over, RenewError, Renewed, Run, Used, UsedFacts,
 };
-
-static NEXT_ENVIRONMENT: AtomicU64 = AtomicU64::new(1);
-static NEXT_AREA: AtomicU64 = AtomicU64::new(1);
+use crate::number;
 
 /// A clean environment.
 pub struct FakeEnvironment(Inner);
@@ -57,12 +55,12 @@ impl Drop for Alive {
 impl Inner {
     fn new(image: Arc<FakeImage>, shared: Arc<Shared>) -> Self {
         shared.counts.alive.fetch_add(1, Ordering::SeqCst);
-        let area = || AreaId(NEXT_AREA.fetch_add(1, Ordering::SeqCst));
+        let [one, other] = number::area_ids();
         Self {
             memory: Arc::new(Memory::new(&image.bytes)),
             record: Record {
-                id: EnvironmentId(NEXT_ENVIRONMENT.fetch_add(1, Ordering::SeqCst)),
-                areas: [(area(), Generation(1)), (area(), Generation(0))],
+                id: number::environment_id(),
+                areas: [(one, Generation(1)), (other, Generation(0))],
                 current: 0,
                 renewal: Renewal::Fresh,
             },

@@ -4,7 +4,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 use usher_api::body::Body;
-use usher_api::invoke::Invocation;
+use usher_api::invoke::{Failure, Invocation};
 use usher_core::fault::{Fault, TimeLimit};
 use usher_core::function::Settings;
 
@@ -154,7 +154,7 @@ async fn faults_become_their_status_and_say_whose_they_are() {
             Settings::default(),
             Fake(move |_| {
                 let fault = fault.clone();
-                async move { Err(fault) }
+                async move { Err(fault.into()) }
             }),
         )
         .await;
@@ -167,6 +167,30 @@ async fn faults_become_their_status_and_say_whose_they_are() {
         assert_eq!(error["blame"], blame);
         assert_eq!(error["message"], message);
         assert_eq!(outcome(&rig.gauge, label), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_failed_shows_its_proof_unless_that_is_hidden() {
+    for hide_proof in [false, true] {
+        let settings = Settings {
+            hide_proof,
+            ..Settings::default()
+        };
+        let rig = Rig::single(
+            settings,
+            Fake(async |_| {
+                Err(Failure {
+                    fault: Fault::Trap,
+                    proof: Some(PROOF),
+                })
+            }),
+        )
+        .await;
+        let answer = rig.get("/").await;
+        assert_eq!(answer.error()["label"], "trap");
+        let shown = (!hide_proof).then(|| PROOF.to_string());
+        assert_eq!(answer.header("usher-run"), shown.as_deref());
     }
 }
 
@@ -203,6 +227,8 @@ async fn replies_that_no_connection_can_carry_are_the_functions_fault() {
         let answer = rig.get("/").await;
         assert_eq!(answer.status, 502);
         assert_eq!(answer.error()["label"], "trap");
+        let run = answer.header("usher-run");
+        assert_eq!(run, Some(PROOF.to_string().as_str()), "it has run");
     }
 }
 

@@ -14,8 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use usher_api::body::{Body, BodyError};
-use usher_api::invoke::{BoxFuture, Invocation, Invoker, Reply};
-use usher_core::fault::Fault;
+use usher_api::invoke::{BoxFuture, Failure, Invocation, Invoker, Reply};
 use usher_core::function::{Revision, Settings};
 use usher_core::id::{AreaId, Digest, EnvironmentId, Generation, RevisionId};
 use usher_core::proof::{Proof, Renewal, Start};
@@ -30,9 +29,9 @@ pub(crate) struct Fake<F>(pub(crate) F);
 impl<F, A> Invoker for Fake<F>
 where
     F: Fn(Invocation) -> A + Send + Sync + 'static,
-    A: Future<Output = Result<Reply, Fault>> + Send + 'static,
+    A: Future<Output = Result<Reply, Failure>> + Send + 'static,
 {
-    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Fault>> {
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Failure>> {
         Box::pin((self.0)(invocation))
     }
 }
@@ -46,14 +45,14 @@ pub(crate) const PROOF: Proof = Proof {
     renew_us: 2,
 };
 
-pub(crate) fn reply(response: Response<Body>) -> Result<Reply, Fault> {
+pub(crate) fn reply(response: Response<Body>) -> Result<Reply, Failure> {
     Ok(Reply {
         response,
         proof: PROOF,
     })
 }
 
-pub(crate) fn text(text: impl Into<String>) -> Result<Reply, Fault> {
+pub(crate) fn text(text: impl Into<String>) -> Result<Reply, Failure> {
     reply(Response::new(Body::from(text.into())))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::watch;
-use usher_api::invoke::Invocation;
+use usher_api::invoke::{Failure, Invocation, Reply};
 use usher_api::record::{FunctionRecord, function_key};
 use usher_backbone::{Embedded, KeyValue};
 use usher_core::function::Settings;
@@ -13,9 +13,7 @@ use usher_gateway::{Bounds, RouteTable};
 
 use crate::rig::{Fake, Rig, event, fed, reply, revision, text};
 
-async fn tell(
-    invocation: Invocation,
-) -> Result<usher_api::invoke::Reply, usher_core::fault::Fault> {
+async fn tell(invocation: Invocation) -> Result<Reply, Failure> {
     let request = &invocation.request;
     let prefix = request.headers().get("x-forwarded-prefix");
     text(format!(

@@ -119,7 +119,7 @@ impl Event {
         match self {
             Self::Stdout(text) | Self::Stderr(text) | Self::Platform(text) => text.len(),
             Self::Request(served) => {
-                let path = served.path.as_ref().map_or(0, |path| path.as_str().len());
+                let path = served.path.as_ref().map_or(0, |path| path.len());
                 path + served.error.as_ref().map_or(0, String::len)
             }
         }

@@ -9,7 +9,7 @@ use usher_api::node::{LogEvent, LogLine};
 
 use super::file::{self, LogFile};
 use super::queue::{Batch, Flush};
-use super::{Entry, Event, FunctionLog, Served, Shared, now_us};
+use super::{Entry, Event, FunctionLog, Served, Shared, now_us, text};
 
 /// Text of one function that is gathered before it is written, in bytes.
 const WRITE_MAX_BYTES: usize = 256 << 10;
@@ -74,9 +74,7 @@ fn write(shared: &Shared, batch: Batch) -> Vec<Entry> {
 fn take_in(shared: &Shared, log: &FunctionLog, text: &mut Vec<u8>, line: LogLine) {
     read_tail(shared, log);
     if shared.options.folder.is_some() {
-        // Writing to memory cannot fail, and neither can making text of a line.
-        let _ = serde_json::to_writer(&mut *text, &line);
-        text.push(b'\n');
+        text::push(text, &line);
     }
     log.tail.lock().push(line);
 }
@@ -131,8 +129,7 @@ fn line_of(entry: Entry) -> LogLine {
                 proof,
                 error,
             } = *served;
-            // The query is left out: it is where callers put what should not stand in logs.
-            let path = path.as_ref().map_or("/", |path| path.path());
+            let path = path.as_deref().unwrap_or("/");
             LogEvent::Request {
                 target: format!("{method} {path}"),
                 status,

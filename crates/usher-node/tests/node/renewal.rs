@@ -7,6 +7,7 @@ use usher_api::node::{Mode, NodeControl};
 use usher_core::fault::Fault;
 use usher_core::function::{Isolation, RenewWhen, Settings};
 use usher_core::proof::{Renewal, Start};
+use usher_engine::contract;
 use usher_node::NodeOptions;
 
 use crate::World;
@@ -109,7 +110,11 @@ async fn a_pointer_that_did_not_move_refuses_the_run() {
     world.engine.trouble().skip_swap.store(true, SeqCst);
     world.call(&revision).await.unwrap();
     world.quiet(&revision).await;
-    assert_eq!(world.call(&revision).await.unwrap_err(), Fault::Unavailable);
+    let refused = world
+        .reply(&revision, contract::get("http://f.test/"))
+        .await;
+    // Nothing is known of the area, so nothing is said of it.
+    assert_eq!(refused.unwrap_err(), Fault::Unavailable.into());
     world.engine.trouble().skip_swap.store(false, SeqCst);
     let status = world.status(&revision);
     assert_eq!(

@@ -112,6 +112,12 @@ impl Mapping {
         self.advise(offset, len, Advice::LinuxDontNeed)
     }
 
+    /// Reads a range in, which shows the image where nothing was written, so that later reads find
+    /// every page. Old kernels (before Linux 5.14) refuse; reads then fault pages in one by one.
+    pub(crate) fn read_in(&self, offset: usize, len: usize) -> io::Result<()> {
+        self.advise(offset, len, Advice::LinuxPopulateRead)
+    }
+
     fn advise(&self, offset: usize, len: usize, advice: Advice) -> io::Result<()> {
         // SAFETY: the range lies in this reservation. The one advice that changes bytes,
         // `DONTNEED`, is given by `drop_pages`, whose caller sees to it that nobody uses them.

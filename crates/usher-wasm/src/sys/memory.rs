@@ -20,7 +20,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
@@ -46,6 +46,8 @@ pub(crate) struct AreaPair {
     open: [AtomicUsize; 2],
     /// Bytes of an area that the image covers.
     imaged: AtomicUsize,
+    /// Whether all pages of an area were read in.
+    read_in: [AtomicBool; 2],
 }
 
 /// How a memory's area differs from what it should be.
@@ -71,6 +73,7 @@ impl AreaPair {
             size: AtomicUsize::new(minimum),
             open: [AtomicUsize::new(page_align(minimum)), AtomicUsize::new(0)],
             imaged: AtomicUsize::new(0),
+            read_in: [AtomicBool::new(false), AtomicBool::new(false)],
         })
     }
 
@@ -157,6 +160,11 @@ impl AreaPair {
         }
         if drop_cold {
             self.drop_cold(side, image)?;
+            // An area that is used so often will be audited; what no run has touched is faulted in
+            // here, behind a reply, and not then. Where it fails, the audit does it.
+            if !self.read_in[side].swap(true, Ordering::AcqRel) {
+                let _later = self.mapping.read_in(offset, image_open);
+            }
         }
         let mut pages = 0;
         let told = tracker.changed(&self.mapping, offset, image_open, |from, to| {

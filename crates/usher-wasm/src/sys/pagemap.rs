@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: what is done about a page.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -124,7 +125,9 @@ impl Pagemap {
         let start = mapping.at(offset, len).addr();
         let end = (start + len) as u64;
         let mut from = start as u64;
-        let mut regions = [Region::default(); REGIONS_PER_CALL];
+        // Taken and not borrowed, so that a scan within `each` would find nothing wrong with it.
+        let mut regions = REGIONS.take();
+        regions.resize(REGIONS_PER_CALL, Region::default());
         while from < end {
             let mut arg = ScanArg {
                 size: size_of::<ScanArg>() as u64,
@@ -153,6 +156,13 @@ impl Pagemap {
             }
             from = arg.walk_end;
         }
+        REGIONS.set(regions);
         Ok(())
     }
+}
+
+thread_local! {
+    /// What the kernel's answers go into: made once, since to fill so much with zeros would cost
+    /// more than a scan of a small area.
+    static REGIONS: Cell<Vec<Region>> = const { Cell::new(Vec::new()) };
 }

@@ -52,14 +52,31 @@ async fn python_never_repeats_a_random_value() {
     never_repeats("py-random").await;
 }
 
+/// Of the platform itself, of `getentropy`, and of `arc4random`, whose generator is seeded in the
+/// run that first uses it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c_never_repeats_a_random_value() {
+    never_repeats("c-random").await;
+}
+
+async fn repeats(name: &str, target: &str) {
+    let bench = Bench::new();
+    let image = bench.load(name, Settings::default()).await;
+    let environment = bench.start(&image).await;
+    let (first, _, environment) = bench.visit(environment, target).await;
+    let (second, _, _) = bench.visit(environment, target).await;
+    assert_eq!(first, second);
+}
+
 /// The negative control: what the standard library takes for a seed on this target is no random
 /// value, and it is found to repeat.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_repeats() {
-    let bench = Bench::new();
-    let image = bench.load("rust-random", Settings::default()).await;
-    let environment = bench.start(&image).await;
-    let (first, _, environment) = bench.visit(environment, "/?hash=1").await;
-    let (second, _, _) = bench.visit(environment, "/?hash=1").await;
-    assert_eq!(first, second);
+    repeats("rust-random", "/?hash=1").await;
+}
+
+/// A control again, and what C itself says: `rand` without `srand` is one series for all programs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unseeded_rand_repeats() {
+    repeats("c-random", "/?rand=1").await;
 }

@@ -142,7 +142,7 @@ pub(super) async fn endless_run(stage: &Stage) -> anyhow::Result<[Finding; 3]> {
 }
 
 impl Stage {
-    async fn get(&self, function: &str, path: &str) -> anyhow::Result<Answer> {
+    pub(super) async fn get(&self, function: &str, path: &str) -> anyhow::Result<Answer> {
         self.caller.get(self.gateway, function, path).await
     }
 

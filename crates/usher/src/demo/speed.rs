@@ -59,7 +59,8 @@ pub(super) async fn measure(stage: &Stage) -> anyhow::Result<[Finding; 2]> {
     ])
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one of `values`.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }

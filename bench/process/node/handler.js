@@ -1,0 +1,21 @@
+// What every front of the Node program answers: a greeting, work, and a count; see the Python one.
+'use strict';
+
+const table = new Uint32Array(4096);
+let seen = 0;
+
+function work(steps) {
+  let x = 1;
+  for (let step = 0; step < steps; step++) {
+    x = (Math.imul(x, 1664525) + 1013904223) >>> 0;
+    table[x >>> 20] ^= x;
+  }
+  return x;
+}
+
+exports.handle = (query) => {
+  seen += 1;
+  if (query === 'count') return `${seen}\n`;
+  if (query.startsWith('work=')) return `${work(Number(query.slice(5)))}\n`;
+  return 'Hello from a program\n';
+};

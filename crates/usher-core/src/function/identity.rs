@@ -1,0 +1,205 @@
+//! The text that tells revisions apart.
+//!
+//! Ids are kept for ever, so what is written here of a component must never change: the settings of
+//! programs came later, and stand in a second part that is left out where it says nothing.
+//! Deliberately absent: the digest, which needs a crate.
+
+use std::fmt;
+
+use super::{Limits, Process, Settings};
+use crate::id::{Digest, FunctionKey};
+
+/// See [`super::Revision::identity`].
+pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Settings) -> String {
+    let mut text = format!(
+        "usher-revision-1\n{function}\n{artifact}\n{:?}\n",
+        Component(settings)
+    );
+    let program = Program::of(settings);
+    if program != Program::of(&Settings::default()) {
+        text.push_str(&format!("{program:?}\n"));
+    }
+    text
+}
+
+/// The settings that there were when there were only components, in the words of that time.
+struct Component<'a>(&'a Settings);
+
+impl fmt::Debug for Component<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart without `..`, so that nothing new can be forgotten.
+        let Settings {
+            isolation,
+            renewal,
+            renew,
+            limits,
+            keep,
+            outbound,
+            hide_proof,
+            process: _,
+        } = self.0;
+        f.debug_struct("Settings")
+            .field("isolation", isolation)
+            .field("renewal", renewal)
+            .field("renew", renew)
+            .field("limits", &ComponentLimits(limits))
+            .field("keep", keep)
+            .field("outbound", outbound)
+            .field("hide_proof", hide_proof)
+            .finish()
+    }
+}
+
+/// The limits of the same time.
+struct ComponentLimits<'a>(&'a Limits);
+
+impl fmt::Debug for ComponentLimits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Limits {
+            first_byte_max_ms,
+            idle_max_ms,
+            total_max_ms,
+            memory_max_mib,
+            table_max_elements,
+            instances_max,
+            concurrency_max,
+            queue_max,
+            queue_wait_max_ms,
+            body_max_bytes,
+            handles_max,
+            start_max_ms: _,
+            tasks_max: _,
+            scratch_max_mib: _,
+            files_max: _,
+            cpu_max_millis: _,
+            grace_max_ms: _,
+        } = self.0;
+        f.debug_struct("Limits")
+            .field("first_byte_max_ms", first_byte_max_ms)
+            .field("idle_max_ms", idle_max_ms)
+            .field("total_max_ms", total_max_ms)
+            .field("memory_max_mib", memory_max_mib)
+            .field("table_max_elements", table_max_elements)
+            .field("instances_max", instances_max)
+            .field("concurrency_max", concurrency_max)
+            .field("queue_max", queue_max)
+            .field("queue_wait_max_ms", queue_wait_max_ms)
+            .field("body_max_bytes", body_max_bytes)
+            .field("handles_max", handles_max)
+            .finish()
+    }
+}
+
+/// What came with programs.
+// Read by its derived `Debug` and `PartialEq`.
+#[derive(Debug, PartialEq)]
+struct Program<'a> {
+    process: Option<&'a Process>,
+    start_max_ms: u64,
+    tasks_max: u32,
+    scratch_max_mib: u32,
+    files_max: u32,
+    cpu_max_millis: Option<u32>,
+    grace_max_ms: u64,
+}
+
+impl<'a> Program<'a> {
+    fn of(settings: &'a Settings) -> Self {
+        Self {
+            process: settings.process.as_ref(),
+            start_max_ms: settings.limits.start_max_ms,
+            tasks_max: settings.limits.tasks_max,
+            scratch_max_mib: settings.limits.scratch_max_mib,
+            files_max: settings.limits.files_max,
+            cpu_max_millis: settings.limits.cpu_max_millis,
+            grace_max_ms: settings.limits.grace_max_ms,
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::function::{Contract, Revision};
+
+    fn key(owner: &str, name: &str) -> FunctionKey {
+        FunctionKey {
+            owner: owner.parse().unwrap(),
+            name: name.parse().unwrap(),
+        }
+    }
+
+    fn program() -> Settings {
+        Settings {
+            process: Some(Process {
+                contract: Contract::Http,
+                command: vec!["./server".to_owned()],
+                handler: None,
+                environment: [("A".to_owned(), "1".to_owned())].into(),
+            }),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn identity_differs_by_owner_name_artifact_and_any_setting() {
+        let identity = |owner, name, byte, settings: &Settings| {
+            Revision::identity(&key(owner, name), &Digest([byte; 32]), settings)
+        };
+        let settings = Settings::default();
+        let changed = |change: fn(&mut Settings)| {
+            let mut settings = program();
+            change(&mut settings);
+            identity("a", "f", 0, &settings)
+        };
+        let process = |settings: &mut Settings| settings.process.take().unwrap();
+        let mut tighter = settings.clone();
+        tighter.limits.idle_max_ms += 1;
+        let all = [
+            identity("a", "f", 0, &settings),
+            identity("b", "f", 0, &settings),
+            identity("a", "g", 0, &settings),
+            identity("a", "f", 1, &settings),
+            identity("a", "f", 0, &tighter),
+            identity("a", "f", 0, &program()),
+            changed(|it| it.limits.start_max_ms += 1),
+            changed(|it| it.limits.tasks_max += 1),
+            changed(|it| it.limits.scratch_max_mib += 1),
+            changed(|it| it.limits.files_max += 1),
+            changed(|it| it.limits.cpu_max_millis = Some(1)),
+            changed(|it| it.limits.grace_max_ms += 1),
+            changed(|it| it.process.as_mut().unwrap().contract = Contract::Lambda),
+            changed(|it| it.process.as_mut().unwrap().command.push(String::new())),
+            changed(|it| it.process.as_mut().unwrap().handler = Some(String::new())),
+            changed(|it| it.process.as_mut().unwrap().environment.clear()),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{one}");
+        }
+        assert_eq!(all[0], identity("a", "f", 0, &settings));
+        let mut component = program();
+        process(&mut component);
+        assert_eq!(all[0], identity("a", "f", 0, &component));
+    }
+
+    #[test]
+    fn a_component_keeps_the_identity_that_it_had_before_there_were_programs() {
+        // The text of a revision that was deployed then; its digest is an id in people's stores.
+        let then = "usher-revision-1\na/f\n\
+            0000000000000000000000000000000000000000000000000000000000000000\n\
+            Settings { isolation: Request, renewal: Auto, renew: AfterRun, limits: Limits { \
+            first_byte_max_ms: 30000, idle_max_ms: 60000, total_max_ms: Some(5), \
+            memory_max_mib: 256, table_max_elements: 200000, instances_max: 100, \
+            concurrency_max: 64, queue_max: 1000, queue_wait_max_ms: 10000, \
+            body_max_bytes: None, handles_max: 10000 }, keep: Keep { ready_min: 0, \
+            idle_max_s: 300 }, outbound: [\"db\"], hide_proof: false }\n";
+        let mut settings = Settings {
+            outbound: vec!["db".to_owned()],
+            ..Settings::default()
+        };
+        settings.limits.total_max_ms = Some(5);
+        let now = Revision::identity(&key("a", "f"), &Digest([0; 32]), &settings);
+        assert_eq!(now, then);
+    }
+}

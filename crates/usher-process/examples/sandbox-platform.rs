@@ -1,0 +1,126 @@
+//! A platform of its own, for the tests that kill it, or take something away from it first.
+//!
+//! `sandbox-platform STATE CODE SPAWNER [--hide WHAT]…` says what its means are, then runs each
+//! line of standard input in a sandbox and says what came of it. `hang` starts a program that
+//! stays.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::io::BufRead as _;
+use std::path::PathBuf;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+use tokio::io::AsyncReadExt as _;
+use usher_process::sandbox::{Bounds, Launch, Root, SandboxOptions, Sandboxes};
+
+const BOUNDS: Bounds = Bounds {
+    memory_max_bytes: 128 << 20,
+    tasks_max: 64,
+    cpu_max_millis: Some(500),
+    scratch_max_bytes: 16 << 20,
+    files_max: 256,
+};
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let mut folder = || PathBuf::from(args.next().unwrap());
+    let (state, code, spawner) = (folder(), folder(), folder());
+    while let Some(word) = args.next() {
+        assert_eq!(word, "--hide");
+        hide(&args.next().unwrap());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(serve(state, code, spawner));
+}
+
+async fn serve(state_folder: PathBuf, code: PathBuf, spawner: PathBuf) {
+    let options = SandboxOptions {
+        program: spawner,
+        args: Vec::new(),
+        state_folder,
+        stock: 1,
+        root: Root::Host,
+    };
+    let sandboxes = match Sandboxes::open(options).await {
+        Ok(sandboxes) => sandboxes,
+        Err(error) => {
+            println!("refused: {error}");
+            return;
+        }
+    };
+    for mean in sandboxes.means().rows() {
+        println!("{}: {}", mean.what, mean.full);
+    }
+    println!("ready");
+    let mut hanging = Vec::new();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let words = if line == "hang" { "sleep 1000" } else { &line };
+        let launch = Launch {
+            folder: code.clone(),
+            command: words.split(' ').map(str::to_owned).collect(),
+            environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+            bounds: BOUNDS,
+        };
+        let shell = sandboxes.shell().await.unwrap();
+        let mut program = shell.launch(launch).await.unwrap();
+        if line == "hang" {
+            println!("{}", program.pid());
+            hanging.push(program);
+            continue;
+        }
+        let (mut output, _errors) = program.take_output().unwrap();
+        let mut told = String::new();
+        output.read_to_string(&mut told).await.unwrap();
+        println!(
+            "{:?} {}",
+            program.exited().await,
+            told.trim_end().replace('\n', ", ")
+        );
+        program.kill().await;
+    }
+    drop(hanging);
+    sandboxes.close().await;
+}
+
+/// Takes something away from this process and all that it starts.
+fn hide(what: &str) {
+    const NEW_USERS: u64 = 0x1000_0000;
+    const NEW_LISTENER: u64 = 8;
+    let rule = |at, operator, value| {
+        let condition = SeccompCondition::new(at, SeccompCmpArgLen::Dword, operator, value);
+        SeccompRule::new(vec![condition.unwrap()]).unwrap()
+    };
+    let users = || vec![rule(0, SeccompCmpOp::MaskedEq(NEW_USERS), NEW_USERS)];
+    let (rules, errno): (BTreeMap<i64, Vec<SeccompRule>>, i32) = match what {
+        "users" => {
+            let calls = [libc::SYS_clone, libc::SYS_unshare];
+            (calls.map(|call| (call, users())).into(), libc::EPERM)
+        }
+        "filters" => ([(libc::SYS_seccomp, Vec::new())].into(), libc::EPERM),
+        "listeners" => {
+            let asks = rule(1, SeccompCmpOp::Eq, NEW_LISTENER);
+            ([(libc::SYS_seccomp, vec![asks])].into(), libc::EINVAL)
+        }
+        "landlock" => {
+            let calls = [
+                libc::SYS_landlock_create_ruleset,
+                libc::SYS_landlock_add_rule,
+                libc::SYS_landlock_restrict_self,
+            ];
+            (calls.map(|call| (call, Vec::new())).into(), libc::ENOSYS)
+        }
+        other => panic!("{other} cannot be hidden"),
+    };
+    let denied = SeccompAction::Errno(errno.cast_unsigned());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).unwrap();
+    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}

@@ -1,0 +1,40 @@
+//! The AWS Lambda Runtime API, for unmodified runtime clients, and what its callers see.
+//!
+//! ```text
+//! HTTP request ─event→ [desk] ─next→ program          api: the platform's side
+//! response ◄─result─── [desk] ◄─response, error─      server, calls: the program's side
+//! ```
+//!
+//! Pure parts: `life` (what is legal when), `routes`, `about` (environment variables, ids), `event`
+//! and `style` (requests), `result` and `failure` (answers). The program is hostile: whatever it
+//! sends is bounded, and costs itself only.
+//!
+//! Deliberately absent: extensions that get events, telemetry, restoring, asynchronous invocations,
+//! and everything about the process.
+
+mod about;
+mod api;
+mod calls;
+mod delivery;
+mod desk;
+mod error;
+mod event;
+mod failure;
+mod intake;
+mod life;
+mod outcome;
+mod result;
+mod routes;
+mod server;
+mod stream;
+mod style;
+mod told;
+
+pub use about::{API_ADDRESS, About, DEFAULT_REGION, LATEST, TASK_ROOT, environment};
+pub use api::{Invoke, LambdaApi};
+pub use delivery::EVENT_MAX_BYTES;
+pub use error::{InitError, InvokeError};
+pub use failure::{Ending, Failure, FunctionError, RESULT_MAX_BYTES, answer};
+pub use outcome::Note;
+pub use stream::Broken;
+pub use style::Style;

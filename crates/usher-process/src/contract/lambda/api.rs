@@ -1,0 +1,162 @@
+//! The platform's side of one environment's Runtime API: is it ready, and one invocation after the
+//! other.
+//!
+//! ```text
+//! request ─event→ offered ─► the program's reply ─► response, and what is left of it (rest)
+//! ```
+//!
+//! Deliberately absent: time limits and the program's end, with which the caller races these
+//! futures; `failure::answer` makes the answers for both.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::Method;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
+use usher_api::body::Body;
+use usher_core::id::RequestId;
+
+use super::about::About;
+use super::delivery::{direct, of_url};
+use super::desk::{Closed, Desk, Reply, Seen};
+use super::error::{InitError, InvokeError};
+use super::life::State;
+use super::outcome::{After, Call, still_open};
+use super::server;
+use super::style::Style;
+use crate::contract::Answered;
+
+/// One call of the function.
+#[derive(Debug)]
+pub struct Invoke {
+    /// Ties everything that is said about this call together.
+    pub request_id: RequestId,
+    /// Head and body as the gateway hands them on.
+    pub request: http::Request<Body>,
+    /// When the caller will give up. The program is told, and nothing here acts on it.
+    pub deadline: SystemTime,
+}
+
+/// The Runtime API of one environment. Dropping it ends its connections and its task.
+pub struct LambdaApi {
+    desk: Arc<Desk>,
+    task: AbortHandle,
+}
+
+impl Drop for LambdaApi {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.desk.close(Closed::Listener);
+    }
+}
+
+impl LambdaApi {
+    /// Serves a program that connects to `listener`. Must be called within a tokio runtime.
+    pub fn serve(listener: TcpListener, about: About) -> Self {
+        let desk = Desk::new(about);
+        let task = tokio::spawn(server::serve(listener, Arc::clone(&desk))).abort_handle();
+        Self { desk, task }
+    }
+
+    /// Resolves when the program asks for its first event. It may be awaited by any number, at any
+    /// time, and dropped.
+    ///
+    /// # Errors
+    /// The program says that its initialisation failed, or cannot be served any more.
+    pub async fn ready(&self) -> Result<(), InitError> {
+        let mut seen = self.desk.watch();
+        let starting = |seen: &Seen| seen.state == State::Starting && seen.closed.is_none();
+        let seen = seen
+            .wait_for(|seen| !starting(seen))
+            .await
+            .map(|seen| *seen);
+        match seen {
+            Ok(seen) if seen.state == State::Failed => Err(self
+                .desk
+                .init_error()
+                .map_or(InitError::Closed, InitError::Reported)),
+            Ok(seen) if seen.closed.is_none() => Ok(()),
+            _ => Err(InitError::Closed),
+        }
+    }
+
+    /// Gives the program one request, and answers when it has replied: with all of a buffered
+    /// result, or with the head of a streamed one. A function's error is an answer too, and has a
+    /// [`Note`](super::Note) for the log. It waits until the program asks for an event, without a
+    /// limit.
+    ///
+    /// Dropping the future leaves the program with an event that nobody waits for: the environment
+    /// must then be destroyed.
+    ///
+    /// # Errors
+    /// The request cannot be given to the program, or the program cannot be served any more.
+    pub async fn invoke(&mut self, invoke: Invoke) -> Result<Answered<InvokeError>, InvokeError> {
+        let id = invoke.request_id;
+        let (head, body) = invoke.request.into_parts();
+        let call = Call {
+            id,
+            style: Style::of_call(&head.method, head.uri.path()),
+            headless: head.method == Method::HEAD,
+        };
+        let about = &self.desk.about;
+        let delivery = match call.style {
+            Style::Direct => match direct(about, id, &head, body, invoke.deadline).await? {
+                Ok(delivery) => delivery,
+                Err(declined) => return Ok(finished(declined.answer(id))),
+            },
+            Style::Url => of_url(about, id, &head, body, invoke.deadline).await?,
+        };
+        let mut seen = self.desk.watch();
+        let asked = idle(&mut seen, &self.desk).await?.asked;
+        let replied = self.desk.offer(id, delivery);
+        // Idle was seen, and nobody else offers.
+        let replied = replied.map_err(|_| InvokeError::Closed)?;
+        let reply = reply(replied, &mut seen).await?;
+        let after = After { seen, asked };
+        Ok(call.answered(reply, after).await)
+    }
+}
+
+/// Waits until the program asks for an event.
+async fn idle(seen: &mut watch::Receiver<Seen>, desk: &Desk) -> Result<Seen, InvokeError> {
+    let settled =
+        |seen: &Seen| matches!(seen.state, State::Idle | State::Failed) || seen.closed.is_some();
+    let seen = seen.wait_for(settled).await.map(|seen| *seen);
+    let seen = seen.map_err(|_| InvokeError::Closed)?;
+    still_open(&seen)?;
+    if seen.state == State::Failed {
+        return Err(desk
+            .init_error()
+            .map_or(InvokeError::Closed, InvokeError::Init));
+    }
+    Ok(seen)
+}
+
+/// Waits for the program's reply.
+async fn reply(
+    replied: oneshot::Receiver<Reply>,
+    seen: &mut watch::Receiver<Seen>,
+) -> Result<Reply, InvokeError> {
+    let closed = async {
+        let seen = seen
+            .wait_for(|seen| seen.closed.is_some())
+            .await
+            .map(|seen| *seen);
+        seen.map_or(Err(InvokeError::Closed), |seen| still_open(&seen))
+    };
+    tokio::select! {
+        biased;
+        reply = replied => reply.map_err(|_| InvokeError::Closed),
+        closed = closed => Err(closed.err().unwrap_or(InvokeError::Closed)),
+    }
+}
+
+/// An answer that the program has no part in.
+fn finished(response: http::Response<Body>) -> Answered<InvokeError> {
+    Answered {
+        response,
+        rest: None,
+    }
+}

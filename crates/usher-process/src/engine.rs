@@ -1,0 +1,277 @@
+//! The engine: makes bundles into images and images into running programs.
+//!
+//! ```text
+//! load:  unpack (once per digest) ─→ start the first program, so that it says if it cannot
+//! start: the first program, else a new one out of a ready-made sandbox
+//! ```
+//!
+//! Deliberately absent: pools of environments, which a node keeps; snapshots, so that a program
+//! that has served a request is replaced by a new one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{OnceCell, mpsc};
+use usher_api::node::{ImageReport, Mode, PrepareFault, Progress};
+use usher_core::claim::RuntimeAbi;
+use usher_core::fault::Blame;
+use usher_core::function::{Process, RenewalChoice, Revision};
+use usher_core::outbound::AllowList;
+use usher_engine::{Engine, LoadError, StartError};
+
+use crate::bundle::Bundles;
+use crate::ending::Endings;
+use crate::environment::ProcessEnvironment;
+use crate::folders::Folders;
+use crate::image::ProcessImage;
+use crate::sandbox::{Means, SandboxOptions, Sandboxes};
+use crate::start::start;
+
+/// Rises when what a program finds in its sandbox changes.
+const SANDBOX_FORMAT: u64 = 1;
+/// Why a function that keeps no state is not served live.
+const NOT_LIVE: &str = "A program is not put back yet, so every request gets a new process, \
+                        started ahead of it where there is time.";
+
+/// What an engine is set to.
+#[derive(Clone, Debug)]
+pub struct ProcessConfig {
+    /// Where bundles are unpacked. Whoever can write there can change functions.
+    pub bundles_folder: PathBuf,
+    /// How sandboxes are made.
+    pub sandboxes: SandboxOptions,
+}
+
+/// What was counted since an engine was made.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Images loaded.
+    pub loaded: AtomicU64,
+    /// Programs started, those that failed included.
+    pub started: AtomicU64,
+    /// Environments that were given out and exist.
+    pub alive: AtomicU64,
+}
+
+/// The process engine.
+pub struct ProcessEngine {
+    inner: Arc<Inner>,
+    abi: RuntimeAbi,
+}
+
+/// What all environments of an engine share.
+pub(crate) struct Inner {
+    config: ProcessConfig,
+    sandboxes: OnceCell<Result<Sandboxes, String>>,
+    folders: OnceCell<Folders>,
+    pub(crate) endings: Endings,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl ProcessEngine {
+    /// Makes an engine. What the machine permits is found out when somebody asks for
+    /// [`ProcessEngine::means`] or deploys a program: one that permits no sandbox runs components
+    /// all the same.
+    pub fn new(config: ProcessConfig) -> Self {
+        let abi = RuntimeAbi {
+            engine: "process".into(),
+            version: std::env::consts::ARCH.into(),
+            settings: SANDBOX_FORMAT,
+        };
+        let inner = Inner {
+            config,
+            sandboxes: OnceCell::new(),
+            folders: OnceCell::new(),
+            endings: Endings::default(),
+            counters: Arc::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+            abi,
+        }
+    }
+
+    /// What was counted since the engine was made.
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// What the machine gives sandboxes, and which way was chosen. The first call finds that out,
+    /// removes what a killed platform left, and begins to make sandboxes ready.
+    ///
+    /// # Errors
+    /// Why the machine permits no sandbox that is safe.
+    pub async fn means(&self) -> Result<&Means, &str> {
+        self.inner.sandboxes().await.map(Sandboxes::means)
+    }
+
+    /// Waits until the programs that were asked to end have ended, and gives the sandboxes back.
+    pub async fn close(&self) {
+        self.inner.endings.ended().await;
+        if let Some(Ok(sandboxes)) = self.inner.sandboxes.get() {
+            sandboxes.close().await;
+        }
+    }
+
+    async fn unpack(
+        &self,
+        revision: &Arc<Revision>,
+        process: Process,
+        artifact: Bytes,
+    ) -> Result<ProcessImage, PrepareFault> {
+        let begun = Instant::now();
+        let bundle_bytes = artifact.len() as u64;
+        let folders = self.inner.folders().await?;
+        let unpacked = folders.of(artifact, revision.artifact).await;
+        let folder = unpacked.map_err(|error| PrepareFault {
+            blame: error.blame(),
+            message: chain(&error),
+        })?;
+        let allowed = AllowList::parse(&revision.settings.outbound).map_err(|bad| {
+            let bad = bad.iter().map(|entry| entry.text.clone());
+            let bad = bad.collect::<Vec<_>>().join(", ");
+            function(format!("outbound has entries that cannot be read: {bad}"))
+        })?;
+        Ok(ProcessImage {
+            revision: revision.clone(),
+            process,
+            folder,
+            allowed: Arc::new(allowed),
+            unpack_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            bundle_bytes,
+            first: Mutex::new(None),
+        })
+    }
+}
+
+impl Inner {
+    /// The sandboxes, or why there are none.
+    pub(crate) async fn sandboxes(&self) -> Result<&Sandboxes, &str> {
+        let opened = self.sandboxes.get_or_init(async || {
+            let options = self.config.sandboxes.clone();
+            Sandboxes::open(options).await.map_err(|error| {
+                let why = chain(&error);
+                tracing::warn!(why, "programs cannot run here");
+                why
+            })
+        });
+        opened.await.as_ref().map_err(String::as_str)
+    }
+
+    /// Where bundles are unpacked.
+    async fn folders(&self) -> Result<&Folders, PrepareFault> {
+        let folder = self.config.bundles_folder.clone();
+        let open = move || Bundles::open(&folder, Default::default());
+        let opened = self.folders.get_or_try_init(async || {
+            let opened = tokio::task::spawn_blocking(open).await;
+            let opened = opened.map_err(|lost| platform(format!("the task was lost: {lost}")))?;
+            let bundles = opened.map_err(|error| platform(chain(&error)))?;
+            Ok(Folders::new(bundles))
+        });
+        opened.await
+    }
+}
+
+impl Engine for ProcessEngine {
+    type Image = ProcessImage;
+    type Environment = ProcessEnvironment;
+
+    fn abi(&self, _: &Revision) -> &RuntimeAbi {
+        &self.abi
+    }
+
+    async fn load(
+        &self,
+        revision: Arc<Revision>,
+        artifact: Bytes,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<Arc<ProcessImage>, LoadError> {
+        // Nobody may be listening, and a full queue must not hold up the work.
+        let tell = |step: &str| {
+            let _unheard = progress.try_send(Progress { step: step.into() });
+        };
+        let Some(process) = revision.settings.process.clone() else {
+            return Err(LoadError(platform(
+                "a component was given to the engine of programs".into(),
+            )));
+        };
+        if revision.settings.renewal == RenewalChoice::Live {
+            return Err(LoadError(function(format!(
+                "renewal = \"live\" cannot be had. {NOT_LIVE} Write renewal = \"auto\"."
+            ))));
+        }
+        tell("unpacking");
+        let image = Arc::new(self.unpack(&revision, process, artifact).await?);
+        tell("starting");
+        let served = start(&self.inner, &image).await;
+        let served = served.map_err(|failure| PrepareFault {
+            blame: failure.fault().judge().blame,
+            message: failure.to_string(),
+        })?;
+        self.inner.counters.loaded.fetch_add(1, Ordering::Relaxed);
+        *image.first.lock() = Some(served);
+        Ok(image)
+    }
+
+    fn report(&self, image: &ProcessImage) -> ImageReport {
+        let (mode, reasons) = match image.keeps() {
+            true => (Mode::Kept, Vec::new()),
+            false => (Mode::Replaced, vec![NOT_LIVE.to_owned()]),
+        };
+        ImageReport {
+            revision: image.revision.id,
+            mode,
+            reasons,
+            cached: false,
+            compile_ms: image.unpack_ms,
+            code_bytes: image.bundle_bytes,
+            image_bytes: 0,
+        }
+    }
+
+    /// There is nothing to turn off: a program is never put back.
+    fn distrust(&self, _: &ProcessImage) {}
+
+    async fn start(&self, image: &Arc<ProcessImage>) -> Result<ProcessEnvironment, StartError> {
+        // One that has gone away meanwhile is of no use.
+        let first = image
+            .first
+            .lock()
+            .take()
+            .filter(|first| first.exited().is_none());
+        match first {
+            Some(first) => Ok(ProcessEnvironment::of(&self.inner, image, first)),
+            None => ProcessEnvironment::start(&self.inner, image).await,
+        }
+    }
+}
+
+fn platform(message: String) -> PrepareFault {
+    PrepareFault {
+        blame: Blame::Platform,
+        message,
+    }
+}
+
+fn function(message: String) -> PrepareFault {
+    PrepareFault {
+        blame: Blame::Function,
+        message,
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,94 @@
+//! A bundle made ready for one revision: its files unpacked, and the first program started.
+//!
+//! Deliberately absent: how a program is started (`start`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use usher_core::function::{Contract, Isolation, Process, Revision};
+use usher_core::outbound::AllowList;
+
+use crate::contract::lambda::{self, LATEST};
+use crate::contract::port::{self, port_environment};
+use crate::folders::Shared;
+use crate::sandbox::Bounds;
+use crate::served::Served;
+
+/// The image of one revision.
+pub struct ProcessImage {
+    pub(crate) revision: Arc<Revision>,
+    pub(crate) process: Process,
+    /// The bundle's files.
+    pub(crate) folder: Arc<Shared>,
+    pub(crate) allowed: Arc<AllowList>,
+    /// What making the files ready took, in milliseconds.
+    pub(crate) unpack_ms: u64,
+    /// The bundle, packed, in bytes.
+    pub(crate) bundle_bytes: u64,
+    /// The program by which the load was tried; the first start gets it.
+    pub(crate) first: Mutex<Option<Served>>,
+}
+
+impl ProcessImage {
+    /// Whether state is kept from request to request, on purpose.
+    pub(crate) fn keeps(&self) -> bool {
+        self.revision.settings.isolation == Isolation::None
+    }
+
+    /// Whether its programs speak the Lambda contract.
+    pub(crate) fn is_lambda(&self) -> bool {
+        self.process.contract == Contract::Lambda
+    }
+
+    /// What a Lambda function is told about itself.
+    pub(crate) fn about(&self) -> lambda::About {
+        let function = &self.revision.function;
+        lambda::About {
+            name: function.name.to_string(),
+            owner: function.owner.to_string(),
+            version: LATEST.to_owned(),
+            memory_max_mib: self.revision.settings.limits.memory_max_mib,
+            handler: self.process.handler.clone().unwrap_or_default(),
+            region: lambda::DEFAULT_REGION.to_owned(),
+            environment: self.process.environment.clone(),
+        }
+    }
+
+    /// The whole environment of a program that is to listen at `port` if it speaks HTTP. There the
+    /// function's own variables win over the defaults, and what the contract sets over those.
+    pub(crate) fn environment(&self, port: u16) -> Vec<(String, String)> {
+        if self.is_lambda() {
+            return lambda::environment(&self.about());
+        }
+        let about = port::About {
+            name: self.revision.function.name.to_string(),
+            revision: format!(
+                "{}-{:05}",
+                self.revision.function.name, self.revision.number
+            ),
+            port,
+        };
+        let mut all = port_environment(&about)
+            .into_iter()
+            .collect::<BTreeMap<_, _>>();
+        for (name, value) in &self.process.environment {
+            if !port::RESERVED.contains(&name.as_str()) {
+                all.insert(name.clone(), value.clone());
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    /// What a program of this image may use.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let limits = &self.revision.settings.limits;
+        Bounds {
+            memory_max_bytes: u64::from(limits.memory_max_mib) << 20,
+            tasks_max: limits.tasks_max,
+            cpu_max_millis: limits.cpu_max_millis,
+            scratch_max_bytes: u64::from(limits.scratch_max_mib) << 20,
+            files_max: limits.files_max,
+        }
+    }
+}

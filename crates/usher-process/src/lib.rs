@@ -1,0 +1,35 @@
+//! The process engine: any Linux program, unmodified, behind the same door as components.
+//!
+//! ```text
+//!  bundle ─unpack→ folder ─┐
+//!  sandbox ─launch─────────┴→ program ─contract→ reply ─→ ended, and another program started
+//! ```
+//!
+//! A program runs in a sandbox of its own and speaks one of two contracts: it asks the AWS Lambda
+//! Runtime API for its requests, or it serves HTTP at `$PORT`. A program that has served a request
+//! is replaced by a new process; with `isolation = "none"` it is kept.
+//!
+//! Deliberately absent: pools of environments, which a node keeps; snapshots of programs.
+
+#![deny(unsafe_code)]
+
+pub mod bundle;
+pub mod contract;
+mod ending;
+mod engine;
+mod environment;
+mod failure;
+mod folders;
+mod image;
+pub mod outbound;
+mod output;
+mod run;
+pub mod sandbox;
+mod served;
+mod start;
+mod sys;
+mod tunnel;
+
+pub use engine::{Counters, ProcessConfig, ProcessEngine};
+pub use environment::{ProcessEnvironment, ProcessUsed};
+pub use image::ProcessImage;

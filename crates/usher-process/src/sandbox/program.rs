@@ -1,0 +1,294 @@
+//! A program that runs in its sandbox, and how it ended.
+//!
+//! ```text
+//! Shell ─launch→ runs ─exits, is killed, out of memory→ Exit
+//!                  └──────────── dropped ─────────────► all of the sandbox has gone
+//! ```
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::net::unix::pipe;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::channel::Channel;
+use super::denials::{self, Answering, Denial};
+use super::errors::LaunchError;
+use super::shell::{Hold, pid_of};
+use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
+use super::{Launch, Shell, ShellError};
+
+/// How long it may take until the program is executed.
+const LAUNCH_WAIT_MAX_MS: u64 = 10_000;
+/// Connections that may wait for their socket.
+const CONNECTS_MAX: usize = 64;
+/// Bytes that command and environment may take, with the rest of their message.
+const WORDS_MAX_BYTES: usize = MESSAGE_MAX_BYTES - 4096;
+
+/// How a program ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It used more memory than it may.
+    OutOfMemory,
+    /// Its sandbox was ended from outside; the text says what is known.
+    Lost(String),
+}
+
+/// A program that runs, or ran. Dropping it ends all of its processes, surely, and gives everything
+/// back.
+#[derive(Debug)]
+pub struct Program {
+    pid: u32,
+    pidfd: OwnedFd,
+    output: Option<(pipe::Receiver, pipe::Receiver)>,
+    denials: Option<mpsc::Receiver<Denial>>,
+    sockets: mpsc::Sender<oneshot::Sender<io::Result<OwnedFd>>>,
+    exit: watch::Receiver<Option<Exit>>,
+    _answering: Option<Answering>,
+    _keeping: Keeping,
+    hold: Arc<Hold>,
+}
+
+/// The task that listens to the sandbox.
+#[derive(Debug)]
+struct Keeping(JoinHandle<()>);
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+pub(super) async fn launch(shell: Shell, launch: Launch) -> Result<Program, LaunchError> {
+    let tree = tree(&shell, &launch.folder).await?;
+    let start = start(&launch)?;
+    let wait = Duration::from_millis(LAUNCH_WAIT_MAX_MS);
+    let bounds = shell.hold.group().bound(&launch.bounds);
+    bounds.map_err(LaunchError::Bounds)?;
+    match tokio::time::timeout(wait, launched(shell, start, Some(tree))).await {
+        Ok(launched) => launched,
+        Err(_) => Err(LaunchError::TooLate(LAUNCH_WAIT_MAX_MS)),
+    }
+}
+
+async fn tree(shell: &Shell, folder: &Path) -> Result<OwnedFd, LaunchError> {
+    let failed = |source| LaunchError::Folder {
+        folder: folder.to_owned(),
+        source,
+    };
+    let path = tokio::fs::canonicalize(folder).await.map_err(failed)?;
+    if !path.is_dir() {
+        return Err(failed(io::ErrorKind::NotADirectory.into()));
+    }
+    match shell.hold.inner().ask(Order::Tree(path), None).await {
+        Ok(Some(tree)) => Ok(tree),
+        Ok(None) => Err(failed(io::Error::other("the spawner gave none"))),
+        Err(ShellError::Step(step)) => Err(LaunchError::Step(step)),
+        Err(other) => Err(LaunchError::Step(other.to_string())),
+    }
+}
+
+fn start(launch: &Launch) -> Result<Start, LaunchError> {
+    let words = launch.command.iter().map(String::as_str);
+    let pairs = launch.environment.iter();
+    let words = words.chain(pairs.flat_map(|(name, value)| [name.as_str(), value.as_str()]));
+    if words.clone().any(|word| word.contains('\0')) {
+        let what = "command and environment must not contain a zero byte";
+        return Err(LaunchError::Invalid(what));
+    }
+    if (launch.environment.iter()).any(|(name, _)| name.is_empty() || name.contains('=')) {
+        let what = "a name in the environment must not be empty, nor contain `=`";
+        return Err(LaunchError::Invalid(what));
+    }
+    if launch.command.first().is_none_or(String::is_empty) {
+        return Err(LaunchError::Invalid("the command is empty"));
+    }
+    let start = Start {
+        command: launch.command.clone(),
+        environment: launch.environment.clone(),
+        memory_max_bytes: launch.bounds.memory_max_bytes,
+        tasks_max: launch.bounds.tasks_max,
+        scratch_max_bytes: launch.bounds.scratch_max_bytes,
+        files_max: launch.bounds.files_max,
+        probe: false,
+    };
+    let bytes = serde_json::to_vec(&start).map(|bytes| bytes.len());
+    if bytes.is_ok_and(|bytes| bytes <= WORDS_MAX_BYTES) {
+        Ok(start)
+    } else {
+        Err(LaunchError::TooLong {
+            most: WORDS_MAX_BYTES,
+        })
+    }
+}
+
+/// Starts what is checked; without a folder it is the probe.
+pub(super) async fn launched(
+    shell: Shell,
+    start: Start,
+    tree: Option<OwnedFd>,
+) -> Result<Program, LaunchError> {
+    let Shell {
+        hold,
+        channel,
+        calls,
+        ..
+    } = shell;
+    let program = start.command.first().cloned().unwrap_or_default();
+    let pipe = || {
+        let (here, there) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok::<_, io::Error>((pipe::Receiver::from_owned_fd(here)?, there))
+    };
+    let (output, output_end) = pipe().map_err(LaunchError::Socket)?;
+    let (errors, errors_end) = pipe().map_err(LaunchError::Socket)?;
+    let mut beside = vec![output_end.as_fd(), errors_end.as_fd()];
+    beside.extend(tree.iter().map(|tree| tree.as_fd()));
+    let sent = channel.send(&Task::Launch(Box::new(start)), &beside).await;
+    sent.map_err(LaunchError::Socket)?;
+    drop((output_end, errors_end, tree));
+    let told = channel.receive().await.map_err(LaunchError::Socket)?;
+    let beside = match told {
+        Some((Note::Launched, beside)) => beside,
+        Some((Note::Refused(Refusal::Program(fault)), _)) => {
+            return Err(LaunchError::Program { program, fault });
+        }
+        Some((Note::Refused(Refusal::Failed(failure)) | Note::Failed(failure), _)) => {
+            return Err(LaunchError::Step(failure.to_string()));
+        }
+        _ => return Err(LaunchError::Lost),
+    };
+    let mut beside = beside.into_iter();
+    let pidfd = beside.next().ok_or(LaunchError::Lost)?;
+    let answering = calls.map(denials::answer).transpose();
+    let (answering, denials) = answering.map_err(LaunchError::Socket)?.unzip();
+    hold.count();
+    let hold = Arc::new(hold);
+    let (exit, exited) = watch::channel(None);
+    let (sockets, wanted) = mpsc::channel(CONNECTS_MAX);
+    let keeping = tokio::spawn(keep(channel, Arc::downgrade(&hold), wanted, exit));
+    Ok(Program {
+        // A program that has ended by now has no number any more.
+        pid: pid_of(&pidfd).unwrap_or(0),
+        pidfd,
+        output: Some((output, errors)),
+        denials,
+        sockets,
+        exit: exited,
+        _answering: answering,
+        _keeping: Keeping(keeping),
+        hold,
+    })
+}
+
+impl Program {
+    /// What it writes to standard output and standard error; once.
+    pub fn take_output(&mut self) -> Option<(pipe::Receiver, pipe::Receiver)> {
+        self.output.take()
+    }
+
+    /// System calls that were denied to it; once. `None` too where the kernel does not tell.
+    pub fn take_denials(&mut self) -> Option<mpsc::Receiver<Denial>> {
+        self.denials.take()
+    }
+
+    /// Connects to `127.0.0.1:port` inside.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection; `ConnectionReset` if the sandbox has ended.
+    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let ended = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let (give, given) = oneshot::channel();
+        self.sockets.send(give).await.map_err(|_| ended())?;
+        let socket = given.await.map_err(|_| ended())??;
+        // A socket belongs to the network that it was made in, wherever it is used.
+        let socket = TcpSocket::from_std_stream(socket.into());
+        socket.connect(([127, 0, 0, 1], port).into()).await
+    }
+
+    /// Waits until it has ended, and says how. Any number may wait, and give up waiting.
+    pub async fn exited(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        let exit = exit.wait_for(Option::is_some).await.ok();
+        exit.and_then(|exit| exit.clone())
+            .unwrap_or_else(|| Exit::Lost("nobody listens to its sandbox any more".to_owned()))
+    }
+
+    /// Asks it to end: SIGTERM to its main process.
+    pub fn terminate(&self) {
+        // One that has ended needs to be asked no more.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
+    }
+
+    /// Its main process, as the host sees it; 0 if it had ended when it was first asked for.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Ends it; when this returns, nothing of it is left.
+    pub async fn kill(self) {
+        let mut gone = self.hold.gone();
+        drop(self);
+        // The sender lives in the task that clears away.
+        let _ = gone.wait_for(|gone| *gone).await;
+    }
+}
+
+/// Listens to the sandbox until its program has ended.
+async fn keep(
+    channel: Channel,
+    hold: std::sync::Weak<Hold>,
+    mut wanted: mpsc::Receiver<oneshot::Sender<io::Result<OwnedFd>>>,
+    exit: watch::Sender<Option<Exit>>,
+) {
+    let mut waiting = std::collections::VecDeque::new();
+    let ended = loop {
+        tokio::select! {
+            told = channel.receive() => match told {
+                Ok(Some((Note::Socket, beside))) => {
+                    let give: Option<oneshot::Sender<_>> = waiting.pop_front();
+                    if let (Some(give), Some(socket)) = (give, beside.into_iter().next()) {
+                        // Whoever wanted it may have given up.
+                        let _ = give.send(Ok(socket));
+                    }
+                }
+                Ok(Some((Note::Failed(failure), _))) => match waiting.pop_front() {
+                    Some(give) => {
+                        let _ = give.send(Err(io::Error::from_raw_os_error(failure.errno)));
+                    }
+                    None => break Exit::Lost(failure.to_string()),
+                },
+                Ok(Some((Note::Exited(code), _))) => break Exit::Code(code),
+                Ok(Some((Note::Killed(signal), _))) => break Exit::Signal(signal),
+                Ok(Some((Note::OutOfMemory, _))) => break Exit::OutOfMemory,
+                Ok(Some(_)) => {}
+                Ok(None) => break Exit::Lost("its sandbox was ended from outside".to_owned()),
+                Err(error) => break Exit::Lost(error.to_string()),
+            },
+            Some(give) = wanted.recv(), if waiting.len() < CONNECTS_MAX => {
+                if channel.send(&Task::Socket, &[]).await.is_ok() {
+                    waiting.push_back(give);
+                }
+            }
+        }
+    };
+    let killed = matches!(ended, Exit::Signal(libc::SIGKILL) | Exit::Lost(_));
+    let kills = hold.upgrade().map_or(0, |hold| hold.group().memory_kills());
+    let ended = if killed && kills > 0 {
+        Exit::OutOfMemory
+    } else {
+        ended
+    };
+    exit.send_replace(Some(ended));
+}

@@ -1,0 +1,124 @@
+//! A running program behind whichever contract it speaks.
+//!
+//! ```text
+//!                  ┌ 127.0.0.1:9001 ─ LambdaApi ─┐
+//! Program (sandbox)┤                             ├─ call → the reply's head, and the rest
+//!                  └ connect($PORT) ─ PortClient ┘
+//! ```
+//!
+//! Deliberately absent: time limits and the program's exit, which `run` watches beside a call.
+
+use std::io;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use futures_util::{FutureExt, TryFutureExt};
+use tokio::net::TcpStream;
+use usher_api::body::Body;
+use usher_api::invoke::BoxFuture;
+use usher_core::function::Limits;
+use usher_core::id::RequestId;
+
+use crate::contract::Answered;
+use crate::contract::lambda::{Invoke, LambdaApi, Note, Style};
+use crate::contract::port::{Connect, PortClient};
+use crate::failure::{Answers, CallFailed};
+use crate::outbound::Proxy;
+use crate::output::Output;
+use crate::sandbox::{Exit, Program};
+
+/// A program that is ready for a call. Dropping it ends the program at once.
+pub(crate) struct Served {
+    pub(crate) contract: Spoken,
+    pub(crate) output: Output,
+    pub(crate) program: Arc<Program>,
+    /// Serves what the program may reach outside; ends with it.
+    pub(crate) _proxy: Option<Proxy>,
+}
+
+/// What is left of a call once its answer's head is there.
+pub(crate) type Rest = BoxFuture<'static, Result<(), CallFailed>>;
+
+/// The contract that a program speaks.
+pub(crate) enum Spoken {
+    /// It asks the platform for its calls.
+    Lambda(Box<LambdaApi>),
+    /// It listens for them.
+    Http(Box<PortClient>),
+}
+
+/// An answer, whatever the contract.
+pub(crate) struct Reply {
+    pub(crate) response: http::Response<Body>,
+    pub(crate) rest: Option<Rest>,
+    pub(crate) note: Option<String>,
+}
+
+impl Served {
+    /// How the program has ended, if it has.
+    pub(crate) fn exited(&self) -> Option<Exit> {
+        self.program.exited().now_or_never()
+    }
+}
+
+impl Spoken {
+    /// How this request's caller is answered when the program fails.
+    pub(crate) fn answers<B>(&self, request: &http::Request<B>) -> Answers {
+        match self {
+            Self::Lambda(_) => Answers::Lambda(Style::of(request)),
+            Self::Http(_) => Answers::Ours,
+        }
+    }
+
+    /// Calls the program. Without `keep` nobody calls it again, so that it is not waited for once
+    /// its reply is whole.
+    pub(crate) async fn call(
+        &mut self,
+        request_id: RequestId,
+        request: http::Request<Body>,
+        limits: &Limits,
+        keep: bool,
+    ) -> Result<Reply, CallFailed> {
+        match self {
+            Self::Lambda(api) => {
+                let total_max_ms = limits.total_max_ms.unwrap_or(u64::MAX);
+                let left_ms = limits.first_byte_max_ms.min(total_max_ms);
+                let invoke = Invoke {
+                    request_id,
+                    request,
+                    deadline: SystemTime::now() + Duration::from_millis(left_ms),
+                };
+                let mut reply = Reply::of(api.invoke(invoke).await?);
+                let whole = matches!(reply.response.body(), Body::Empty | Body::Whole(_));
+                reply.rest = reply.rest.filter(|_| keep || !whole);
+                Ok(reply)
+            }
+            Self::Http(client) => Ok(Reply::of(client.call(request).await?)),
+        }
+    }
+}
+
+impl Reply {
+    fn of<E: Into<CallFailed> + 'static>(answered: Answered<E>) -> Self {
+        let Answered { mut response, rest } = answered;
+        let note = response.extensions_mut().remove::<Note>();
+        Self {
+            response,
+            rest: rest.map(|rest| rest.map_err(Into::into).boxed()),
+            note: note.map(|Note(text)| text),
+        }
+    }
+}
+
+/// Reaches a program as long as it is there.
+pub(crate) struct Reach(pub(crate) Weak<Program>);
+
+impl Connect for Reach {
+    fn connect(&self, port: u16) -> BoxFuture<'_, io::Result<TcpStream>> {
+        Box::pin(async move {
+            let gone = || io::Error::new(io::ErrorKind::NotConnected, "the program is gone");
+            let program = self.0.upgrade().ok_or_else(gone)?;
+            program.connect(port).await
+        })
+    }
+}

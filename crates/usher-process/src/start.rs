@@ -1,0 +1,248 @@
+//! Starting a program: from an empty sandbox to a program that is ready for a call.
+//!
+//! ```text
+//! shell ─► listeners served ─► launch ─► ready
+//!                                │  └ reported an error, exited, took too long: not started
+//!                                └ no such program, not executable: not started
+//! ```
+//!
+//! Deliberately absent: what a failed start means for whoever waits (`engine`, `environment`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use usher_core::fault::Fault;
+use usher_core::function::Contract;
+
+use crate::contract::lambda::{FunctionError, InitError, LambdaApi};
+use crate::contract::port::{NotReady, PortClient};
+use crate::engine::{Inner, chain};
+use crate::failure::ended;
+use crate::image::ProcessImage;
+use crate::outbound::{Proxy, ProxyBounds, outbound_environment};
+use crate::output::Output;
+use crate::sandbox::{Exit, Launch, LaunchError, Shell, ShellError};
+use crate::served::{Reach, Served, Spoken};
+
+/// The port that programs of the HTTP contract are told to listen at.
+const PORT: u16 = 8080;
+/// How long it may take to learn that a program has exited which reported why it cannot start, or
+/// the other way round, in milliseconds.
+const REASON_MAX_MS: u64 = 100;
+
+/// Why a program did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotStarted {
+    #[error("programs cannot run on this machine: {0}; `usher doctor` tells more")]
+    NoSandboxes(String),
+    #[error("no sandbox could be had: {}", chain(.0))]
+    Shell(#[from] ShellError),
+    #[error("a listener of the sandbox could not be used: {0}")]
+    Listener(#[source] std::io::Error),
+    #[error("{}", chain(.0))]
+    Launch(#[from] LaunchError),
+    #[error(
+        "its initialisation failed: {}{}",
+        String::from_utf8_lossy(&.error.body), said(.told)
+    )]
+    Init { error: FunctionError, told: String },
+    #[error("the program {} before it was ready{}", ended(.exit), said(.told))]
+    Exited { exit: Exit, told: String },
+    #[error("{}{}", chain(.source), said(.told))]
+    Unreachable { source: NotReady, told: String },
+    #[error(
+        "the program was not ready within limits.start_max_ms = {start_max_ms}: {missing}{}",
+        said(.told)
+    )]
+    Late {
+        start_max_ms: u64,
+        missing: &'static str,
+        told: String,
+    },
+    #[error("the Runtime API ended before the program was ready{}", said(.told))]
+    Api { told: String },
+}
+
+fn said(told: &str) -> String {
+    match told {
+        "" => "; it wrote nothing".to_owned(),
+        told => format!("; it wrote:\n{told}"),
+    }
+}
+
+impl NotStarted {
+    /// Whose fault it is.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::NoSandboxes(_)
+            | Self::Shell(_)
+            | Self::Listener(_)
+            | Self::Exited {
+                exit: Exit::Lost(_),
+                ..
+            } => Fault::Unavailable,
+            Self::Launch(
+                LaunchError::Invalid(_) | LaunchError::TooLong { .. } | LaunchError::Program { .. },
+            )
+            | Self::Init { .. }
+            | Self::Exited { .. }
+            | Self::Unreachable { .. }
+            | Self::Late { .. }
+            | Self::Api { .. } => Fault::StartFailed,
+            Self::Launch(_) => Fault::Unavailable,
+        }
+    }
+}
+
+impl NotStarted {
+    /// Whether what makes sandboxes went away in between, so that another try may do.
+    fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Shell(ShellError::Step(_) | ShellError::Socket(_))
+                | Self::Launch(LaunchError::Lost | LaunchError::Socket(_))
+        )
+    }
+
+    /// Whether the program was running and its own initialisation failed.
+    pub(crate) fn is_init(&self) -> bool {
+        matches!(
+            self,
+            Self::Init { .. } | Self::Exited { .. } | Self::Late { .. }
+        )
+    }
+}
+
+/// Starts a program of an image; on return it is ready for a call. Dropping the future ends it.
+pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
+    inner.counters.started.fetch_add(1, Ordering::Relaxed);
+    let mut launched = launch(inner, image).await;
+    if launched.as_ref().is_err_and(NotStarted::is_passing) {
+        launched = launch(inner, image).await;
+    }
+    let served = launched?;
+    let start_max_ms = image.revision.settings.limits.start_max_ms;
+    match timeout(Duration::from_millis(start_max_ms), ready(&served)).await {
+        Ok(Ok(())) => Ok(served),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(NotStarted::Late {
+            start_max_ms,
+            missing: match served.contract {
+                Spoken::Lambda(_) => "it has not asked the Runtime API for an event",
+                Spoken::Http(_) => "it does not listen at $PORT",
+            },
+            told: served.output.told(),
+        }),
+    }
+}
+
+/// Launches a program in a sandbox, with whatever it needs served around it.
+async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
+    let sandboxes = inner.sandboxes().await;
+    let sandboxes = sandboxes.map_err(|why| NotStarted::NoSandboxes(why.to_owned()))?;
+    let mut shell = sandboxes.shell().await?;
+    let mut output = Output::default();
+    let proxy = proxy(&mut shell, image, &output)?;
+    let api = match image.process.contract {
+        Contract::Lambda => {
+            let listener = listener(shell.take_api_listener())?;
+            Some(LambdaApi::serve(listener, image.about()))
+        }
+        Contract::Http => None,
+    };
+    let mut environment = image.environment(PORT);
+    environment.extend(outbound_environment(&image.allowed));
+    let launch = Launch {
+        folder: image.folder.path().to_owned(),
+        command: image.process.command_at(PORT),
+        environment,
+        bounds: image.bounds(),
+    };
+    let mut program = shell.launch(launch).await?;
+    output.follow(program.take_output(), program.take_denials());
+    let program = Arc::new(program);
+    let contract = match api {
+        Some(api) => Spoken::Lambda(Box::new(api)),
+        None => {
+            let reach = Arc::new(Reach(Arc::downgrade(&program)));
+            let idle_max_ms = image.revision.settings.limits.idle_max_ms;
+            let client = PortClient::new(reach, PORT);
+            let client = client.tunnel_idle_max(Duration::from_millis(idle_max_ms));
+            Spoken::Http(Box::new(client))
+        }
+    };
+    Ok(Served {
+        contract,
+        output,
+        program,
+        _proxy: proxy,
+    })
+}
+
+/// Waits until the program is ready. Where it has reported an error and exited, the report is the
+/// better reason.
+async fn ready(served: &Served) -> Result<(), NotStarted> {
+    let told = || served.output.told();
+    match &served.contract {
+        Spoken::Lambda(api) => {
+            let failed = |error| match error {
+                InitError::Reported(error) => NotStarted::Init {
+                    error,
+                    told: told(),
+                },
+                InitError::Closed => NotStarted::Api { told: told() },
+            };
+            tokio::select! {
+                biased;
+                ready = api.ready() => ready.map_err(failed),
+                exit = served.program.exited() => {
+                    let reported = timeout(Duration::from_millis(REASON_MAX_MS), api.ready());
+                    match reported.await {
+                        Ok(Err(InitError::Reported(error))) => {
+                            Err(NotStarted::Init { error, told: told() })
+                        }
+                        _ => Err(NotStarted::Exited { exit, told: told() }),
+                    }
+                }
+            }
+        }
+        Spoken::Http(client) => tokio::select! {
+            biased;
+            exit = served.program.exited() => Err(NotStarted::Exited { exit, told: told() }),
+            ready = client.ready() => {
+                ready.map_err(|source| NotStarted::Unreachable { source, told: told() })
+            }
+        },
+    }
+}
+
+fn listener(listener: Option<std::net::TcpListener>) -> Result<TcpListener, NotStarted> {
+    let missing = || std::io::Error::other("the sandbox has none left");
+    let listener = listener.ok_or_else(|| NotStarted::Listener(missing()))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(NotStarted::Listener)?;
+    TcpListener::from_std(listener).map_err(NotStarted::Listener)
+}
+
+/// The way out, where the function's list names any.
+fn proxy(
+    shell: &mut Shell,
+    image: &ProcessImage,
+    output: &Output,
+) -> Result<Option<Proxy>, NotStarted> {
+    if image.allowed.is_empty() {
+        return Ok(None);
+    }
+    let listener = listener(shell.take_proxy_listener())?;
+    let bounds = ProxyBounds::default();
+    Ok(Some(Proxy::serve(
+        listener,
+        image.allowed.clone(),
+        bounds,
+        output.teller(),
+    )))
+}

@@ -1,0 +1,229 @@
+//! Linux programs, unmodified: the three official Lambda clients and servers in four languages,
+//! each kept from request to request, and each replaced for every request.
+//!
+//! They need the right to make sandboxes. The programs are those of `cargo xtask examples`.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use usher_api::body::Body;
+
+use crate::caller::{Answer, Caller};
+use crate::folder::Folder;
+use crate::server::Server;
+use crate::{count, event};
+
+/// Callers at the same time.
+const CALLERS: usize = 8;
+/// Most requests of one program that is kept.
+const KEPT_MAX: usize = 10_000;
+/// Requests of one program that is replaced for each, in a proof and otherwise.
+const REPLACED: [usize; 2] = [500, 24];
+/// Room for as many environments as there are callers.
+const LIMITS: &str = "[limits]\nconcurrency_max = 8\nqueue_wait_max_ms = 60000\n\
+                      start_max_ms = 60000";
+
+/// Sends so many requests by several callers at a time; answers in any order.
+async fn calls(caller: &Caller, path: &str, requests: usize) -> Vec<Answer> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for nth in 0..CALLERS {
+        let (caller, path) = (caller.clone(), path.to_owned());
+        tasks.spawn(async move {
+            let mut answers = Vec::new();
+            for _ in (nth..requests).step_by(CALLERS) {
+                answers.push(caller.get(&path).await);
+            }
+            answers
+        });
+    }
+    tasks.join_all().await.concat()
+}
+
+/// Every request is answered; kept programs count on, replaced ones begin anew.
+async fn serves(example: &str) {
+    let data = Folder::new();
+    let kept = Folder::program(example, "kept", "isolation = \"none\"", LIMITS);
+    let replaced = Folder::program(example, "replaced", "", LIMITS);
+    let server = Server::up(data.path()).await;
+    for folder in [&kept, &replaced] {
+        server.run(&["deploy", folder.text()]).await.done();
+    }
+    let caller = Caller::new(server.gateway);
+    let hello = caller.get("/fn/kept/hello").await;
+    assert!(hello.status == 200 || hello.status == 404, "{hello:?}");
+
+    let requests = count().min(KEPT_MAX);
+    let answers = calls(&caller, "/fn/kept/counter", requests).await;
+    let mut highest = 0;
+    for answer in &answers {
+        highest = highest.max(answer.text().parse::<usize>().unwrap());
+    }
+    assert_eq!(answers.len(), requests);
+    assert!(highest >= requests / CALLERS, "kept programs count on");
+
+    let requests = REPLACED[usize::from(count() < KEPT_MAX)];
+    let answers = calls(&caller, "/fn/replaced/counter", requests).await;
+    let mut environments = BTreeSet::new();
+    for answer in &answers {
+        assert_eq!(answer.text(), "1", "{answer:?}");
+        let run = answer.run();
+        assert!(
+            matches!(run.renewal.as_str(), "replaced" | "fresh"),
+            "{run:?}"
+        );
+        assert!(environments.insert(run.environment), "{run:?} served twice");
+    }
+    assert_eq!(environments.len(), requests);
+}
+
+macro_rules! serves {
+    ($($test:ident $example:literal)*) => { $(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            serves($example).await;
+        }
+    )* };
+}
+
+serves! {
+    the_lambda_client_for_python_is_served "lambda-python"
+    the_lambda_client_for_node_is_served "lambda-node"
+    the_lambda_client_for_rust_is_served "lambda-rust"
+    a_server_in_python_is_served "http-python-flask"
+    an_asynchronous_server_in_python_is_served "http-python-uvicorn"
+    a_server_in_node_is_served "http-node-http"
+    an_express_application_is_served "http-node-express"
+    a_server_in_go_is_served "http-go"
+    a_static_server_in_c_is_served "http-c"
+}
+
+/// One file, without a manifest: what it is is recognised.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_file_in_python_is_served_at_the_root() {
+    let folder = Folder::new();
+    let app = folder.path().join("app.py");
+    let text = "import http.server, os\n\
+                class Hello(http.server.BaseHTTPRequestHandler):\n    \
+                    def do_GET(self):\n        \
+                        body = b'Hello from one file'\n        \
+                        self.send_response(200)\n        \
+                        self.send_header('content-length', str(len(body)))\n        \
+                        self.end_headers()\n        \
+                        self.wfile.write(body)\n\
+                port = int(os.environ['PORT'])\n\
+                http.server.HTTPServer(('127.0.0.1', port), Hello).serve_forever()\n";
+    fs::write(&app, text).unwrap();
+    let mut server = Server::serve(&app).await;
+    let answer = Caller::new(server.gateway).get("/any").await;
+    assert_eq!(answer.text(), "Hello from one file");
+    server.terminate();
+    assert_eq!(server.ended().await.code(), Some(0));
+}
+
+/// What a program does to itself costs one request, and is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_fails_costs_one_request() {
+    let data = Folder::new();
+    let limits = "[limits]\nfirst_byte_max_ms = 1000\nmemory_max_mib = 32\nconcurrency_max = 2";
+    let program = Folder::program("http-c", "it", "isolation = \"none\"", limits);
+    let server = Server::up(data.path()).await;
+    server.run(&["deploy", program.text()]).await.done();
+    let caller = Caller::new(server.gateway);
+    for (path, status, label) in [
+        ("crash", 502, "trap"),
+        ("exit", 502, "trap"),
+        ("spin", 504, "time-out"),
+        ("hog", 502, "out-of-memory"),
+    ] {
+        let answer = caller.get(&format!("/fn/it/{path}")).await;
+        assert_eq!(answer.error(status)["label"], label, "{path}: {answer:?}");
+        assert_eq!(
+            caller.get("/fn/it/counter").await.text(),
+            "1",
+            "after {path}"
+        );
+    }
+    let told = server.run(&["logs", "it"]).await.done();
+    let told = serde_json::to_string(&told).unwrap();
+    for cause in ["signal 6", "code 3", "more memory"] {
+        assert!(told.contains(cause), "{cause}: {told}");
+    }
+}
+
+/// What a program may not do fails in it, and stands in its function's log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_sandbox_denies_is_told() {
+    let (data, folder) = (Folder::new(), Folder::new());
+    let app = "import ctypes, http.server, os\n\
+               class Tries(http.server.BaseHTTPRequestHandler):\n    \
+                   def do_GET(self):\n        \
+                       libc = ctypes.CDLL(None, use_errno=True)\n        \
+                       libc.unshare(0x10000000)\n        \
+                       body = str(ctypes.get_errno()).encode()\n        \
+                       self.send_response(200)\n        \
+                       self.send_header('content-length', str(len(body)))\n        \
+                       self.end_headers()\n        \
+                       self.wfile.write(body)\n\
+               port = int(os.environ['PORT'])\n\
+               http.server.HTTPServer(('127.0.0.1', port), Tries).serve_forever()\n";
+    fs::write(folder.path().join("app.py"), app).unwrap();
+    let server = Server::up(data.path()).await;
+    let deploy = ["deploy", folder.text(), "--name", "tries"];
+    server.run(&deploy).await.done();
+    let answer = Caller::new(server.gateway).get("/fn/tries/").await;
+    // EPERM.
+    assert_eq!(answer.text(), "1");
+    let told = server.run(&["logs", "tries"]).await.done();
+    let told = serde_json::to_string(&told).unwrap();
+    assert!(told.contains("denied by the sandbox"), "{told}");
+    assert!(told.contains("unshare"), "{told}");
+}
+
+/// After a change of protocol the bytes pass both ways.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_socket_passes() {
+    let data = Folder::new();
+    let program = Folder::program("http-node-http", "it", "isolation = \"none\"", LIMITS);
+    let server = Server::up(data.path()).await;
+    server.run(&["deploy", program.text()]).await.done();
+    let mut stream = TcpStream::connect(server.gateway).await.unwrap();
+    let asks = "GET /fn/it/socket HTTP/1.1\r\nhost: any\r\nconnection: Upgrade\r\n\
+                upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(asks.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(event("the head", stream.read_u8()).await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    // A text frame of two letters, with a mask of zeros.
+    let frame = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
+    stream.write_all(&frame).await.unwrap();
+    let mut back = [0; 4];
+    event("the echo", stream.read_exact(&mut back))
+        .await
+        .unwrap();
+    assert_eq!(back, [0x81, 2, b'h', b'i']);
+}
+
+/// A body streams through a program, both ways, whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_body_streams_through_a_program() {
+    const BODY_BYTES: usize = 64 << 20;
+    let data = Folder::new();
+    let program = Folder::program("http-c", "it", "", LIMITS);
+    let server = Server::up(data.path()).await;
+    server.run(&["deploy", program.text()]).await.done();
+    let caller = Caller::new(server.gateway);
+    let sent = (0..BODY_BYTES).map(|at| u8::try_from(at % 251).unwrap());
+    let sent = bytes::Bytes::from_iter(sent);
+    let request = caller.request("/fn/it/echo").method("POST");
+    let answer = caller
+        .whole(request.body(Body::Whole(sent.clone())).unwrap())
+        .await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.body == sent, "the body came back changed");
+}

@@ -1,0 +1,88 @@
+//! `cargo xtask bench process`: Linux programs behind the platform, beside the same programs
+//! without it, and beside what else gives every request a process of its own.
+//!
+//! With `isolation = "request"` the platform replaces the process after each request. Goals that
+//! only a process which is put back can reach are not judged here; their rows are shown.
+
+mod arm;
+mod clean;
+mod front;
+mod launch;
+mod memory;
+mod metrics;
+mod program;
+mod stage;
+mod start;
+mod versus;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::report::Machine;
+use super::row::Row;
+use super::{Args, Plan, finish};
+use program::Program;
+use stage::Stage;
+
+/// The name of this benchmark.
+const NAME: &str = "process";
+
+/// A round of a quick run, which has more servers to measure than others have; in milliseconds.
+const QUICK_ROUND_MS: u64 = 150;
+/// Before them; shorter, and Node would still be compiling what it runs.
+const QUICK_WARM_MS: u64 = 300;
+/// Programs of a quick run's rows.
+const QUICK: [(&str, &[Program]); 4] = [
+    ("P2", &Program::ALL),
+    (start::IDS[0], &[Program::C, Program::Python, Program::Node]),
+    (memory::ID, &[Program::Python, Program::Node]),
+    (clean::ID, &[Program::Python, Program::PythonLambda]),
+];
+
+/// A part of the benchmark: rows of one program.
+type Measure = fn(&Plan, &Stage, Program) -> Result<Vec<Row>>;
+
+/// Measures, shows and records.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let stage = Stage::prepare(args.usher.as_deref())?;
+    let machine = Machine::here(stage.versions());
+    finish(NAME, args, &machine, |plan| measure(plan, &stage))
+}
+
+/// Every planned row; one that could not be measured says why.
+fn measure(plan: &Plan, stage: &Stage) -> Vec<Row> {
+    let mut plan = plan.clone();
+    if plan.quick {
+        plan.round = Duration::from_millis(QUICK_ROUND_MS);
+        plan.warm = Duration::from_millis(QUICK_WARM_MS);
+    }
+    let parts: [(&[&str], Measure); 4] = [
+        (&versus::IDS, versus::measure),
+        (&start::IDS, start::measure),
+        (&[memory::ID], memory::measure),
+        (&[clean::ID], clean::measure),
+    ];
+    let mut rows = Vec::new();
+    for (ids, measure) in parts {
+        if !ids.iter().any(|id| plan.wants(id)) {
+            continue;
+        }
+        for program in Program::ALL {
+            let quick = QUICK
+                .iter()
+                .any(|(part, programs)| ids.contains(part) && programs.contains(&program));
+            if plan.quick && !quick {
+                continue;
+            }
+            println!("-- {}, {}", ids.join(", "), program.name());
+            match measure(&plan, stage, program) {
+                Ok(measured) => rows.extend(measured),
+                Err(error) => rows.push(Row::missing(ids[0], &error.context(program.name()))),
+            }
+        }
+    }
+    rows.retain(|row| plan.wants(&row.id));
+    rows.sort_by(|a, b| a.id.cmp(&b.id));
+    rows
+}
