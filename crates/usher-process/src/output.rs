@@ -6,7 +6,7 @@
 //!
 //! Deliberately absent: lines, which the node makes.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -137,9 +137,12 @@ impl Output {
         String::from_utf8_lossy(tail).trim().to_owned()
     }
 
+    /// Takes what the program has written until now. The pipes are read themselves: the runtime may
+    /// not have been told yet that there is something in them.
     fn drain(&self) {
         for stream in self.shared.streams.get().into_iter().flatten() {
-            self.shared.pump(stream);
+            let read = |buffer: &mut [u8]| Ok(rustix::io::read(&stream.pipe, buffer)?);
+            self.shared.pump(stream, read);
         }
     }
 }
@@ -154,11 +157,11 @@ impl Drop for Output {
 
 impl Shared {
     /// Takes what is there without waiting for more. False: nothing will come any more.
-    fn pump(&self, stream: &Stream) -> bool {
+    fn pump(&self, stream: &Stream, read: impl Fn(&mut [u8]) -> io::Result<usize>) -> bool {
         let _turn = stream.turn.lock();
         let mut buffer = [0; READ_BYTES];
         for _ in 0..READS_MAX {
-            match stream.pipe.try_read(&mut buffer) {
+            match read(&mut buffer) {
                 Ok(0) => return false,
                 Ok(count) => self.sink.lock().take(stream.which, &buffer[..count]),
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
@@ -200,7 +203,8 @@ async fn read(shared: Arc<Shared>, at: usize) {
     let Some(stream) = shared.streams.get().map(|streams| &streams[at]) else {
         return;
     };
-    while stream.pipe.readable().await.is_ok() && shared.pump(stream) {
+    let read = |buffer: &mut [u8]| stream.pipe.try_read(buffer);
+    while stream.pipe.readable().await.is_ok() && shared.pump(stream, read) {
         tokio::task::yield_now().await;
     }
 }

@@ -155,12 +155,7 @@ impl Platform {
         let engines = engines::make(&data, &cache)?;
         let node = node(&backbone, &engines, &data)?;
         if settings.routing == Routing::Named {
-            // What a killed platform left is removed, and sandboxes are made ready, before the first
-            // program asks for one. Why there may be none is in the log.
-            let engines = Arc::clone(&engines);
-            tokio::spawn(async move {
-                let _told = engines.second.means().await;
-            });
+            prepare_sandboxes(&engines);
         }
         let table = Arc::new(RouteTable::new());
         let following = match settings.routing {
@@ -290,6 +285,15 @@ fn node(
     let artifacts = Arc::new(Arc::clone(backbone));
     Node::new(Arc::clone(engines), artifacts, options)
         .context("the folder of the logs was not opened")
+}
+
+/// Has what a killed platform left removed, and sandboxes made ready, before the first program asks
+/// for one. Why there may be none stands in the log.
+fn prepare_sandboxes(engines: &Arc<Engines>) {
+    let engines = Arc::clone(engines);
+    tokio::spawn(async move {
+        let _told = engines.second.means().await;
+    });
 }
 
 /// Lets the table follow the functions; on return it knows all that there are.

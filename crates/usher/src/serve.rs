@@ -49,7 +49,8 @@ async fn begin(platform: &Platform, source: Source, json: bool) -> anyhow::Resul
     };
     let deployed = put(&client, source).await?;
     for reason in deploy::reasons(&deployed.function) {
-        eprintln!("usher: served fresh: {reason}");
+        let mode = deploy::mode_word(&deployed.function);
+        eprintln!("usher: served {mode}: {reason}");
     }
     // Its own task, as the log ends only with the platform.
     tokio::spawn(show_log(client, function));

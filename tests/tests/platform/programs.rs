@@ -5,10 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use usher_api::body::Body;
+use usher_api::body::{Body, BodyError};
 
 use crate::caller::{Answer, Caller};
 use crate::folder::Folder;
@@ -226,4 +230,67 @@ async fn a_large_body_streams_through_a_program() {
         .await;
     assert_eq!(answer.status, 200);
     assert!(answer.body == sent, "the body came back changed");
+}
+
+/// What a terminal sends to all processes of a platform ends none of its sandboxes: the request
+/// that is under way finishes, and then nothing is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_platform_lets_its_programs_finish() {
+    let data = Folder::new();
+    let program = Folder::program("http-c", "it", "", LIMITS);
+    let mut server = Server::up(data.path()).await;
+    server.run(&["deploy", program.text()]).await.done();
+    let groups = groups(&data);
+    assert!(
+        !groups.is_empty(),
+        "control groups are there to be looked for"
+    );
+    let caller = Caller::new(server.gateway);
+    let (pieces, sent) = tokio::sync::mpsc::channel(1);
+    let piece = |text: &'static str| {
+        Ok::<_, BodyError>(Frame::data(bytes::Bytes::from_static(text.as_bytes())))
+    };
+    let sent = futures_util::stream::unfold(sent, async |mut sent| {
+        sent.recv().await.map(|piece| (piece, sent))
+    });
+    let body = Body::stream(StreamBody::new(Box::pin(sent)));
+    let request = caller.request("/fn/it/echo").method("POST").body(body);
+    pieces.send(piece("first, ")).await.unwrap();
+    let (_, mut echo) = caller.send(request.unwrap()).await.into_parts();
+    let first = event("the first piece", echo.frame())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(first.into_data().unwrap(), "first, ");
+    server.interrupt_all();
+    pieces.send(piece("second")).await.unwrap();
+    drop(pieces);
+    let rest = event("the rest", echo.collect()).await.unwrap();
+    assert_eq!(rest.to_bytes(), "second");
+    assert_eq!(server.ended().await.code(), Some(0));
+    event("the control groups are gone", async {
+        while groups.iter().any(|group| group.exists()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// The control groups of the platform on this folder, which they are named after.
+fn groups(data: &Folder) -> Vec<PathBuf> {
+    let about = fs::metadata(data.path().join("sandboxes")).unwrap();
+    let name = format!("usher-{:x}-{:x}", about.dev(), about.ino());
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                match entry.file_name() == *name {
+                    true => found.push(entry.path()),
+                    false => folders.push(entry.path()),
+                }
+            }
+        }
+    }
+    found
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -52,6 +52,7 @@ fn usher() -> Command {
         .env_remove("USHER_DATA")
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
+        .process_group(0)
         .kill_on_drop(true);
     command
 }
@@ -178,6 +179,12 @@ impl Server {
     pub(crate) fn terminate(&self) {
         let pid = Pid::from_raw(self.pid()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// The same to all processes of its group, as a terminal does it.
+    pub(crate) fn interrupt_all(&self) {
+        let pid = Pid::from_raw(self.pid()).unwrap();
+        kill_process_group(pid, Signal::INT).unwrap();
     }
 
     /// Waits for its end.

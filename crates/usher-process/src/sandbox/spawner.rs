@@ -82,6 +82,9 @@ struct Spawner {
 
 impl Spawner {
     fn begin() -> io::Result<Self> {
+        // What a terminal sends to all of the platform's processes is the platform's to obey, which
+        // lets its programs finish. In a session of its own already, it has nothing to leave.
+        let _ = rustix::process::setsid();
         let platform = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
         let null = std::fs::File::open("/dev/null")?;
         rustix::stdio::dup2_stdin(null)?;
