@@ -294,3 +294,55 @@ fn groups(data: &Folder) -> Vec<PathBuf> {
     }
     found
 }
+
+/// A program whose state is kept is asked to end before it is ended, and does not outlive the time
+/// that it is granted for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_program_is_asked_to_end_and_then_ended() {
+    let (data, folder) = (Folder::new(), Folder::new());
+    let mark = format!("asked-to-end-{}", std::process::id());
+    // Asked to end, it becomes a program that never would, and that can be told by its words.
+    let app = format!(
+        "import http.server, os, signal\n\
+         def asked(*_):\n    \
+             os.execv('/bin/sh', ['sh', '-c', 'sleep 600; true', '{mark}'])\n\
+         signal.signal(signal.SIGTERM, asked)\n\
+         class Hello(http.server.BaseHTTPRequestHandler):\n    \
+             def do_GET(self):\n        \
+                 self.send_response(204)\n        \
+                 self.end_headers()\n\
+         port = int(os.environ['PORT'])\n\
+         http.server.HTTPServer(('127.0.0.1', port), Hello).serve_forever()\n"
+    );
+    fs::write(folder.path().join("app.py"), app).unwrap();
+    let manifest = "name = \"it\"\nisolation = \"none\"\n\
+                    [process]\ncontract = \"http\"\ncommand = [\"python3\", \"app.py\"]\n\
+                    [limits]\ngrace_max_ms = 2000\n";
+    fs::write(folder.path().join("function.toml"), manifest).unwrap();
+    let server = Server::up(data.path()).await;
+    server.run(&["deploy", folder.text()]).await.done();
+    let answer = Caller::new(server.gateway).get("/fn/it/").await;
+    assert_eq!(answer.status, 204);
+    assert!(!runs(&mark), "nobody has asked it yet");
+    server.run(&["delete", "it"]).await.done();
+    for (what, wanted) in [("it is asked to end", true), ("it is ended", false)] {
+        event(what, async {
+            while runs(&mark) != wanted {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+/// Whether a process of this machine has this word among its own.
+fn runs(word: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let words = processes.filter_map(|it| fs::read(it.path().join("cmdline")).ok());
+    let mut words = words.flat_map(|all| {
+        all.split(|byte| *byte == 0)
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>()
+    });
+    words.any(|it| it == word.as_bytes())
+}
