@@ -24,6 +24,7 @@ use usher_core::outbound::AllowList;
 use usher_engine::{Engine, LoadError, StartError};
 
 use crate::bundle::Bundles;
+use crate::cause::chain;
 use crate::ending::Endings;
 use crate::environment::ProcessEnvironment;
 use crate::folders::Folders;
@@ -262,16 +263,4 @@ fn function(message: String) -> PrepareFault {
         blame: Blame::Function,
         message,
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

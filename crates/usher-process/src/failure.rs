@@ -13,9 +13,9 @@ use usher_core::fault::{Fault, TimeLimit};
 use usher_core::function::Limits;
 use usher_core::id::RequestId;
 
+use crate::cause::chain;
 use crate::contract::lambda::{self, Ending, InvokeError, Style};
 use crate::contract::port::CallError;
-use crate::engine::chain;
 use crate::sandbox::Exit;
 use crate::start::NotStarted;
 
@@ -146,9 +146,7 @@ impl Answers {
         let failure = failure.of_lambda()?;
         Some(lambda::answer(style, id, &failure))
     }
-}
 
-impl Answers {
     /// The same for a program that did not start.
     pub(crate) fn not_started(
         self,

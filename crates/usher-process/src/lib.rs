@@ -14,6 +14,7 @@
 #![deny(unsafe_code)]
 
 pub mod bundle;
+mod cause;
 pub mod contract;
 mod ending;
 mod engine;

@@ -23,6 +23,7 @@ use crate::contract::Answered;
 use crate::contract::lambda::{Invoke, LambdaApi, Note, Style};
 use crate::contract::port::{Connect, PortClient};
 use crate::failure::{Answers, CallFailed};
+use crate::folders::Shared;
 use crate::outbound::Proxy;
 use crate::output::Output;
 use crate::sandbox::{Exit, Program};
@@ -34,6 +35,8 @@ pub(crate) struct Served {
     pub(crate) program: Arc<Program>,
     /// Serves what the program may reach outside; ends with it.
     pub(crate) _proxy: Option<Proxy>,
+    /// Its files, which it may still read while it ends and its image is gone.
+    pub(crate) _folder: Arc<Shared>,
 }
 
 /// What is left of a call once its answer's head is there.

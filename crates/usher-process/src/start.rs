@@ -17,9 +17,10 @@ use tokio::time::timeout;
 use usher_core::fault::Fault;
 use usher_core::function::Contract;
 
+use crate::cause::chain;
 use crate::contract::lambda::{FunctionError, InitError, LambdaApi};
 use crate::contract::port::{NotReady, PortClient};
-use crate::engine::{Inner, chain};
+use crate::engine::Inner;
 use crate::failure::ended;
 use crate::image::ProcessImage;
 use crate::outbound::{Proxy, ProxyBounds, outbound_environment};
@@ -179,6 +180,7 @@ async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotS
         output,
         program,
         _proxy: proxy,
+        _folder: image.folder.clone(),
     })
 }
 

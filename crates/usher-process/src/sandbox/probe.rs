@@ -26,6 +26,7 @@ use super::means::Modes;
 use super::state::State;
 use super::wire::{Settle, Start};
 use super::{Bounds, Counts, Exit, Inner, Program, SandboxOptions, Shell, program};
+use crate::cause::chain;
 
 /// What the probe may use.
 const BOUNDS: Bounds = Bounds {
@@ -237,16 +238,4 @@ fn number(name: &str) -> u32 {
     (name.bytes()).fold(0x811c_9dc5, |sum: u32, byte| {
         (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     })
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
