@@ -98,6 +98,9 @@ async fn what_is_young_is_not_collected() {
 #[tokio::test]
 async fn nothing_is_collected_while_it_is_deployed() {
     let rig = Rig::with(|setup| setup.options.artifact_grace_s = 0).await;
+    // Without a grace the collection of the controller's start must not come in between upload and
+    // deployment.
+    let held = rig.controller.core.artifacts.read().await;
     let request = rig.request("hello", "one").await;
     rig.node.open.send_replace(false);
     let deploy = rig.client.deploy(&request, |_| {});
@@ -106,6 +109,7 @@ async fn nothing_is_collected_while_it_is_deployed() {
         done = &mut deploy => panic!("done before it was prepared: {done:?}"),
         () = rig.node.was_asked_times(1) => {}
     }
+    drop(held);
     assert_eq!(rig.controller.core.collect().await.unwrap(), None);
     rig.node.open.send_replace(true);
     deploy.await.unwrap();
