@@ -62,15 +62,23 @@ async fn an_upload_that_stalls_is_ended_and_leaves_nothing() {
     assert!(rig.backbone.list_blobs().await.unwrap().is_empty());
 }
 
+/// As long as it is held nothing is collected. Without a grace the collection of the controller's
+/// own start could otherwise come in between an upload and what follows it.
+async fn held(rig: &Rig) -> tokio::sync::RwLockReadGuard<'_, ()> {
+    rig.controller.core.artifacts.read().await
+}
+
 #[tokio::test]
 async fn only_what_no_record_names_is_collected() {
     let rig = Rig::with(|setup| setup.options.artifact_grace_s = 0).await;
+    let held = held(&rig).await;
     rig.deploy("hello", "one").await;
     rig.deploy("hello", "two").await;
     rig.client
         .put_artifact(Bytes::from("never deployed"))
         .await
         .unwrap();
+    drop(held);
     assert_eq!(rig.controller.core.collect().await.unwrap(), Some(2));
     let two = rig.request("again", "two").await;
     let left = rig.backbone.list_blobs().await.unwrap();
@@ -98,9 +106,7 @@ async fn what_is_young_is_not_collected() {
 #[tokio::test]
 async fn nothing_is_collected_while_it_is_deployed() {
     let rig = Rig::with(|setup| setup.options.artifact_grace_s = 0).await;
-    // Without a grace the collection of the controller's start must not come in between upload and
-    // deployment.
-    let held = rig.controller.core.artifacts.read().await;
+    let held = held(&rig).await;
     let request = rig.request("hello", "one").await;
     rig.node.open.send_replace(false);
     let deploy = rig.client.deploy(&request, |_| {});
@@ -120,6 +126,7 @@ async fn nothing_is_collected_while_it_is_deployed() {
 #[tokio::test]
 async fn nothing_is_collected_while_anything_is_uploaded() {
     let rig = Rig::with(|setup| setup.options.artifact_grace_s = 0).await;
+    let held = held(&rig).await;
     rig.client
         .put_artifact(Bytes::from("garbage"))
         .await
@@ -135,6 +142,7 @@ async fn nothing_is_collected_while_anything_is_uploaded() {
             send.send(Ok(Bytes::from("b"))).await.unwrap();
         } => {}
     }
+    drop(held);
     assert_eq!(rig.controller.core.collect().await.unwrap(), None);
     drop(send);
     upload.await.unwrap();
@@ -144,6 +152,7 @@ async fn nothing_is_collected_while_anything_is_uploaded() {
 #[tokio::test]
 async fn a_record_that_cannot_be_read_stops_the_collection() {
     let rig = Rig::with(|setup| setup.options.artifact_grace_s = 0).await;
+    let held = held(&rig).await;
     rig.client
         .put_artifact(Bytes::from("perhaps needed"))
         .await
@@ -152,6 +161,7 @@ async fn a_record_that_cannot_be_read_stops_the_collection() {
         .put("functions.default.broken", Bytes::from("{"))
         .await
         .unwrap();
+    drop(held);
     assert!(rig.controller.core.collect().await.is_err());
     assert_eq!(rig.backbone.list_blobs().await.unwrap().len(), 1);
 }
