@@ -94,6 +94,7 @@ impl Shape {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             handler: None,
             environment: BTreeMap::new(),
+            reuse: false,
         };
         let what = what.into();
         Self { what, process }

@@ -73,6 +73,7 @@ impl ContractHarness for Harness {
             command: vec!["./program".to_owned()],
             handler: None,
             environment: Default::default(),
+            reuse: false,
         };
         Settings {
             process: matches!(self.side, Side::Second).then_some(process),

@@ -93,6 +93,7 @@ impl ContractHarness for Harness {
                 command: command.map(str::to_owned).to_vec(),
                 handler: None,
                 environment: Default::default(),
+                reuse: false,
             }),
             ..Settings::default()
         }

@@ -151,6 +151,7 @@ fn process(guest: &str) -> Process {
         command: vec![format!("./{PROGRAM_FILE}")],
         handler: None,
         environment: BTreeMap::from([("GUEST".to_owned(), guest.to_owned())]),
+        reuse: false,
     }
 }
 

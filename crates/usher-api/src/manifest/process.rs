@@ -10,7 +10,7 @@ use super::check::is_inside;
 use super::section::{Section, shown};
 
 /// The keys of the table, in whichever form it has the fewest.
-pub(super) const KEYS: [&str; 4] = ["contract", "command", "handler", "environment"];
+pub(super) const KEYS: [&str; 5] = ["contract", "command", "handler", "environment", "reuse"];
 
 /// How many words a command may have.
 const WORDS_MAX: usize = 100;
@@ -62,6 +62,8 @@ pub(super) fn read(section: &mut Section<'_, '_>, folder: Option<&mut String>) -
     }
     let mut environment = BTreeMap::new();
     section.texts_by_name("environment", VARIABLES_MAX, variable, &mut environment);
+    let mut reuse = false;
+    section.flag("reuse", &mut reuse);
     if let Some(folder) = folder
         && let Some(given) = section.text("folder", "a text in quotes", folder_inside)
     {
@@ -73,6 +75,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, folder: Option<&mut String>) -
         command,
         handler,
         environment,
+        reuse,
     })
 }
 

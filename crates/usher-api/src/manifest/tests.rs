@@ -325,7 +325,7 @@ fn all_mistakes_of_a_program_are_told_at_once() {
         "line 6: process.handler: \"a b\" is no handler: ",
         "line 7: process.folder: \"../x\" is no folder inside the manifest's; ",
         "line 8: process.colour: unknown; known here: contract, command, handler, environment, \
-         folder",
+         reuse, folder",
         "line 10: process.environment.PORT: the platform sets this variable itself",
         "line 11: process.environment.9A: no name of a variable: ",
         "line 12: process.environment.B: a whole number was found; write a text in quotes",

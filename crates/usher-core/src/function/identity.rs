@@ -137,6 +137,7 @@ mod tests {
                 command: vec!["./server".to_owned()],
                 handler: None,
                 environment: [("A".to_owned(), "1".to_owned())].into(),
+                reuse: false,
             }),
             ..Settings::default()
         }

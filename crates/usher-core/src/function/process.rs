@@ -25,6 +25,10 @@ pub struct Process {
     /// Variables beside those that the platform sets.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// The program may be put back although it does not say that it then makes its randomness
+    /// fresh: it holds no generator of random values, nor anything else that must not repeat.
+    #[serde(default)]
+    pub reuse: bool,
 }
 
 impl Process {
@@ -75,6 +79,7 @@ mod tests {
             .to_vec(),
             handler: None,
             environment: BTreeMap::new(),
+            reuse: false,
         };
         let at = ["serve", "--port", "80", "--url=http://[::]:80/80S", "$port"];
         assert_eq!(process.command_at(80), at);
