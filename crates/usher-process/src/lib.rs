@@ -24,6 +24,8 @@ mod folders;
 mod image;
 pub mod outbound;
 mod output;
+#[allow(dead_code, reason = "the engine does not renew programs yet")]
+mod renewal;
 mod run;
 pub mod sandbox;
 mod served;

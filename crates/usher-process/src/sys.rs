@@ -14,6 +14,7 @@ pub(crate) mod loopback;
 pub(crate) mod mount;
 pub(crate) mod ready;
 pub(crate) mod signals;
+pub(crate) mod trace;
 
 use std::io;
 

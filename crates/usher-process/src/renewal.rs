@@ -1,0 +1,3 @@
+//! Putting a program back to what it was before a request.
+
+pub(crate) mod stopped;
