@@ -15,17 +15,18 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use usher_api::body::Body;
 use usher_api::invoke::BoxFuture;
 use usher_api::upgrade::{Duplex, Upgrade};
 use usher_process::contract::port::{About, CallError, Connect, PortClient, port_environment};
 
-use rig::{data, driven, event, fed, get, request, whole};
+use rig::{Place, Whole, data, driven, event, fed, get, request, whole};
 
 /// Requests of each kind that a program answers in a row.
 const REQUESTS: usize = 200;
@@ -94,8 +95,43 @@ impl Guest {
 
 /// A program as the platform keeps it, without a sandbox. Dropping it kills it.
 struct Running {
+    guest: Guest,
     child: Child,
     client: PortClient,
+    /// How many requests it was sent.
+    asked: usize,
+    /// Nobody else's while the program may run.
+    _place: Place,
+}
+
+impl Running {
+    /// Sends a request that is to be answered, and reads the reply.
+    async fn answer(&mut self, request: Request<Body>) -> Whole {
+        let asked = format!("{} {}", request.method(), request.uri().path());
+        match self.outcome(request).await {
+            Ok(reply) => reply,
+            Err(error) => panic!("{asked}: {error:?}"),
+        }
+    }
+
+    /// Sends a request that may fail.
+    async fn outcome(&mut self, request: Request<Body>) -> Result<Whole, CallError> {
+        self.asked += 1;
+        whole(&mut self.client, request).await
+    }
+}
+
+/// Tells beside whatever failed with which guest it did.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let exit = self.child.try_wait();
+            eprintln!(
+                "That was {:?} at request {}; has it ended? {exit:?}",
+                self.guest, self.asked
+            );
+        }
+    }
 }
 
 /// Connects as the contract has it: to both loopback addresses.
@@ -115,9 +151,8 @@ impl Connect for Both {
 }
 
 async fn start(guest: Guest, more: &[(&str, &str)]) -> Running {
-    let placed = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
-    let port = placed.local_addr().unwrap().port();
-    drop(placed);
+    let place = Place::take();
+    let port = place.port();
     let about = About {
         name: "guest".to_owned(),
         revision: "guest-00001".to_owned(),
@@ -135,13 +170,18 @@ async fn start(guest: Guest, more: &[(&str, &str)]) -> Running {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let mut child = command.spawn().unwrap();
-    let client = PortClient::new(Arc::new(Both), port);
+    let mut running = Running {
+        guest,
+        child: command.spawn().unwrap(),
+        client: PortClient::new(Arc::new(Both), place.port()),
+        asked: 0,
+        _place: place,
+    };
     tokio::select! {
-        ready = client.ready() => ready.unwrap(),
-        exit = child.wait() => panic!("{guest:?} ended: {exit:?}"),
+        ready = event(running.client.ready()) => ready.unwrap(),
+        exit = running.child.wait() => panic!("it ended before it was ready: {exit:?}"),
     }
-    Running { child, client }
+    running
 }
 
 /// Runs a case with every guest, one after the other.
@@ -159,27 +199,26 @@ async fn each_says_hello_counts_its_requests_and_sees_what_the_platform_says() {
     each(|guest, running| async move {
         // All of it, so that the program lives as long as the case.
         let mut running = running;
-        let client = &mut running.client;
-        let hello = whole(client, get("/")).await.unwrap();
+        let hello = running.answer(get("/")).await;
         assert!(
             hello.text.starts_with("hello from "),
             "{guest:?}: {}",
             hello.text
         );
         for count in 1..=REQUESTS {
-            let counted = whole(client, get("/counter")).await.unwrap();
+            let counted = running.answer(get("/counter")).await;
             assert_eq!(counted.text, count.to_string(), "{guest:?}");
         }
         let mut asked = get("/headers");
         let headers = asked.headers_mut();
         headers.insert("x-forwarded-for", "192.0.2.1".parse().unwrap());
         headers.insert("x-forwarded-proto", "http".parse().unwrap());
-        let seen = whole(client, asked).await.unwrap().text;
+        let seen = running.answer(asked).await.text;
         let seen = seen.to_lowercase();
         let seen: serde_json::Value = serde_json::from_str(&seen).unwrap();
         assert_eq!(seen["host"], "a.localhost", "{guest:?}");
         assert_eq!(seen["forwarded"], "for=192.0.2.1;proto=http", "{guest:?}");
-        let missing = whole(client, get("/nothing-here")).await.unwrap();
+        let missing = running.answer(get("/nothing-here")).await;
         assert_eq!(missing.head.status, 404, "{guest:?}");
     })
     .await;
@@ -204,17 +243,16 @@ async fn each_sends_bodies_back_whole_or_in_chunks() {
         let (text, bytes) = (text.clone(), bytes.clone());
         async move {
             let mut running = running;
-            let client = &mut running.client;
             let sent = request("POST", "/echo", Body::from(bytes.clone()));
-            let back = whole(client, sent).await.unwrap().text;
+            let back = running.answer(sent).await.text;
             assert!(back == text, "{guest:?}: {} bytes came back", back.len());
             let sent = request("POST", "/echo", pieces(&bytes));
-            let back = whole(client, sent).await.unwrap().text;
+            let back = running.answer(sent).await.text;
             assert!(back == text, "{guest:?}: {} bytes came back", back.len());
-            let streamed = whole(client, get("/stream")).await.unwrap().text;
+            let streamed = running.answer(get("/stream")).await.text;
             assert_eq!(streamed.lines().count(), 5, "{guest:?}: {streamed}");
             let head = request("HEAD", "/", Body::Empty);
-            assert_eq!(whole(client, head).await.unwrap().text, "", "{guest:?}");
+            assert_eq!(running.answer(head).await.text, "", "{guest:?}");
         }
     })
     .await;
@@ -246,11 +284,11 @@ async fn a_crash_is_one_clear_error_and_then_nobody_is_there() {
     each(|guest, running| async move {
         let mut running = running;
         // On a connection that is kept, and would be tried again.
-        whole(&mut running.client, get("/")).await.unwrap();
-        let error = whole(&mut running.client, get("/crash")).await.unwrap_err();
+        running.answer(get("/")).await;
+        let error = running.outcome(get("/crash")).await.unwrap_err();
         assert!(matches!(error, CallError::Closed), "{guest:?}: {error:?}");
         event(running.child.wait()).await.unwrap();
-        let error = whole(&mut running.client, get("/")).await.unwrap_err();
+        let error = running.outcome(get("/")).await.unwrap_err();
         assert!(
             matches!(error, CallError::Connect { .. }),
             "{guest:?}: {error:?}"
@@ -276,7 +314,7 @@ async fn slow_says_that_it_has_begun_and_is_given_up_by_drop() {
             answered = running.client.call(get("/slow")) => panic!("{guest:?}: {answered:?}"),
             () = event(begun) => {}
         }
-        let counted = whole(&mut running.client, get("/counter")).await.unwrap();
+        let counted = running.answer(get("/counter")).await;
         assert_eq!(counted.text, "1", "{guest:?}");
     })
     .await;
@@ -286,7 +324,7 @@ async fn slow_says_that_it_has_begun_and_is_given_up_by_drop() {
 async fn a_program_is_reached_wherever_it_listens() {
     for address in ["127.0.0.1", "::1", "0.0.0.0", "::"] {
         let mut running = start(Guest::C, &[("BIND", address), ("GUEST", "counter")]).await;
-        let counted = whole(&mut running.client, get("/")).await.unwrap();
+        let counted = running.answer(get("/")).await;
         assert_eq!(counted.text, "1", "{address}");
     }
 }
@@ -337,6 +375,6 @@ async fn a_web_socket_is_opened_and_gives_messages_back() {
     event(ours.read_to_end(&mut back)).await.unwrap();
     assert_eq!(back, [0x88, 0]);
     event(rest).await.unwrap().unwrap();
-    let counted = whole(&mut running.client, get("/counter")).await.unwrap();
+    let counted = running.answer(get("/counter")).await;
     assert_eq!(counted.text, "1");
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use usher_api::body::Body;
 use usher_process::contract::port::{CallError, PortClient};
 
-use crate::rig::{Loopback, Program, event, get, read, request, whole};
+use crate::rig::{Loopback, Place, Program, event, get, read, request, whole};
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
@@ -150,10 +150,8 @@ async fn a_reply_of_http_1_0_ends_with_its_connection() {
 
 #[tokio::test]
 async fn ready_waits_until_the_program_listens() {
-    let placed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = placed.local_addr().unwrap();
-    drop(placed);
-    let client = PortClient::new(Arc::new(Loopback), address.port());
+    let place = Place::take();
+    let client = PortClient::new(Arc::new(Loopback), place.port());
     let mut ready = Box::pin(client.ready());
     assert!(futures_util::poll!(&mut ready).is_pending());
     tokio::task::yield_now().await;
@@ -161,17 +159,21 @@ async fn ready_waits_until_the_program_listens() {
         futures_util::poll!(&mut ready).is_pending(),
         "nobody listens"
     );
+    let address = (Ipv4Addr::LOCALHOST, place.port());
     let _listener = TcpListener::bind(address).await.unwrap();
     event(ready).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_program_that_is_gone_cannot_be_reached() {
-    let program = Program::saying(HELLO).await;
-    let mut client = program.client();
-    let port = program.address.port();
-    drop(program);
-    tokio::task::yield_now().await;
+    let place = Place::take();
+    let port = place.port();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .unwrap();
+    let mut client = PortClient::new(Arc::new(Loopback), port);
+    event(client.ready()).await.unwrap();
+    drop(listener);
     let error = whole(&mut client, get("/")).await.unwrap_err();
     assert!(
         matches!(&error, CallError::Connect { port: at, .. } if *at == port),

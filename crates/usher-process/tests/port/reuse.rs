@@ -137,6 +137,25 @@ async fn a_request_is_sent_again_only_once_and_only_if_nothing_was_answered() {
 }
 
 #[tokio::test]
+async fn a_new_connection_that_is_closed_without_a_word_is_not_tried_again() {
+    // Nothing but the request can be the reason, and what it did to the program it would do twice.
+    let program = Program::start(|mut raw, number| async move {
+        if number == 0 {
+            raw.head().await;
+        } else {
+            raw.send(HELLO).await;
+        }
+    })
+    .await;
+    let mut client = program.client();
+    let error = whole(&mut client, get("/")).await.unwrap_err();
+    assert!(matches!(error, CallError::Closed), "{error}");
+    assert_eq!(program.connections(), 1);
+    // The program is still there, and the next request finds it.
+    assert_eq!(whole(&mut client, get("/")).await.unwrap().text, "hello");
+}
+
+#[tokio::test]
 async fn bytes_behind_a_reply_are_nobodys_answer() {
     let program = Program::start(|mut raw, number| async move {
         raw.head().await;

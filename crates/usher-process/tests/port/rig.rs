@@ -13,7 +13,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use usher_api::body::{Body, BodyError};
@@ -27,6 +27,26 @@ pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(60);
 /// Waits for an event, and fails where it never comes.
 pub(crate) async fn event<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANGS_AFTER, future).await.unwrap()
+}
+
+/// A port at which nobody listens, and which the system gives to nobody else while this lives, nor
+/// to a connection that goes out: it is bound here. A program can listen at it all the same if it
+/// asks for `SO_REUSEADDR`, as servers do.
+///
+/// A port that is free for a moment is another test's in the next, and both then talk to one program.
+pub(crate) struct Place(TcpSocket);
+
+impl Place {
+    pub(crate) fn take() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
+        Self(socket)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
 }
 
 /// One connection, as a program sees it.
