@@ -5,8 +5,7 @@
 //! start: the first program, else a new one out of a ready-made sandbox
 //! ```
 //!
-//! Deliberately absent: pools of environments, which a node keeps; snapshots, so that a program
-//! that has served a request is replaced by a new one.
+//! Deliberately absent: pools of environments, which a node keeps.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,14 +28,15 @@ use crate::ending::Endings;
 use crate::environment::ProcessEnvironment;
 use crate::folders::Folders;
 use crate::image::ProcessImage;
+use crate::renewable::Renewable;
+use crate::renewal::{Injected, Injection, Step};
 use crate::sandbox::{Means, SandboxOptions, Sandboxes};
 use crate::start::start;
 
 /// Rises when what a program finds in its sandbox changes.
 const SANDBOX_FORMAT: u64 = 1;
-/// Why a function that keeps no state is not served live.
-const NOT_LIVE: &str = "A program is not put back yet, so every request gets a new process, \
-                        started ahead of it where there is time.";
+/// Why a function is not served live whose manifest says so.
+const NOT_WANTED: &str = "its manifest says renewal = \"fresh\"";
 
 /// What an engine is set to.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub struct Counters {
     pub loaded: AtomicU64,
     /// Programs started, those that failed included.
     pub started: AtomicU64,
+    /// Programs that could not be put back after a request, and were replaced.
+    pub not_put_back: AtomicU64,
     /// Environments that were given out and exist.
     pub alive: AtomicU64,
 }
@@ -71,6 +73,7 @@ pub(crate) struct Inner {
     folders: OnceCell<Folders>,
     pub(crate) endings: Endings,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) injected: Arc<Injected>,
 }
 
 impl ProcessEngine {
@@ -89,6 +92,7 @@ impl ProcessEngine {
             folders: OnceCell::new(),
             endings: Endings::default(),
             counters: Arc::default(),
+            injected: Arc::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -99,6 +103,11 @@ impl ProcessEngine {
     /// What was counted since the engine was made.
     pub fn counters(&self) -> &Counters {
         &self.inner.counters
+    }
+
+    /// From now on a step of all renewals fails, or the platform dies in it. For tests.
+    pub fn inject(&self, what: Option<(Step, Injection)>) {
+        self.inner.injected.set(what);
     }
 
     /// What the machine gives sandboxes, and which way was chosen. The first call finds that out,
@@ -144,6 +153,10 @@ impl ProcessEngine {
             allowed: Arc::new(allowed),
             unpack_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             bundle_bytes,
+            renewable: match revision.settings.renewal {
+                RenewalChoice::Fresh => Renewable::never(NOT_WANTED.to_owned()),
+                RenewalChoice::Auto | RenewalChoice::Live => Renewable::untried(),
+            },
             first: Mutex::new(None),
         })
     }
@@ -200,11 +213,6 @@ impl Engine for ProcessEngine {
                 "a component was given to the engine of programs".into(),
             )));
         };
-        if revision.settings.renewal == RenewalChoice::Live {
-            return Err(LoadError(function(format!(
-                "renewal = \"live\" cannot be had. {NOT_LIVE} Write renewal = \"auto\"."
-            ))));
-        }
         tell("unpacking");
         let image = Arc::new(self.unpack(&revision, process, artifact).await?);
         tell("starting");
@@ -213,15 +221,24 @@ impl Engine for ProcessEngine {
             blame: failure.fault().judge().blame,
             message: failure.to_string(),
         })?;
+        if revision.settings.renewal == RenewalChoice::Live
+            && let Some(reasons) = image.renewable.reasons()
+        {
+            return Err(LoadError(function(format!(
+                "renewal = \"live\" cannot be had: {}. Write renewal = \"auto\".",
+                reasons.join("; ")
+            ))));
+        }
         self.inner.counters.loaded.fetch_add(1, Ordering::Relaxed);
         *image.first.lock() = Some(served);
         Ok(image)
     }
 
     fn report(&self, image: &ProcessImage) -> ImageReport {
-        let (mode, reasons) = match image.keeps() {
-            true => (Mode::Kept, Vec::new()),
-            false => (Mode::Replaced, vec![NOT_LIVE.to_owned()]),
+        let (mode, reasons) = match (image.keeps(), image.renewable.reasons()) {
+            (true, _) => (Mode::Kept, Vec::new()),
+            (false, None) => (Mode::Live, Vec::new()),
+            (false, Some(reasons)) => (Mode::Replaced, reasons.iter().map(replaced).collect()),
         };
         ImageReport {
             revision: image.revision.id,
@@ -234,8 +251,10 @@ impl Engine for ProcessEngine {
         }
     }
 
-    /// There is nothing to turn off: a program is never put back.
-    fn distrust(&self, _: &ProcessImage) {}
+    fn distrust(&self, image: &ProcessImage) {
+        let reason = "an audit has found that a program was not as it had been";
+        image.renewable.give_up(reason.to_owned());
+    }
 
     async fn start(&self, image: &Arc<ProcessImage>) -> Result<ProcessEnvironment, StartError> {
         // One that has gone away meanwhile is of no use.
@@ -249,6 +268,11 @@ impl Engine for ProcessEngine {
             None => ProcessEnvironment::start(&self.inner, image).await,
         }
     }
+}
+
+/// A reason as a whole sentence.
+fn replaced(reason: &String) -> String {
+    format!("Every request gets a new process, started ahead of it where there is time: {reason}.")
 }
 
 fn platform(message: String) -> PrepareFault {

@@ -1,13 +1,14 @@
 //! The environments of this engine behind the traits that all engines have: a program each.
 //!
 //! ```text
-//! start ─► ready ─run→ used ─renew→ another program, in another sandbox
+//! start ─► ready ─run→ used ─renew→ the same program, put back to what it was
+//!    │                   │      └──→ another program, in another sandbox
 //!    │                   └──keep──→ the same program, its state kept on purpose
 //!    └► broken (a Lambda function whose initialisation failed) ─run→ answered so, and gone
 //! ```
 //!
-//! A program that has served a request is not put back: the next request gets a new process, and
-//! the old one is ended before that is started, so that nothing secret stays.
+//! A program that cannot be put back, or was not for whatever reason, is ended before another one
+//! is started, so that nothing secret stays.
 //!
 //! Deliberately absent: how a program is called (`run`) and started (`start`).
 
@@ -28,6 +29,7 @@ use crate::contract::lambda::Style;
 use crate::engine::{Counters, Inner};
 use crate::failure::Answers;
 use crate::image::ProcessImage;
+use crate::renewable::Failed;
 use crate::run::run;
 use crate::served::Served;
 use crate::start::{NotStarted, start};
@@ -134,6 +136,15 @@ impl Home {
         }
     }
 
+    /// Tells that a program had to be replaced.
+    fn not_put_back(&self, failed: &Failed) {
+        let why = failed.to_string();
+        let function = &self.image.revision.function;
+        tracing::info!(%function, why, "a program was not put back, and is replaced");
+        self.inner.counters.not_put_back.fetch_add(1, Ordering::Relaxed);
+        self.image.renewable.failed(&why);
+    }
+
     /// A new program; see [`Home::record`].
     async fn start(self, replaced: Option<Instant>) -> Result<ProcessEnvironment, NotStarted> {
         let state = match start(&self.inner, &self.image).await {
@@ -214,7 +225,8 @@ impl Environment for ProcessEnvironment {
             return not_begun(facts, Fault::Unavailable, &cause);
         };
         let limits = &home.image.revision.settings.limits;
-        let (reply, over) = run(served, call, limits, home.image.keeps()).await;
+        let again = home.image.keeps() || served.restorable.is_some();
+        let (reply, over) = run(served, call, limits, again).await;
         let used = move |served: Served| ProcessUsed {
             held: home.held(served),
             home,
@@ -255,10 +267,36 @@ fn broken(facts: UsedFacts, call: &Call, error: &NotStarted) -> Run<ProcessUsed>
 impl Used for ProcessUsed {
     type Clean = ProcessEnvironment;
 
-    async fn renew(self, _audit: bool) -> Result<Renewed<ProcessEnvironment>, RenewError> {
-        let Self { home, held, record } = self;
+    async fn renew(self, audit: bool) -> Result<Renewed<ProcessEnvironment>, RenewError> {
+        let Self {
+            home,
+            held,
+            mut record,
+        } = self;
         let begun = Instant::now();
-        drop(held.take());
+        let served = held.take().filter(|_| home.image.renewable.is_worth_it());
+        let back = match served {
+            Some(served) => served.put_back(audit, &home.inner.injected).await,
+            None => None,
+        };
+        match back {
+            Some(Ok((served, _))) => {
+                home.image.renewable.succeeded();
+                record.put_back(micros(begun));
+                let clean = ProcessEnvironment {
+                    state: State::Ready(home.held(served)),
+                    home,
+                    record,
+                };
+                let behind = None;
+                return Ok(Renewed { clean, behind });
+            }
+            Some(Err(failed)) if failed.is_audit() => {
+                return Err(RenewError::AuditFailed(failed.to_string()));
+            }
+            Some(Err(failed)) => home.not_put_back(&failed),
+            None => {}
+        }
         drop(record);
         let another = home.start(Some(begun)).await;
         Ok(Renewed {
@@ -296,6 +334,13 @@ impl Used for ProcessUsed {
 }
 
 impl Record {
+    /// The same program serves again, and is what it was.
+    fn put_back(&mut self, took_us: u32) {
+        self.area.generation.0 += 1;
+        self.renewal = Renewal::InPlace;
+        self.renew_us = took_us;
+    }
+
     fn facts(&self) -> UsedFacts {
         UsedFacts {
             environment: self.id,

@@ -26,7 +26,9 @@ pub mod outbound;
 mod output;
 #[allow(dead_code, reason = "the engine does not renew programs yet")]
 mod renewal;
+mod renewable;
 mod run;
+mod restored;
 pub mod sandbox;
 mod served;
 mod start;
@@ -36,3 +38,4 @@ mod tunnel;
 pub use engine::{Counters, ProcessConfig, ProcessEngine};
 pub use environment::{ProcessEnvironment, ProcessUsed};
 pub use image::ProcessImage;
+pub use renewal::{Injection, Step};

@@ -1,3 +1,27 @@
-//! Putting a program back to what it was before a request.
+//! Renewal of a program: back to the state in which it was ready for its first request.
+//!
+//! ```text
+//! ready ─quiet→ stopped ─► agent, memory, kernel, registers ─► resumed            snapshot, once
+//! reply ──────► stopped ─► found: what differs ─► one batch of calls ─► registers ─► resumed
+//!                  └─ any doubt ─► killed, and replaced by another program
+//! resumed ─► told that it was put back, with fresh entropy ─► acknowledged: clean
+//! ```
+//!
+//! A program is traced only while it is put back. What is memory, kernel state and registers is put
+//! back by a module each; this one says in which order.
+//!
+//! The idea of restoring a warm process between requests is Groundhog's (EuroSys 2023). Deliberately
+//! absent: which programs may be put back at all (`crate::renewable`).
 
-pub(crate) mod stopped;
+mod kernel;
+mod memory;
+mod quiet;
+mod snapshot;
+mod step;
+mod stopped;
+
+pub(crate) use kernel::Surroundings;
+pub(crate) use quiet::{QUIET_WAIT_MAX_MS, quiet};
+pub(crate) use snapshot::{NotPutBack, NotTaken, PutBack, Snapshot};
+pub(crate) use step::Injected;
+pub use step::{Injection, Step};

@@ -26,6 +26,9 @@ use crate::failure::{Answers, CallFailed};
 use crate::folders::Shared;
 use crate::outbound::Proxy;
 use crate::output::Output;
+use crate::renewable::{Failed, Restorable};
+use crate::renewal::{Injected, PutBack};
+use crate::restored::Hook;
 use crate::sandbox::{Exit, Program};
 
 /// A program that is ready for a call. Dropping it ends the program at once.
@@ -33,6 +36,10 @@ pub(crate) struct Served {
     pub(crate) contract: Spoken,
     pub(crate) output: Output,
     pub(crate) program: Arc<Program>,
+    /// Over which it says whether it may be put back.
+    pub(crate) hook: Option<Hook>,
+    /// By which it is put back after a request, where it can be.
+    pub(crate) restorable: Option<Restorable>,
     /// Serves what the program may reach outside; ends with it.
     pub(crate) _proxy: Option<Proxy>,
     /// Its files, which it may still read while it ends and its image is gone.
@@ -61,6 +68,22 @@ impl Served {
     /// How the program has ended, if it has.
     pub(crate) fn exited(&self) -> Option<Exit> {
         self.program.exited().now_or_never()
+    }
+
+    /// The program as it was before its first request; none: it cannot be put back, and is ended.
+    pub(crate) async fn put_back(
+        mut self,
+        audit: bool,
+        injected: &Arc<Injected>,
+    ) -> Option<Result<(Self, PutBack), Failed>> {
+        let restorable = self.restorable.take()?;
+        Some(match restorable.put_back(&self.program, audit, injected).await {
+            Ok((restorable, back)) => {
+                self.restorable = Some(restorable);
+                Ok((self, back))
+            }
+            Err(failed) => Err(failed),
+        })
     }
 }
 

@@ -25,6 +25,8 @@ use crate::failure::ended;
 use crate::image::ProcessImage;
 use crate::outbound::{Proxy, ProxyBounds, outbound_environment};
 use crate::output::Output;
+use crate::renewable::Restorable;
+use crate::restored::Hook;
 use crate::sandbox::{Exit, Launch, LaunchError, Shell, ShellError};
 use crate::served::{Reach, Served, Spoken};
 
@@ -117,8 +119,40 @@ impl NotStarted {
     }
 }
 
-/// Starts a program of an image; on return it is ready for a call. Dropping the future ends it.
+/// Starts a program of an image; on return it is ready for a call, and can be put back afterwards
+/// if programs of the image are. Dropping the future ends it.
 pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
+    let mut served = started(inner, image).await?;
+    if image.keeps() || !image.renewable.is_worth_it() {
+        return Ok(served);
+    }
+    let hook = served.hook.take().and_then(Hook::declared);
+    let (program, injected) = (&served.program, &inner.injected);
+    let restorable = Restorable::of(program, hook, image.process.reuse, injected).await;
+    let error = match restorable {
+        Ok(restorable) => {
+            image.renewable.succeeded();
+            served.restorable = Some(restorable);
+            return Ok(served);
+        }
+        Err(error) => error,
+    };
+    if let Some(exit) = served.exited().filter(|_| error.spares_program()) {
+        let told = served.output.told();
+        return Err(NotStarted::Exited { exit, told });
+    }
+    image.renewable.not_taken(error.to_string());
+    match error.spares_program() {
+        true => Ok(served),
+        false => {
+            drop(served);
+            started(inner, image).await
+        }
+    }
+}
+
+/// Starts a program and waits until it is ready.
+async fn started(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
     inner.counters.started.fetch_add(1, Ordering::Relaxed);
     let mut launched = launch(inner, image).await;
     if launched.as_ref().is_err_and(NotStarted::is_passing) {
@@ -179,6 +213,8 @@ async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotS
         contract,
         output,
         program,
+        hook: None,
+        restorable: None,
         _proxy: proxy,
         _folder: image.folder.clone(),
     })

@@ -225,6 +225,16 @@ impl Program {
             .unwrap_or_else(|| Exit::Lost("nobody listens to its sandbox any more".to_owned()))
     }
 
+    /// What of its sandbox is looked at when it is put back.
+    pub(crate) fn surroundings(&self) -> io::Result<crate::renewal::Surroundings> {
+        todo!()
+    }
+
+    /// Ends it, and all of its sandbox, at once; dropping it gives back what it held.
+    pub(crate) fn end(&self) {
+        self.hold.end();
+    }
+
     /// Asks it to end: SIGTERM to its main process.
     pub fn terminate(&self) {
         // One that has ended needs to be asked no more.

@@ -249,6 +249,12 @@ impl Hold {
         self.gone.subscribe()
     }
 
+    /// Ends all that is in the sandbox.
+    pub(super) fn end(&self) {
+        // One that has ended already needs no signal.
+        let _ = pidfd_send_signal(&self.held.pidfd, Signal::KILL);
+    }
+
     fn lives(&self) -> bool {
         let mut state = [PollFd::new(&self.held.pidfd, PollFlags::IN)];
         poll(&mut state, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
@@ -257,8 +263,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // One that has ended already needs no signal.
-        let _ = pidfd_send_signal(&self.held.pidfd, Signal::KILL);
+        self.end();
         let held = Arc::clone(&self.held);
         let gone = self.gone.clone();
         let runtime = self.inner().runtime.clone();

@@ -1,0 +1,281 @@
+//! Whether programs of a revision are put back after a request, and the one that is.
+//!
+//! ```text
+//! untried ─first program→ put back ─too many failures in a row, a failed audit→ replaced
+//!            └ says nothing of its randomness, cannot be put back → replaced
+//! ```
+//!
+//! A program that is put back repeats what its generators of random values would say. So only those
+//! are put back that make their randomness fresh when they are told to (`crate::restored`), or whose
+//! manifest says that they hold none; and all of them are told before they get a request.
+//!
+//! Deliberately absent: how a program is put back (`crate::renewal`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::process::Pid;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::cause::chain;
+use crate::renewal::{Injected, NotPutBack, NotTaken, PutBack, QUIET_WAIT_MAX_MS, Snapshot, quiet};
+use crate::restored::{Hook, HookError};
+use crate::sandbox::Program;
+
+/// How long a program may be stopped, in milliseconds; it is killed then.
+const STOPPED_MAX_MS: u64 = 5_000;
+/// Programs of a revision that could not be put back, one after the other, before no other is tried.
+const FAILURES_MAX: u32 = 16;
+
+/// See the module; shared by all environments of an image.
+#[derive(Debug)]
+pub(crate) struct Renewable(Mutex<Known>);
+
+#[derive(Debug)]
+enum Known {
+    Untried,
+    PutBack { failures: u32 },
+    Replaced(Vec<String>),
+}
+
+impl Renewable {
+    /// Nothing is known yet.
+    pub(crate) fn untried() -> Self {
+        Self(Mutex::new(Known::Untried))
+    }
+
+    /// Every request gets a new process, for this reason.
+    pub(crate) fn never(reason: String) -> Self {
+        Self(Mutex::new(Known::Replaced(vec![reason])))
+    }
+
+    /// Whether a program is worth a snapshot.
+    pub(crate) fn is_worth_it(&self) -> bool {
+        !matches!(&*self.0.lock(), Known::Replaced(_))
+    }
+
+    /// Why programs are not put back; none: they are.
+    pub(crate) fn reasons(&self) -> Option<Vec<String>> {
+        match &*self.0.lock() {
+            Known::Untried => Some(Vec::new()),
+            Known::PutBack { .. } => None,
+            Known::Replaced(reasons) => Some(reasons.clone()),
+        }
+    }
+
+    /// A program could not be made one that is put back. The first one decides for all.
+    pub(crate) fn not_taken(&self, why: String) {
+        let untried = matches!(*self.0.lock(), Known::Untried);
+        match untried {
+            true => self.give_up(why),
+            false => self.failed(&why),
+        }
+    }
+
+    /// No program is put back from now on.
+    pub(crate) fn give_up(&self, reason: String) {
+        let mut known = self.0.lock();
+        match &mut *known {
+            Known::Replaced(reasons) if !reasons.is_empty() => {}
+            other => *other = Known::Replaced(vec![reason]),
+        }
+    }
+
+    /// One could be put back.
+    pub(crate) fn succeeded(&self) {
+        let mut known = self.0.lock();
+        if let Known::Untried | Known::PutBack { .. } = *known {
+            *known = Known::PutBack { failures: 0 };
+        }
+    }
+
+    /// One could not.
+    pub(crate) fn failed(&self, why: &str) {
+        let mut known = self.0.lock();
+        if let Known::PutBack { failures } = &mut *known {
+            *failures += 1;
+            if *failures >= FAILURES_MAX {
+                let text = format!(
+                    "{FAILURES_MAX} programs in a row could not be put back, the last because {why}"
+                );
+                *known = Known::Replaced(vec![text]);
+            }
+        }
+    }
+}
+
+/// Why a program is not put back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRenewable {
+    #[error(
+        "the program does not say that it makes its randomness fresh after it was put back, so that \
+         values which must never repeat could; write reuse = true under [process] if it holds none"
+    )]
+    Undeclared,
+    #[error("the program went away: {0}")]
+    Gone(#[source] std::io::Error),
+    #[error("{}", chain(.0))]
+    NotTaken(#[from] NotTaken),
+    #[error("the program was stopped for more than {STOPPED_MAX_MS} ms")]
+    Stuck,
+}
+
+impl NotRenewable {
+    /// Whether the program is untouched, and may serve a request.
+    pub(crate) fn spares_program(&self) -> bool {
+        matches!(self, Self::Undeclared)
+    }
+}
+
+/// Why a program was not put back. It is to be ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    #[error("{}", chain(.0))]
+    NotPutBack(#[from] NotPutBack),
+    #[error("{}", chain(.0))]
+    Hook(#[from] HookError),
+    #[error("it was stopped for more than {STOPPED_MAX_MS} ms")]
+    Stuck,
+}
+
+impl Failed {
+    /// Whether an audit has found that the mechanism itself does not hold.
+    pub(crate) fn is_audit(&self) -> bool {
+        matches!(self, Self::NotPutBack(NotPutBack::Differs(_)))
+    }
+}
+
+/// The snapshot of a program, and the way to tell it that it was put back.
+pub(crate) struct Restorable {
+    snapshot: Snapshot,
+    /// None: it declared nothing, and its manifest says that it holds no randomness.
+    hook: Option<Hook>,
+    /// How often it was put back.
+    times: u64,
+}
+
+impl Restorable {
+    /// Takes the snapshot of a program that is ready. `reuse`: its manifest says that nothing in it
+    /// must be made fresh.
+    pub(crate) async fn of(
+        program: &Arc<Program>,
+        hook: Option<Hook>,
+        reuse: bool,
+        injected: &Arc<Injected>,
+    ) -> Result<Self, NotRenewable> {
+        if hook.is_none() && !reuse {
+            return Err(NotRenewable::Undeclared);
+        }
+        let pid = pid(program);
+        let pid = pid.map_err(NotRenewable::Gone)?;
+        // One that never rests is stopped in the midst of what it does, which it then repeats.
+        let rest = timeout(Duration::from_millis(QUIET_WAIT_MAX_MS), quiet(pid)).await;
+        rest.unwrap_or(Ok(())).map_err(NotRenewable::Gone)?;
+        let surroundings = program.surroundings().map_err(NotRenewable::Gone)?;
+        let (held, injected) = (program.clone(), injected.clone());
+        let taking = spawn_blocking(move || {
+            let taken = Snapshot::take(pid, &surroundings, &injected);
+            drop(held);
+            taken
+        });
+        match within(program, taking).await {
+            Some(taken) => Ok(Self {
+                snapshot: taken?,
+                hook,
+                times: 0,
+            }),
+            None => Err(NotRenewable::Stuck),
+        }
+    }
+
+    /// Puts the program back, and tells it.
+    pub(crate) async fn put_back(
+        self,
+        program: &Arc<Program>,
+        audit: bool,
+        injected: &Arc<Injected>,
+    ) -> Result<(Self, PutBack), Failed> {
+        let Self {
+            mut snapshot,
+            mut hook,
+            times,
+        } = self;
+        let pid = pid(program).map_err(|_| Failed::Stuck)?;
+        let (held, injected) = (program.clone(), injected.clone());
+        let putting = spawn_blocking(move || {
+            let back = snapshot.put_back(pid, audit, &injected);
+            drop(held);
+            back.map(|back| (snapshot, back))
+        });
+        let (snapshot, back) = within(program, putting).await.ok_or(Failed::Stuck)??;
+        let times = times + 1;
+        if let Some(hook) = &mut hook {
+            hook.restored(times).await?;
+        }
+        let restorable = Self {
+            snapshot,
+            hook,
+            times,
+        };
+        Ok((restorable, back))
+    }
+}
+
+fn pid(program: &Program) -> std::io::Result<Pid> {
+    let pid = i32::try_from(program.pid()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| std::io::Error::from_raw_os_error(libc::ESRCH))
+}
+
+/// Waits for work on a stopped program; ends the program when that takes too long, which makes the
+/// work end as well. None: it took too long, or was lost.
+async fn within<T: Send + 'static>(
+    program: &Program,
+    mut work: tokio::task::JoinHandle<T>,
+) -> Option<T> {
+    let wait = Duration::from_millis(STOPPED_MAX_MS);
+    match timeout(wait, &mut work).await {
+        Ok(done) => done.ok(),
+        Err(_) => {
+            program.end();
+            let _ = work.await;
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_given_up_after_failures_in_a_row_only() {
+        let renewable = Renewable::untried();
+        renewable.failed("it was never put back");
+        renewable.succeeded();
+        for _ in 0..3 {
+            for _ in 1..FAILURES_MAX {
+                renewable.failed("x");
+            }
+            assert_eq!(renewable.reasons(), None);
+            renewable.succeeded();
+        }
+        for _ in 0..FAILURES_MAX {
+            assert!(renewable.is_worth_it());
+            renewable.failed("of a child");
+        }
+        assert!(!renewable.is_worth_it());
+        renewable.succeeded();
+        let reasons = renewable.reasons().unwrap_or_default();
+        assert!(reasons[0].contains("because of a child"), "{reasons:?}");
+    }
+
+    #[test]
+    fn the_first_reason_to_give_up_stays() {
+        let renewable = Renewable::untried();
+        renewable.give_up("one".to_owned());
+        renewable.give_up("two".to_owned());
+        assert_eq!(renewable.reasons(), Some(vec!["one".to_owned()]));
+    }
+}

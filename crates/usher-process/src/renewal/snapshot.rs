@@ -1,0 +1,155 @@
+//! What is kept of a program that was ready for its first request, and putting it back to that.
+//!
+//! The order matters: threads that a run left behind end before memory is looked at, since the
+//! kernel writes into it when they do; what must happen inside the program happens in one batch;
+//! registers come last. Whatever fails drops the stopped program, which kills it.
+//!
+//! Everything here blocks. Deliberately absent: tasks, time limits, the choice to put back.
+
+use std::time::Instant;
+
+use rustix::process::Pid;
+
+use super::kernel::{self, Kernel, Surroundings};
+use super::memory::{self, Memory};
+use super::step::{Injected, MadeToFail, Step};
+use super::stopped::{Agent, Batch, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped};
+
+/// A program's state between its requests.
+pub(crate) struct Snapshot {
+    agent: Agent,
+    memory: Memory,
+    kernel: Kernel,
+    registers: Registers,
+}
+
+/// Why a program has no snapshot. It was killed if it had been stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTaken {
+    #[error(transparent)]
+    MadeToFail(#[from] MadeToFail),
+    #[error(transparent)]
+    Stop(#[from] StopError),
+    #[error(transparent)]
+    Inject(#[from] InjectError),
+    #[error(transparent)]
+    Registers(#[from] RegisterError),
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    #[error(transparent)]
+    Memory(#[from] memory::TakeError),
+    #[error(transparent)]
+    Kernel(#[from] kernel::TakeError),
+}
+
+/// Why a program was not put back. It was killed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotPutBack {
+    #[error(transparent)]
+    MadeToFail(#[from] MadeToFail),
+    #[error(transparent)]
+    Stop(#[from] StopError),
+    #[error(transparent)]
+    Inject(#[from] InjectError),
+    #[error(transparent)]
+    Registers(#[from] RegisterError),
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    #[error(transparent)]
+    Memory(#[from] memory::PutBackError),
+    #[error(transparent)]
+    Kernel(#[from] kernel::Leftover),
+    /// The audit, which compares everything by other ways, has found a difference.
+    #[error("after the program was put back, {0}")]
+    Differs(String),
+}
+
+/// What a put-back came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PutBack {
+    /// From the stop to the last thread's resumption, in microseconds, rounded up; without the
+    /// audit.
+    pub(crate) took_us: u32,
+    /// Pages whose bytes were copied, or that were dropped.
+    pub(crate) pages: u64,
+}
+
+impl Snapshot {
+    /// Takes the snapshot of a program that rests, and lets it go on.
+    pub(crate) fn take(
+        program: Pid,
+        surroundings: &Surroundings,
+        injected: &Injected,
+    ) -> Result<Self, NotTaken> {
+        let mut stopped = Stopped::stop(program)?;
+        injected.after(Step::TakeStop)?;
+        let agent = stopped.install()?;
+        injected.after(Step::TakeAgent)?;
+        let registers = stopped.registers()?;
+        injected.after(Step::TakeRegisters)?;
+        let memory = Memory::take(&mut stopped, &agent)?;
+        injected.after(Step::TakeMemory)?;
+        let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
+        injected.after(Step::TakeKernel)?;
+        stopped.put_registers(&registers)?;
+        stopped.resume()?;
+        injected.after(Step::TakeResume)?;
+        Ok(Self {
+            agent,
+            memory,
+            kernel,
+            registers,
+        })
+    }
+
+    /// Puts the program back; with `audit` all of it is compared before it goes on.
+    pub(crate) fn put_back(
+        &mut self,
+        program: Pid,
+        audit: bool,
+        injected: &Injected,
+    ) -> Result<PutBack, NotPutBack> {
+        let begun = Instant::now();
+        let mut stopped = Stopped::stop(program)?;
+        injected.after(Step::Stop)?;
+        stopped.end_new_threads(&self.agent, &self.registers)?;
+        injected.after(Step::Threads)?;
+        let mut batch = Batch::new();
+        self.kernel.plan(&mut stopped, &self.agent, &mut batch)?;
+        injected.after(Step::KernelPlan)?;
+        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch)?;
+        injected.after(Step::MemoryPlan)?;
+        let answers = stopped.run(&self.agent, &batch)?;
+        injected.after(Step::Batch)?;
+        self.kernel.done(&stopped, &answers)?;
+        let counts = self.memory.done(planned, &mut stopped)?;
+        injected.after(Step::Done)?;
+        stopped.put_registers(&self.registers)?;
+        injected.after(Step::Registers)?;
+        let mut spent = begun.elapsed();
+        if audit {
+            self.compare(&stopped)?;
+        }
+        let again = Instant::now();
+        stopped.resume()?;
+        spent += again.elapsed();
+        injected.after(Step::Resume)?;
+        Ok(PutBack {
+            took_us: u32::try_from(spent.as_nanos().div_ceil(1_000)).unwrap_or(u32::MAX),
+            pages: counts.pages(),
+        })
+    }
+
+    /// Compares all of the stopped program with the snapshot.
+    fn compare(&self, stopped: &Stopped) -> Result<(), NotPutBack> {
+        let differs = |what: &dyn ToString| NotPutBack::Differs(what.to_string());
+        self.memory.compare(stopped).map_err(|it| differs(&it))?;
+        self.kernel.compare(stopped).map_err(|it| differs(&it))?;
+        let registers = stopped.registers()?;
+        if registers == self.registers {
+            Ok(())
+        } else {
+            Err(differs(&"a thread's registers differ"))
+        }
+    }
+}
