@@ -24,6 +24,7 @@ mod folders;
 mod image;
 pub mod outbound;
 mod output;
+pub mod restored;
 mod run;
 pub mod sandbox;
 mod served;
