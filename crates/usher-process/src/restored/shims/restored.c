@@ -143,11 +143,16 @@ SHOWN void usher_add(const void *entropy, int length) {
         generators[i](entropy, length, length);
 }
 
-/* What JavaScript sees: a number that changes whenever there is other entropy. */
+/* What JavaScript sees: a number that changes whenever there is other entropy, and how many threads
+ * it has made besides the first one. */
 static struct {
     uint32_t generation;
+    uint32_t threads_made;
     uint8_t entropy[ENTROPY_BYTES];
 } shared;
+
+/* Threads that have loaded the shim, the first one included. */
+static uint32_t threads_loaded;
 
 static int hook = -1;
 
@@ -180,7 +185,9 @@ static void *listen_to_the_platform(void *nothing) {
         usher_add(told.entropy, ENTROPY_BYTES);
         memcpy(shared.entropy, told.entropy, ENTROPY_BYTES);
         __atomic_add_fetch(&shared.generation, 1, __ATOMIC_SEQ_CST);
-        told.head[7] = all_reached ? 'A' : 'N';
+        bool all_loaded = __atomic_load_n(&shared.threads_made, __ATOMIC_SEQ_CST) <
+                          __atomic_load_n(&threads_loaded, __ATOMIC_SEQ_CST);
+        told.head[7] = all_reached && all_loaded ? 'A' : 'N';
         if (!transfer(true, &told, 16))
             break;
     }
@@ -222,6 +229,7 @@ NODE napi_create_external_arraybuffer(napi_env, void *, size_t, void *, void *, 
 NODE napi_set_named_property(napi_env, napi_value, const char *, napi_value);
 NODE napi_get_value_int32(napi_env, napi_value, int32_t *);
 NODE napi_get_boolean(napi_env, bool, napi_value *);
+NODE napi_create_uint32(napi_env, uint32_t, napi_value *);
 
 /* begin(descriptor): whether the platform is listened to from now on. */
 static napi_value begin_from_js(napi_env env, napi_callback_info info) {
@@ -237,18 +245,23 @@ static napi_value begin_from_js(napi_env env, napi_callback_info info) {
 /* Called for each thread of Node that loads this; all of them share what is here. */
 SHOWN napi_value napi_register_module_v1(napi_env env, napi_value exports) {
     static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
-    napi_value function, buffer;
+    napi_value function, buffer, begun, thread;
     bool seeded = true;
     pthread_mutex_lock(&once);
     if (shared.generation == 0) {
         seeded = getrandom(shared.entropy, ENTROPY_BYTES, 0) == ENTROPY_BYTES;
         shared.generation = seeded;
     }
+    uint32_t number = __atomic_fetch_add(&threads_loaded, 1, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&once);
     if (!seeded || napi_create_function(env, "begin", 5, begin_from_js, NULL, &function) != 0 ||
-        napi_create_external_arraybuffer(env, &shared, sizeof shared, NULL, NULL, &buffer) != 0)
+        napi_create_external_arraybuffer(env, &shared, sizeof shared, NULL, NULL, &buffer) != 0 ||
+        napi_get_boolean(env, hook >= 0, &begun) != 0 ||
+        napi_create_uint32(env, number, &thread) != 0)
         return NULL;
     napi_set_named_property(env, exports, "begin", function);
+    napi_set_named_property(env, exports, "begun", begun);
+    napi_set_named_property(env, exports, "thread", thread);
     napi_set_named_property(env, exports, "shared", buffer);
     return exports;
 }

@@ -122,50 +122,42 @@ function patchRealms(vm, make) {
   });
 }
 
-// Threads with an environment or arguments of their own would not load this file by themselves.
-function patchThreads(threads) {
-  const construct = (target, [file, options, ...rest], as) => {
-    let { env, execArgv } = options ?? {};
-    if (Array.isArray(execArgv)) {
-      execArgv = [REQUIRE, ...execArgv];
-    } else if (typeof env === 'object' && env !== null) {
-      env = { ...env, NODE_OPTIONS: `${REQUIRE} ${env.NODE_OPTIONS ?? ''}`.trimEnd() };
-    } else {
-      return Reflect.construct(target, [file, options, ...rest], as);
-    }
-    return Reflect.construct(target, [file, { ...options, env, execArgv }, ...rest], as);
-  };
-  threads.Worker = new Proxy(threads.Worker, { construct });
+// A thread that was given an environment or arguments of its own has not loaded this file. That is
+// noticed because fewer have loaded it than were made.
+function countThreads(made) {
+  process.on('worker', () => Atomics.add(made, 0, 1));
 }
 
-function patch(native) {
-  const generation = new Uint32Array(native.shared, 0, 1);
-  const entropy = new Uint32Array(native.shared, 4);
+function patch({ shared, thread }) {
+  const [generation, made] = [new Uint32Array(shared, 0, 1), new Uint32Array(shared, 4, 1)];
+  const entropy = new Uint32Array(shared, 8);
   const crypto = require('node:crypto');
-  const vm = require('node:vm');
-  const make = () => mathRandom(generation, entropy, crypto.getRandomValues(new Uint32Array(4)));
+  let realms = 0;
+  const make = () => mathRandom(generation, entropy, [thread, realms++]);
   replace(Math, 'random', make());
   patchCrypto(crypto, generation);
-  patchRealms(vm, make);
-  patchThreads(require('node:worker_threads'));
+  patchRealms(require('node:vm'), make);
+  countThreads(made);
   require('node:module').syncBuiltinESMExports();
 }
 
 function main() {
-  const { isMainThread } = require('node:worker_threads');
   const descriptor = withdraw();
-  if (isMainThread && descriptor === undefined) {
+  const { exports: native } = load();
+  // Other threads have no descriptor, and are patched if their process listens.
+  if (native.shared === undefined || (descriptor === undefined && !native.begun)) {
     return;
   }
-  const native = { exports: {} };
-  process.dlopen(native, `${FOLDER}/restored.so`);
-  if (native.exports.shared === undefined) {
-    return;
+  patch(native);
+  if (descriptor !== undefined) {
+    native.begin(descriptor);
   }
-  patch(native.exports);
-  if (isMainThread) {
-    native.exports.begin(descriptor);
-  }
+}
+
+function load() {
+  const module = { exports: {} };
+  process.dlopen(module, `${FOLDER}/restored.so`);
+  return module;
 }
 
 try {

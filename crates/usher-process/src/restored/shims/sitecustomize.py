@@ -20,8 +20,9 @@ def _withdraw():
 
 def _chain():
     """Loads the `sitecustomize` that this one hides, if there is one."""
-    from importlib.machinery import PathFinder
-    from importlib.util import module_from_spec
+    # What `import` itself is made of, and nothing more is loaded for it.
+    from _frozen_importlib import module_from_spec
+    from _frozen_importlib_external import PathFinder
 
     spec = PathFinder.find_spec("sitecustomize")
     if spec is not None and spec.loader is not None:

@@ -27,6 +27,8 @@ _seed = None
 _bit_generators = []
 _library = None
 _prepared = False
+# An instance was seeded that cannot be found again.
+_lost = False
 
 
 def begin():
@@ -55,7 +57,7 @@ class _Finder:
     def find_spec(name, path=None, target=None):
         if name != "random":
             return None
-        from importlib.machinery import PathFinder
+        from _frozen_importlib_external import PathFinder
 
         sys.meta_path.remove(_Finder)
         spec = PathFinder.find_spec(name, path, target)
@@ -85,19 +87,29 @@ def _watch(random):
 
     def seed(self, a=None, version=2):
         _seed(self, a, version)
-        if _is_wished(a):
-            _instances.discard(self)
-        else:
-            _instances.add(self)
+        _note(self, _is_wished(a))
 
     def set_state(self, state):
         setstate(self, state)
-        _instances.discard(self)
+        _note(self, True)
 
     seed.__doc__, set_state.__doc__ = _seed.__doc__, setstate.__doc__
     set_state.__name__ = "setstate"
     random.Random.seed, random.Random.setstate = seed, set_state
     random.seed, random.setstate = random._inst.seed, random._inst.setstate
+
+
+def _note(instance, wished):
+    """Whether an instance is to be seeded anew from now on."""
+    global _lost
+    try:
+        if wished:
+            _instances.discard(instance)
+        else:
+            _instances.add(instance)
+    except TypeError:
+        # A class of the program's own, whose instances cannot be referred to weakly.
+        _lost = _lost or not wished
 
 
 def _is_wished(seed):
@@ -117,7 +129,7 @@ def _listen(descriptor):
         import _signal
 
         # Signals are the program's, and are to find its own threads.
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, range(1, _signal.NSIG))
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
         while True:
             message = b""
             while len(message) < _MESSAGE_BYTES:
@@ -151,7 +163,7 @@ def _freshen(entropy, preparing):
         if "tempfile" in sys.modules:
             sys.modules["tempfile"]._name_sequence = None
         _freshen_uuid(entropy)
-        return _prepared
+        return _prepared and not _lost
     except Exception:
         return False
 
