@@ -274,7 +274,7 @@ impl Used for ProcessUsed {
             mut record,
         } = self;
         let begun = Instant::now();
-        let served = held.take().filter(|_| home.image.renewable.is_worth_it());
+        let served = held.take().filter(|_| home.image.is_put_back());
         let back = match served {
             Some(served) => served.put_back(audit, &home.inner.injected).await,
             None => None,

@@ -39,6 +39,11 @@ impl ProcessImage {
         self.revision.settings.isolation == Isolation::None
     }
 
+    /// Whether its programs are put back after a request, as far as is known.
+    pub(crate) fn is_put_back(&self) -> bool {
+        !self.keeps() && self.renewable.is_worth_it()
+    }
+
     /// Whether its programs speak the Lambda contract.
     pub(crate) fn is_lambda(&self) -> bool {
         self.process.contract == Contract::Lambda

@@ -24,11 +24,10 @@ mod folders;
 mod image;
 pub mod outbound;
 mod output;
-#[allow(dead_code, reason = "the engine does not renew programs yet")]
-mod renewal;
 mod renewable;
+mod renewal;
+pub mod restored;
 mod run;
-mod restored;
 pub mod sandbox;
 mod served;
 mod start;

@@ -114,6 +114,8 @@ pub(crate) enum NotRenewable {
          values which must never repeat could; write reuse = true under [process] if it holds none"
     )]
     Undeclared,
+    #[error("{}", chain(.0))]
+    Hook(#[from] HookError),
     #[error("the program went away: {0}")]
     Gone(#[source] std::io::Error),
     #[error("{}", chain(.0))]
@@ -125,7 +127,7 @@ pub(crate) enum NotRenewable {
 impl NotRenewable {
     /// Whether the program is untouched, and may serve a request.
     pub(crate) fn spares_program(&self) -> bool {
-        matches!(self, Self::Undeclared)
+        matches!(self, Self::Undeclared | Self::Hook(_))
     }
 }
 
@@ -165,6 +167,7 @@ impl Restorable {
         reuse: bool,
         injected: &Arc<Injected>,
     ) -> Result<Self, NotRenewable> {
+        let hook = declared(hook).await?;
         if hook.is_none() && !reuse {
             return Err(NotRenewable::Undeclared);
         }
@@ -221,6 +224,21 @@ impl Restorable {
         };
         Ok((restorable, back))
     }
+}
+
+/// The hook of a program that has declared that it makes its randomness fresh, and can.
+async fn declared(hook: Option<Hook>) -> Result<Option<Hook>, HookError> {
+    let Some(mut hook) = hook else {
+        return Ok(None);
+    };
+    match hook.declared() {
+        Ok(true) => {}
+        // It may have closed what it did not know.
+        Ok(false) | Err(HookError::Closed) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    hook.prepare().await?;
+    Ok(Some(hook))
 }
 
 fn pid(program: &Program) -> std::io::Result<Pid> {

@@ -76,7 +76,8 @@ pub enum Root {
     /// The host's programs and libraries, and of `/etc` what programs look up.
     Host,
     /// A folder that holds a root of its own, with empty folders `proc`, `tmp`, `dev` and
-    /// `var/task`.
+    /// `var/task`; an empty folder `opt/usher` besides if programs are to have the shims of
+    /// [`crate::restored`].
     Folder(PathBuf),
 }
 
@@ -160,6 +161,15 @@ impl Sandboxes {
             means,
             stock,
         })
+    }
+
+    /// Whether programs can load the shims of [`crate::restored`]: where they see the host's root,
+    /// or a folder that has an empty folder `opt/usher` for them.
+    pub fn has_shims(&self) -> bool {
+        match &self.inner.options.root {
+            Root::Host => true,
+            Root::Folder(path) => root::takes_shims(path),
+        }
     }
 
     /// What the machine gives, and which way was chosen because of it.

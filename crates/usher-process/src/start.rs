@@ -26,7 +26,7 @@ use crate::image::ProcessImage;
 use crate::outbound::{Proxy, ProxyBounds, outbound_environment};
 use crate::output::Output;
 use crate::renewable::Restorable;
-use crate::restored::Hook;
+use crate::restored::{Hook, restored_environment};
 use crate::sandbox::{Exit, Launch, LaunchError, Shell, ShellError};
 use crate::served::{Reach, Served, Spoken};
 
@@ -45,6 +45,8 @@ pub(crate) enum NotStarted {
     Shell(#[from] ShellError),
     #[error("a listener of the sandbox could not be used: {0}")]
     Listener(#[source] std::io::Error),
+    #[error("the socket of the restored hook could not be made: {0}")]
+    Hook(#[source] std::io::Error),
     #[error("{}", chain(.0))]
     Launch(#[from] LaunchError),
     #[error(
@@ -83,6 +85,7 @@ impl NotStarted {
             Self::NoSandboxes(_)
             | Self::Shell(_)
             | Self::Listener(_)
+            | Self::Hook(_)
             | Self::Exited {
                 exit: Exit::Lost(_),
                 ..
@@ -123,10 +126,10 @@ impl NotStarted {
 /// if programs of the image are. Dropping the future ends it.
 pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
     let mut served = started(inner, image).await?;
-    if image.keeps() || !image.renewable.is_worth_it() {
+    if !image.is_put_back() {
         return Ok(served);
     }
-    let hook = served.hook.take().and_then(Hook::declared);
+    let hook = served.hook.take();
     let (program, injected) = (&served.program, &inner.injected);
     let restorable = Restorable::of(program, hook, image.process.reuse, injected).await;
     let error = match restorable {
@@ -190,6 +193,14 @@ async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotS
     };
     let mut environment = image.environment(PORT);
     environment.extend(outbound_environment(&image.allowed));
+    let hook = if image.is_put_back() && sandboxes.has_shims() {
+        let (hook, end) = Hook::pair().map_err(NotStarted::Hook)?;
+        shell.give_hook(end);
+        restored_environment(&mut environment);
+        Some(hook)
+    } else {
+        None
+    };
     let launch = Launch {
         folder: image.folder.path().to_owned(),
         command: image.process.command_at(PORT),
@@ -206,6 +217,10 @@ async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotS
             let idle_max_ms = image.revision.settings.limits.idle_max_ms;
             let client = PortClient::new(reach, PORT);
             let client = client.tunnel_idle_max(Duration::from_millis(idle_max_ms));
+            let client = match image.keeps() {
+                true => client,
+                false => client.never_reuse(),
+            };
             Spoken::Http(Box::new(client))
         }
     };
@@ -213,7 +228,7 @@ async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotS
         contract,
         output,
         program,
-        hook: None,
+        hook,
         restorable: None,
         _proxy: proxy,
         _folder: image.folder.clone(),

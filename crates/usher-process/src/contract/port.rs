@@ -91,6 +91,13 @@ impl PortClient {
         self
     }
 
+    /// Keeps no connection from one call to the next: for a program that is put back in between,
+    /// and does not know of it then.
+    pub fn never_reuse(self) -> Self {
+        self.kept.distrust();
+        self
+    }
+
     /// Waits until the program takes connections. Whoever calls bounds the time, and watches for
     /// the program's exit.
     ///

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::init::TASK_FOLDER;
 use super::wire::{Failure, Fault, Refusal, Settle, Start, Step as _, receive, send};
 use super::{filter, landlock, probe};
+use crate::restored::DESCRIPTOR;
 use crate::sys;
 
 /// The program's user and group, as it sees them.
@@ -51,6 +52,7 @@ pub(super) enum Word {
 
 /// Becomes the program that it is told to, or says why it cannot.
 pub(super) fn become_program(settle: Settle, socket: OwnedFd) -> ! {
+    let socket = aside(socket);
     let refusal = match confine(settle, &socket).and_then(|()| awaited(&socket)) {
         Ok(Some((start, streams))) => match furnish(&start, streams, settle) {
             Ok(()) if start.probe => {
@@ -104,10 +106,20 @@ fn awaited(socket: &OwnedFd) -> Result<Told, Failure> {
 }
 
 /// Takes what is this program's own: its streams, its limits, its folder.
-fn furnish(start: &Start, streams: Vec<OwnedFd>, settle: Settle) -> Result<(), Failure> {
+fn furnish(start: &Start, mut streams: Vec<OwnedFd>, settle: Settle) -> Result<(), Failure> {
+    let hook = start.hook.then(|| streams.pop()).flatten();
     standard_streams(streams).step("the standard streams could not be set up")?;
+    if let Some(hook) = hook {
+        sys::descriptors::give(hook, DESCRIPTOR).step("the hook's socket could not be set up")?;
+    }
     limits(start, settle.watch_memory).step("the limits could not be set")?;
     chdir(TASK_FOLDER).step("the program's user must not enter the function's folder")
+}
+
+/// The socket at a number that the program is given nothing at.
+fn aside(socket: OwnedFd) -> OwnedFd {
+    // If there is no other number, the socket will do until the program needs this one.
+    rustix::io::fcntl_dupfd_cloexec(&socket, DESCRIPTOR + 1).unwrap_or(socket)
 }
 
 fn standard_streams(given: Vec<OwnedFd>) -> io::Result<()> {

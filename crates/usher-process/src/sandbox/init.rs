@@ -310,13 +310,15 @@ fn launch(
     let mut beside = beside.into_iter();
     let output = beside.next();
     let errors = beside.next();
+    let hook = start.hook.then(|| beside.next()).flatten();
     furnish(start, beside.next(), shell.settle).map_err(Refusal::Failed)?;
     retire(shell.settle).map_err(Refusal::Failed)?;
-    let streams: Vec<_> = output.iter().chain(&errors).map(|fd| fd.as_fd()).collect();
+    let streams = output.iter().chain(&errors).chain(&hook);
+    let streams: Vec<_> = streams.map(|fd| fd.as_fd()).collect();
     let Seed { pid, pidfd, socket } = shell.seed;
     let sent = send(&socket, start, &streams).step(LOST);
     sent.map_err(Refusal::Failed)?;
-    drop((output, errors));
+    drop((output, errors, hook));
     // When it is the program, its socket closes by itself.
     match receive(&socket).step(LOST).map_err(Refusal::Failed)? {
         Some((child::Word::Refused(refusal), _)) => Err(refusal),

@@ -138,6 +138,7 @@ async fn attempt(inner: &Arc<Inner>, modes: Modes) -> Result<(), String> {
         tasks_max: bounds.tasks_max,
         scratch_max_bytes: bounds.scratch_max_bytes,
         files_max: bounds.files_max,
+        hook: false,
         probe: true,
     };
     let watched = !modes.bounds(&inner.groups, Resource::Memory);

@@ -72,7 +72,7 @@ impl Drop for Keeping {
 
 pub(super) async fn launch(shell: Shell, launch: Launch) -> Result<Program, LaunchError> {
     let tree = tree(&shell, &launch.folder).await?;
-    let start = start(&launch)?;
+    let start = start(&launch, shell.hook.is_some())?;
     let wait = Duration::from_millis(LAUNCH_WAIT_MAX_MS);
     let bounds = shell.hold.group().bound(&launch.bounds);
     bounds.map_err(LaunchError::Bounds)?;
@@ -99,7 +99,7 @@ async fn tree(shell: &Shell, folder: &Path) -> Result<OwnedFd, LaunchError> {
     }
 }
 
-fn start(launch: &Launch) -> Result<Start, LaunchError> {
+fn start(launch: &Launch, hook: bool) -> Result<Start, LaunchError> {
     let words = launch.command.iter().map(String::as_str);
     let pairs = launch.environment.iter();
     let words = words.chain(pairs.flat_map(|(name, value)| [name.as_str(), value.as_str()]));
@@ -121,6 +121,7 @@ fn start(launch: &Launch) -> Result<Start, LaunchError> {
         tasks_max: launch.bounds.tasks_max,
         scratch_max_bytes: launch.bounds.scratch_max_bytes,
         files_max: launch.bounds.files_max,
+        hook,
         probe: false,
     };
     let bytes = serde_json::to_vec(&start).map(|bytes| bytes.len());
@@ -143,6 +144,7 @@ pub(super) async fn launched(
         hold,
         channel,
         calls,
+        hook,
         ..
     } = shell;
     let program = start.command.first().cloned().unwrap_or_default();
@@ -153,10 +155,10 @@ pub(super) async fn launched(
     let (output, output_end) = pipe().map_err(LaunchError::Socket)?;
     let (errors, errors_end) = pipe().map_err(LaunchError::Socket)?;
     let mut beside = vec![output_end.as_fd(), errors_end.as_fd()];
-    beside.extend(tree.iter().map(|tree| tree.as_fd()));
+    beside.extend(hook.iter().chain(&tree).map(|it| it.as_fd()));
     let sent = channel.send(&Task::Launch(Box::new(start)), &beside).await;
     sent.map_err(LaunchError::Socket)?;
-    drop((output_end, errors_end, tree));
+    drop((output_end, errors_end, hook, tree));
     let told = channel.receive().await.map_err(LaunchError::Socket)?;
     let beside = match told {
         Some((Note::Launched, beside)) => beside,

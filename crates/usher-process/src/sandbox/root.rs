@@ -9,6 +9,7 @@
 //! /           tmpfs, or the given folder                    read-only
 //! /usr /bin … the host's, links where the host has links    read-only, nosuid, nodev
 //! /etc        what programs look up, and nothing of hosts' own settings
+//! /opt/usher  the shims of the restored hook
 //! /dev        null zero full random urandom, links to the standard descriptors
 //! ```
 
@@ -22,6 +23,7 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount
 
 use super::Root;
 use super::wire::{Failure, Step as _};
+use crate::restored::shims::{FILES, FOLDER};
 use crate::sys;
 
 /// Bytes of the tmpfs that holds folders, links and the few files of `/etc`.
@@ -105,6 +107,8 @@ pub(super) fn make(root: &Root, place: &Path) -> Result<(), Failure> {
                 share(&Path::new("/").join(name), &place.join(name))?;
             }
             etc(&place.join("etc"))?;
+            folder(&place.join("opt"), 0o755)?;
+            shims(&shims_in(place))?;
             folder(&place.join("dev"), 0o755)?;
         }
         Root::Folder(path) => {
@@ -125,8 +129,34 @@ pub(super) fn make(root: &Root, place: &Path) -> Result<(), Failure> {
             }
         }
     }
+    if let Root::Folder(path) = root
+        && takes_shims(path)
+    {
+        let place = shims_in(place);
+        frame(&place, FRAME_MAX_BYTES)?;
+        shims(&place)?;
+        seal(&place)?;
+    }
     devices(&place.join("dev"))?;
     seal(place)
+}
+
+/// Whether a root folder has the place on which the shims are mounted.
+pub(super) fn takes_shims(root: &Path) -> bool {
+    shims_in(root).is_dir()
+}
+
+/// Where the shims are, below a root.
+fn shims_in(root: &Path) -> PathBuf {
+    root.join(FOLDER.trim_start_matches('/'))
+}
+
+fn shims(place: &Path) -> Result<(), Failure> {
+    folder(place, 0o755)?;
+    for (name, content) in FILES {
+        file(&place.join(name), content)?;
+    }
+    Ok(())
 }
 
 /// The tree below `path` as a mount that hangs nowhere, read-only and without set-user-ids.

@@ -25,6 +25,7 @@ use super::handle::{Gone, Handle};
 use super::means::Modes;
 use super::wire::{self, Note, Order, Settle, Task};
 use super::{Inner, Launch, Program, program};
+use crate::restored::HookEnd;
 use crate::sys::ready::awaited;
 
 /// How often an empty group's removal is tried, and how long between two tries.
@@ -48,6 +49,8 @@ pub struct Shell {
     pub(super) proxy: Option<TcpListener>,
     /// Where denied calls arrive.
     pub(super) calls: Option<OwnedFd>,
+    /// What the program gets at the hook's descriptor.
+    pub(super) hook: Option<OwnedFd>,
 }
 
 impl Shell {
@@ -94,6 +97,7 @@ impl Shell {
                     api: listener(),
                     proxy: listener(),
                     calls: beside.next(),
+                    hook: None,
                 })
             }
             Some((Note::Failed(failure), _)) => Err(failure.into()),
@@ -111,6 +115,12 @@ impl Shell {
     /// block. If it is not taken, it is closed at launch.
     pub fn take_proxy_listener(&mut self) -> Option<TcpListener> {
         self.proxy.take()
+    }
+
+    /// Has the program get the socket of the restored hook. The variables that tell it so are not
+    /// set by this: [`crate::restored::restored_environment`] does that.
+    pub fn give_hook(&mut self, end: HookEnd) {
+        self.hook = Some(end.into_descriptor());
     }
 
     /// Runs a program in it.

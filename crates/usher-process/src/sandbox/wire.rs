@@ -60,7 +60,8 @@ pub(super) enum Done {
 pub(super) enum Task {
     /// Become a shell.
     Settle(Settle),
-    /// Run a program; comes with its folder (unless it is a probe), standard output and error.
+    /// Run a program; comes with standard output and error, the hook's socket if it has one, and its
+    /// folder unless it is a probe.
     Launch(Box<Start>),
     /// A new TCP socket, of the sandbox's network.
     Socket,
@@ -92,6 +93,8 @@ pub(super) struct Start {
     pub(super) tasks_max: u32,
     pub(super) scratch_max_bytes: u64,
     pub(super) files_max: u32,
+    /// The socket of the restored hook is beside this.
+    pub(super) hook: bool,
     /// Run this probe and no program.
     pub(super) probe: bool,
 }

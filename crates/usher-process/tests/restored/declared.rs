@@ -1,0 +1,1 @@
+//! Who declares, and who does not; and that programs find all else as without the shims.
