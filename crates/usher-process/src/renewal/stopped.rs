@@ -40,7 +40,7 @@ pub(crate) use self::agent::Agent;
 pub(crate) use self::batch::{Answers, Argument, Batch, Call, Expect, Full, Pointer};
 pub(crate) use self::errors::{InjectError, RegisterError, ResumeError, StopError, TraceError};
 use self::home::Home;
-use self::patience::{Patience, asked};
+use self::patience::{Patience, asked, state};
 pub(crate) use self::registers::Registers;
 pub(crate) use crate::sys::trace::Tid;
 use crate::sys::trace::{self, Status};
@@ -76,16 +76,26 @@ impl Stopped {
     ///
     /// # Errors
     ///
-    /// After all of them but [`StopError::Architecture`] and [`StopError::Missing`] the program has
-    /// been killed.
+    /// After all of them but [`StopError::Architecture`] the program has been killed.
     pub(crate) fn stop(pid: Pid) -> Result<Self, StopError> {
         if !cfg!(target_arch = "x86_64") {
             return Err(StopError::Architecture);
         }
         let missing = |source: io::Error| StopError::Missing { pid, source };
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| missing(error.into()))?;
-        let mut memory = OpenOptions::new();
-        let memory = memory.read(true).write(true);
+        let (memory, maps) = match open(pid) {
+            Ok(files) => files,
+            Err(source) => {
+                let ended = matches!(state(pid), Some('Z'));
+                // Its other threads may still run.
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                return Err(if ended {
+                    StopError::MainEnded { pid }
+                } else {
+                    missing(source)
+                });
+            }
+        };
         let mut stopped = Self {
             pid,
             pidfd,
@@ -94,8 +104,8 @@ impl Stopped {
             homes: Vec::new(),
             put: false,
             used: None,
-            memory: memory.open(format!("/proc/{pid}/mem")).map_err(missing)?,
-            maps: File::open(format!("/proc/{pid}/maps")).map_err(missing)?,
+            memory,
+            maps,
             let_go: false,
             tracer: PhantomData,
         };
@@ -152,6 +162,14 @@ impl Stopped {
         self.let_go = true;
         Ok(())
     }
+}
+
+fn open(pid: Pid) -> io::Result<(File, File)> {
+    let memory = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(format!("/proc/{pid}/mem"))?;
+    Ok((memory, File::open(format!("/proc/{pid}/maps"))?))
 }
 
 impl Drop for Stopped {
