@@ -12,6 +12,8 @@ use std::ptr;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+/// What the kernel calls such a file.
+pub(crate) const IMAGE_NAME: &str = "usher-image";
 /// Bytes from slot to slot: all the addresses that a process can have.
 const SLOT_BYTES: u64 = 1 << 48;
 /// Slots of one image.
@@ -36,7 +38,7 @@ impl Image {
     /// An empty image, not yet sealed.
     pub(crate) fn new() -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        Ok(Self(memfd_create("usher-image", flags)?))
+        Ok(Self(memfd_create(IMAGE_NAME, flags)?))
     }
 
     /// Makes room for `slots` slots.
