@@ -19,6 +19,7 @@ pub mod id;
 pub mod keep;
 pub mod outbound;
 pub mod proof;
+pub mod renewal;
 pub mod route;
 pub mod start;
 pub mod trace;

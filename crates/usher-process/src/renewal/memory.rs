@@ -1,0 +1,346 @@
+//! A program's memory: recorded once, and put back after each request.
+//!
+//! ```text
+//!  take   survey ─► own pages ─► image: written by the program, sealed, laid under its addresses
+//!  plan   mappings repaired ─► own pages found ─► sorted ─► copied now │ drops in the batch
+//!  done   what was dropped is gone, and the kernel's count agrees
+//!  compare   every page against image, zeros or file, found another way
+//! ```
+//!
+//! All memory that the program had written lies on one sealed image, as private mappings. So a page
+//! that a run changes becomes the program's own, and nothing else does: to find what is not clean is
+//! to find own pages, and to drop one is to show the image again. Who maps something else at the
+//! same place shows another file there. Memory that was never written stays as it was, costs nothing
+//! and is dropped to zeros; reservations without access are not even looked at.
+//!
+//! That a program's own pages are all found does not rest on knowing where to look: the kernel's
+//! count must agree with what was found, or all addresses are searched ([`counters`]).
+//!
+//! # What a program sees that is different
+//!
+//! The image is a file, and the kernel treats private pages of a file a little differently:
+//!
+//! - **A program's own `madvise(MADV_DONTNEED)`** shows the image there, where it would have shown
+//!   zeros. Allocators count on zeros (jemalloc and V8's collector among them), and to refuse the
+//!   call is no way out: V8 ends the process if it fails. So the filter hands such calls to the
+//!   platform, but for those that carry [`MARK`], and [`discard`] writes the zeros that the caller
+//!   is owed. Without a listener for the filter a program whose memory lies on an image must not run.
+//! - `MADV_FREE` fails with `EINVAL`, as with kernels that lack it; callers go on with the other one.
+//! - `mremap` cannot grow over the border between a part and memory that was not written; C libraries
+//!   copy instead. Behind the end of a part there is always zero.
+//! - `/proc/self/maps` names the image where it said `[heap]` or nothing.
+//!
+//! # What is not put back here
+//!
+//! The notes that the kernel keeps about a whole mapping (advice, locks, policies, a name) cannot be
+//! seen without great cost, except by [`Memory::compare`]; a filter that tells of such calls closes
+//! that. Programs with memory that is shared, locked in large amounts, of huge pages or protected by
+//! keys are not renewable. Transparent huge pages are found and dropped like others; guard pages are
+//! found as pages that are away, cannot be dropped, and so lead to a replacement.
+//!
+//! Deliberately absent: threads, which must be stopped, with the new ones ended, before any of this.
+
+mod audit;
+mod calls;
+mod canary;
+mod counters;
+mod dirty;
+pub(crate) mod discard;
+mod errors;
+mod handover;
+mod kept;
+mod lay;
+mod parts;
+mod repair;
+mod survey;
+mod take;
+#[cfg(test)]
+mod tests;
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use usher_core::renewal::hot::Hot;
+use usher_core::renewal::layout::Mapping;
+use usher_core::renewal::runs::Span;
+
+pub(crate) use self::calls::MARK;
+pub(crate) use self::errors::{Difference, Failed, TakeError, Unfit};
+
+use self::canary::Canary;
+use self::dirty::{Regions, Sorted};
+use self::kept::Kept;
+use self::parts::Part;
+use self::repair::Zeros;
+use super::stopped::{Agent, Batch, Stopped};
+use crate::sys::image::Image;
+use crate::sys::pages::{self, Mappings, Means, Own, PageMap};
+
+/// Pages that are copied back each time; further ones are dropped.
+const HOT_MAX_PAGES: usize = 16_384;
+/// A search goes on over gaps between the places where own pages are expected, up to this.
+const SEARCH_GAP_MAX_BYTES: u64 = 1 << 20;
+
+/// What this machine gives, found out once.
+pub(crate) fn means() -> Means {
+    static MEANS: OnceLock<Means> = OnceLock::new();
+    *MEANS.get_or_init(pages::probe)
+}
+
+/// A program's memory as it was recorded.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    image: Image,
+    /// Device and number of the image, as mappings tell them.
+    identity: (u64, u64),
+    /// All mappings once the image was laid.
+    recorded: Vec<Mapping>,
+    /// The kernel's notes on each of them, for the comparison.
+    flags: Vec<(Span, String)>,
+    parts: Vec<Part>,
+    kept: Vec<Kept>,
+    zeros: Zeros,
+    regions: Regions,
+    /// The end of the heap, to the byte.
+    heap_end: u64,
+    /// Where own pages are expected.
+    expected: Vec<Span>,
+    /// Whether the kernel's count of own pages can be relied on.
+    counted: bool,
+    pages: PageMap,
+    mappings: Mappings,
+    hot: Hot,
+    canary: Canary,
+    agent: Agent,
+    /// Own pages that were found last; kept so that it need not be made anew.
+    own: Vec<Own>,
+}
+
+/// What was done to put memory back, and what is still to be seen to.
+#[derive(Debug)]
+#[must_use = "memory is back only when the batch was run and `done` has looked"]
+pub(crate) struct Planned {
+    put_back: PutBack,
+    /// Own pages that must be left, the agent's not counted.
+    left: u64,
+    /// Places that were not in memory, and must be gone.
+    away: Vec<Span>,
+    began: Instant,
+}
+
+/// What it took to put memory back once.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct PutBack {
+    /// Own pages that were found.
+    pub(crate) found_pages: u64,
+    /// Pages that were copied from the image, or from what was saved.
+    pub(crate) copied_pages: u64,
+    /// Pages that were dropped.
+    pub(crate) dropped_pages: u64,
+    /// Steps that made the mappings equal again.
+    pub(crate) repairs: usize,
+    /// Whether all addresses were searched.
+    pub(crate) searched_all: bool,
+    /// Looking at the mappings, and repairing them.
+    pub(crate) layout_us: u64,
+    /// Finding own pages.
+    pub(crate) search_us: u64,
+    /// Sorting and copying them.
+    pub(crate) copy_us: u64,
+    /// From then until `done` has looked; the batch is in it.
+    pub(crate) rest_us: u64,
+}
+
+impl Memory {
+    /// Records the memory of a stopped program and lays the image under it. What the program sees at
+    /// its addresses does not change. Done once for a program; the agent must be the one of later
+    /// stops too.
+    ///
+    /// # Errors
+    ///
+    /// After [`TakeError::Unfit`] and [`TakeError::Blind`] the program is untouched and can go on; after
+    /// any other one it must be ended.
+    pub(crate) fn take(stopped: &mut Stopped, agent: &Agent) -> Result<Self, TakeError> {
+        take::take(stopped, agent, means())
+    }
+
+    /// Puts back what can be put back from outside, and adds to `batch` what the program must do
+    /// itself. New threads must have been ended. Repairs of mappings take batches of their own.
+    pub(crate) fn plan(
+        &mut self,
+        stopped: &mut Stopped,
+        agent: &Agent,
+        batch: &mut Batch,
+    ) -> Result<Planned, Failed> {
+        let mut put_back = PutBack::default();
+        let began = Instant::now();
+        put_back.repairs = repair::repair(self, stopped, agent)?;
+        let repaired = Instant::now();
+        self.canary.spoil(stopped)?;
+        put_back.searched_all = self.search(stopped)?;
+        let searched = Instant::now();
+        let sorted = dirty::sort(
+            &self.own,
+            &self.regions,
+            &self.parts,
+            &self.kept,
+            agent,
+            &mut self.hot,
+        );
+        put_back.copied_pages = self.copy(stopped, &sorted)?;
+        calls::set_break(batch, self.heap_end);
+        for span in &sorted.drops {
+            calls::drop_pages(batch, *span);
+        }
+        let agent = self.agent.range();
+        let agent = Span::new(agent.start, agent.end);
+        put_back.found_pages = count(self.own.iter().map(|own| own.span));
+        put_back.dropped_pages = count(sorted.drops.iter().copied());
+        let of_agent = count(self.own.iter().map(|own| own.span.common(agent)));
+        let left = put_back.found_pages - of_agent + self.refilled() - put_back.dropped_pages;
+        let away = self.own.iter().filter(|own| own.away).map(|own| own.span);
+        let away = away.collect();
+        put_back.layout_us = micros(began, repaired);
+        put_back.search_us = micros(repaired, searched);
+        put_back.copy_us = micros(searched, Instant::now());
+        Ok(Planned {
+            put_back,
+            left,
+            away,
+            began: Instant::now(),
+        })
+    }
+
+    /// Sees that the batch did what it was to do; nothing may be injected after that but by who wipes
+    /// the agent's data.
+    pub(crate) fn done(&mut self, stopped: &Stopped, planned: Planned) -> Result<PutBack, Failed> {
+        let Planned {
+            mut put_back,
+            left,
+            away,
+            began,
+        } = planned;
+        let step = "search the memory";
+        for span in away {
+            self.own.clear();
+            self.pages
+                .own(span, &mut self.own)
+                .map_err(Failed::at(step))?;
+            if let Some(own) = self.own.iter().find(|own| own.away) {
+                return Err(Failed::Undropped(own.span));
+            }
+        }
+        if self.counted {
+            let agent = self.agent.range();
+            let agent = Span::new(agent.start, agent.end);
+            self.own.clear();
+            self.pages
+                .own(agent, &mut self.own)
+                .map_err(Failed::at(step))?;
+            let found = left + count(self.own.iter().map(|own| own.span));
+            let counted = counters::own_pages(stopped.pid());
+            let counted = counted.map_err(Failed::at("read the count of pages"))?;
+            if counted != found {
+                return Err(Failed::Hidden { counted, found });
+            }
+        }
+        self.canary.check(stopped)?;
+        put_back.rest_us = micros(began, Instant::now());
+        Ok(put_back)
+    }
+
+    /// The audit: compares every page and every mapping with what was recorded. It finds pages another
+    /// way than `plan`, and takes as long as it takes to read the program's own memory twice.
+    pub(crate) fn compare(&self, stopped: &Stopped) -> Result<(), Difference> {
+        audit::compare(self, stopped)
+    }
+
+    /// Finds the program's own pages; true if all addresses had to be searched for that.
+    fn search(&mut self, stopped: &Stopped) -> Result<bool, Failed> {
+        let step = "search the memory";
+        self.own.clear();
+        let mut counted = 0;
+        if self.counted {
+            for span in &self.expected {
+                self.pages
+                    .own(*span, &mut self.own)
+                    .map_err(Failed::at(step))?;
+            }
+            let told = counters::own_pages(stopped.pid());
+            counted = told.map_err(Failed::at("read the count of pages"))?;
+            if counted == count(self.own.iter().map(|own| own.span)) {
+                return Ok(false);
+            }
+            self.own.clear();
+        }
+        self.pages
+            .own_anywhere(&mut self.own)
+            .map_err(Failed::at(step))?;
+        let found = count(self.own.iter().map(|own| own.span));
+        match self.counted && counted != found {
+            true => Err(Failed::Hidden { counted, found }),
+            false => Ok(true),
+        }
+    }
+
+    /// Copies what is hot, and what is kept aside; returns how many pages.
+    fn copy(&mut self, stopped: &Stopped, sorted: &Sorted) -> Result<u64, Failed> {
+        let step = "write the memory back";
+        for (number, _) in &sorted.copies {
+            if let Some(part) = self.parts.get_mut(*number)
+                && part.view.is_none()
+            {
+                let len = usize::try_from(part.span.len()).unwrap_or(usize::MAX);
+                let view = self.image.view(part.slot, len);
+                part.view = Some(view.map_err(Failed::at("look at the image of the memory"))?);
+            }
+        }
+        let hot = sorted.copies.iter().filter_map(|(number, span)| {
+            let part = self.parts.get(*number)?;
+            let from = usize::try_from(span.start - part.span.start).ok()?;
+            let to = usize::try_from(span.end - part.span.start).ok()?;
+            Some((part.view.as_ref()?.bytes().get(from..to)?, span.start))
+        });
+        let kept = self.kept.iter().filter(|kept| kept.written);
+        let kept = kept.flat_map(|kept| &kept.saved);
+        let kept = kept.map(|(span, bytes)| (bytes.as_slice(), span.start));
+        let pieces: Vec<_> = hot.chain(kept).collect();
+        pages::write_pieces(stopped.pid(), &pieces).map_err(Failed::at(step))?;
+        for kept in self.kept.iter().filter(|kept| !kept.written) {
+            for (span, bytes) in &kept.saved {
+                stopped.write(span.start, bytes).map_err(Failed::at(step))?;
+            }
+        }
+        for span in &sorted.zeros {
+            let len = usize::try_from(span.len()).unwrap_or(usize::MAX);
+            let zeros = vec![0; len];
+            stopped
+                .write(span.start, &zeros)
+                .map_err(Failed::at(step))?;
+        }
+        let hot = count(sorted.copies.iter().map(|(_, span)| *span));
+        let kept = self.kept.iter().flat_map(|kept| &kept.saved);
+        Ok(hot + count(kept.map(|(span, _)| *span)))
+    }
+
+    /// Saved pages that were not the program's own any more, and are again.
+    fn refilled(&self) -> u64 {
+        let own: Vec<_> = self.own.iter().map(|own| own.span).collect();
+        let saved = self.kept.iter().flat_map(|kept| &kept.saved);
+        let missing = saved.map(|(span, _)| {
+            let there = parts::overlapping(&own, *span).iter();
+            count([*span]) - count(there.map(|own| own.common(*span)))
+        });
+        missing.sum()
+    }
+}
+
+/// How many pages.
+fn count(spans: impl IntoIterator<Item = Span>) -> u64 {
+    let bytes: u64 = spans.into_iter().map(|span| span.len()).sum();
+    bytes / pages::page_bytes()
+}
+
+fn micros(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
+}
