@@ -52,6 +52,8 @@ const BLOCK_DEVICE: u64 = 0o060_000;
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541c;
 const TIOCSETD: u64 = 0x5423;
+/// How an epoll set looks for packets itself, which no list of its entries shows.
+const EPIOCSPARAMS: u64 = 0x4008_8a01;
 
 /// The usual personality of a process, and the question which it is.
 const PERSONALITY_LINUX: u64 = 0;
@@ -334,6 +336,7 @@ pub(super) const DENIED_ARGUMENTS: Rules = &[
             &[(1, When::Is(TIOCSTI))],
             &[(1, When::Is(TIOCLINUX))],
             &[(1, When::Is(TIOCSETD))],
+            &[(1, When::Is(EPIOCSPARAMS))],
         ],
     ),
     (
