@@ -23,13 +23,17 @@ pub(super) struct Ipc {
 
 impl Ipc {
     pub(super) fn take(stopped: &mut Stopped, agent: &Agent) -> Result<Self, TakeError> {
-        match counted(stopped, agent)? {
-            Ok([0, 0, 0]) => Ok(Self::default()),
-            _ => Err(TakeError::State("uses System V IPC".to_owned())),
+        let mut ipc = Self::default();
+        let mut batch = Batch::new();
+        ipc.plan(&mut batch)?;
+        let answers = stopped.run(agent, &batch)?;
+        match ipc.done(&answers) {
+            Ok(()) => Ok(ipc),
+            Err(_) => Err(TakeError::State("uses System V IPC".to_owned())),
         }
     }
 
-    pub(super) fn plan(&mut self, batch: &mut Batch) -> Result<(), Leftover> {
+    pub(super) fn plan(&mut self, batch: &mut Batch) -> Result<(), Full> {
         self.asked.clear();
         for (number, command, at) in [SEGMENTS, SETS, QUEUES] {
             let place = batch.space(ANSWER_BYTES)?;
@@ -54,30 +58,13 @@ impl Ipc {
     }
 
     pub(super) fn compare(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Difference> {
-        match counted(stopped, agent) {
-            Ok(Ok(now)) => same("System V IPC", &[0, 0, 0], &now),
-            Ok(Err(full)) => Err(full.into()),
-            Err(error) => Err(error.into()),
-        }
+        let mut ipc = Self::default();
+        let mut batch = Batch::new();
+        ipc.plan(&mut batch)?;
+        let answers = stopped.run(agent, &batch)?;
+        let counts = ipc.asked.iter().map(|asked| count(&answers, *asked));
+        same("System V IPC", &vec![Some(0); 3], &counts.collect())
     }
-}
-
-fn counted(
-    stopped: &mut Stopped,
-    agent: &Agent,
-) -> Result<Result<[u32; 3], Full>, crate::renewal::stopped::InjectError> {
-    let mut batch = Batch::new();
-    let mut ipc = Ipc::default();
-    match ipc.plan(&mut batch) {
-        Err(Leftover::Full(full)) => return Ok(Err(full)),
-        Ok(()) | Err(_) => {}
-    }
-    let answers = stopped.run(agent, &batch)?;
-    let mut counts = [u32::MAX; 3];
-    for (to, asked) in counts.iter_mut().zip(&ipc.asked) {
-        *to = count(&answers, *asked).unwrap_or(u32::MAX);
-    }
-    Ok(Ok(counts))
 }
 
 /// How many there are; `None` if the kernel did not say. A kernel without System V IPC has none.

@@ -130,7 +130,7 @@ impl Process {
 
     pub(super) fn plan(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {
         for (limit, value) in LIMITS.iter().zip(&self.limits) {
-            prlimit(Some(proc.pid()), *limit, value.clone()).putting("a limit")?;
+            prlimit(Some(proc.pid()), *limit, *value).putting("a limit")?;
         }
         let about = proc.behind("cwd").putting("the folder")?;
         self.moved = identity(&about) != self.folder;

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps,
-    XattrFlags, fchmod, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, ftruncate, futimens,
-    ioctl_getflags, ioctl_setflags, mkdirat, openat2, readlinkat, statat, symlinkat, unlinkat,
+    XattrFlags, chmodat, fchmod, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, ftruncate,
+    futimens, ioctl_getflags, ioctl_setflags, mkdirat, openat2, readlinkat, statat, symlinkat,
+    unlinkat, utimensat,
 };
 
 /// Files and folders that are looked at; more is too much to be put back.
@@ -203,8 +204,25 @@ fn remove(root: &OwnedFd, path: &Path) -> io::Result<()> {
 }
 
 fn describe(root: &OwnedFd, path: &Path, node: &Node) -> io::Result<()> {
-    if matches!(node.content, Content::Link(_)) {
-        return Ok(());
+    let time = Timespec {
+        tv_sec: node.changed.0,
+        tv_nsec: node.changed.1,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    if matches!(node.content, Content::Link(_) | Content::Other) {
+        let (parent, name) = parent(root, path)?;
+        if node.content == Content::Other {
+            chmodat(
+                &parent,
+                name,
+                Mode::from_raw_mode(node.mode),
+                AtFlags::empty(),
+            )?;
+        }
+        return Ok(utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?);
     }
     let file = open(root, path, OFlags::RDONLY)?;
     fchmod(&file, Mode::from_raw_mode(node.mode))?;
@@ -223,14 +241,6 @@ fn describe(root: &OwnedFd, path: &Path, node: &Node) -> io::Result<()> {
     if flags_of(file.as_fd()) != node.flags {
         ioctl_setflags(&file, IFlags::from_bits_retain(node.flags))?;
     }
-    let time = Timespec {
-        tv_sec: node.changed.0,
-        tv_nsec: node.changed.1,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
     Ok(futimens(&file, &times)?)
 }
 
@@ -242,7 +252,7 @@ fn about(root: impl AsFd, path: &Path) -> io::Result<Stat> {
     Ok(statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-fn parent<'a>(root: impl AsFd, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+fn parent(root: impl AsFd, path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
     let none = || io::Error::from_raw_os_error(libc::EINVAL);
     let name = path.file_name().ok_or_else(none)?;
     let parent = path.parent().ok_or_else(none)?;
