@@ -116,6 +116,8 @@ pub(crate) enum NotRenewable {
     Undeclared,
     #[error("{}", chain(.0))]
     Hook(#[from] HookError),
+    #[error("this kernel does not tell the platform when a program drops pages of its memory")]
+    Unanswered,
     #[error("the program went away: {0}")]
     Gone(#[source] std::io::Error),
     #[error("{}", chain(.0))]
@@ -127,7 +129,7 @@ pub(crate) enum NotRenewable {
 impl NotRenewable {
     /// Whether the program is untouched, and may serve a request.
     pub(crate) fn spares_program(&self) -> bool {
-        matches!(self, Self::Undeclared | Self::Hook(_))
+        matches!(self, Self::Undeclared | Self::Unanswered | Self::Hook(_))
     }
 }
 
@@ -138,6 +140,8 @@ pub(crate) enum Failed {
     NotPutBack(#[from] NotPutBack),
     #[error("{}", chain(.0))]
     Hook(#[from] HookError),
+    #[error("it has made more denied calls than are answered")]
+    Unanswered,
     #[error("it was stopped for more than {STOPPED_MAX_MS} ms")]
     Stuck,
 }
@@ -176,10 +180,13 @@ impl Restorable {
         // One that never rests is stopped in the midst of what it does, which it then repeats.
         let rest = timeout(Duration::from_millis(QUIET_WAIT_MAX_MS), quiet(pid)).await;
         rest.unwrap_or(Ok(())).map_err(NotRenewable::Gone)?;
+        if !program.lay() {
+            return Err(NotRenewable::Unanswered);
+        }
         let surroundings = program.surroundings().map_err(NotRenewable::Gone)?;
         let (held, injected) = (program.clone(), injected.clone());
         let taking = spawn_blocking(move || {
-            let taken = Snapshot::take(pid, &surroundings, &injected);
+            let taken = Snapshot::take(pid, surroundings, &injected);
             drop(held);
             taken
         });
@@ -205,6 +212,9 @@ impl Restorable {
             mut hook,
             times,
         } = self;
+        if !program.is_answered() {
+            return Err(Failed::Unanswered);
+        }
         let pid = pid(program).map_err(|_| Failed::Stuck)?;
         let (held, injected) = (program.clone(), injected.clone());
         let putting = spawn_blocking(move || {

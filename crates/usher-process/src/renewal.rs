@@ -20,7 +20,8 @@ mod snapshot;
 mod step;
 mod stopped;
 
-pub(crate) use kernel::Surroundings;
+pub(crate) use kernel::{Surroundings, Writable};
+pub(crate) use memory::{MARK, discard};
 pub(crate) use quiet::{QUIET_WAIT_MAX_MS, quiet};
 pub(crate) use snapshot::{NotPutBack, NotTaken, PutBack, Snapshot};
 pub(crate) use step::Injected;

@@ -10,6 +10,7 @@ pub(crate) mod alone;
 pub(crate) mod descriptors;
 pub(crate) mod exec;
 pub(crate) mod filter;
+pub(crate) mod handles;
 pub(crate) mod image;
 pub(crate) mod loopback;
 pub(crate) mod mount;

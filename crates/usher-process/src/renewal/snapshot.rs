@@ -26,6 +26,9 @@ pub(crate) struct Snapshot {
 /// Why a program has no snapshot. It was killed if it had been stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotTaken {
+    /// It was not at rest.
+    #[error("signal {0} was delivered while the snapshot was to be taken")]
+    Signalled(i32),
     #[error(transparent)]
     MadeToFail(#[from] MadeToFail),
     #[error(transparent)]
@@ -56,7 +59,7 @@ pub(crate) enum NotPutBack {
     #[error(transparent)]
     Resume(#[from] ResumeError),
     #[error(transparent)]
-    Memory(#[from] memory::PutBackError),
+    Memory(#[from] memory::Failed),
     #[error(transparent)]
     Kernel(#[from] kernel::Leftover),
     /// The audit, which compares everything by other ways, has found a difference.
@@ -78,10 +81,13 @@ impl Snapshot {
     /// Takes the snapshot of a program that rests, and lets it go on.
     pub(crate) fn take(
         program: Pid,
-        surroundings: &Surroundings,
+        surroundings: Surroundings,
         injected: &Injected,
     ) -> Result<Self, NotTaken> {
         let mut stopped = Stopped::stop(program)?;
+        if let Some((_, signal)) = stopped.signalled() {
+            return Err(NotTaken::Signalled(signal));
+        }
         injected.after(Step::TakeStop)?;
         let agent = stopped.install()?;
         injected.after(Step::TakeAgent)?;
@@ -122,13 +128,13 @@ impl Snapshot {
         let answers = stopped.run(&self.agent, &batch)?;
         injected.after(Step::Batch)?;
         self.kernel.done(&stopped, &answers)?;
-        let counts = self.memory.done(planned, &mut stopped)?;
+        let counts = self.memory.done(&stopped, planned)?;
         injected.after(Step::Done)?;
         stopped.put_registers(&self.registers)?;
         injected.after(Step::Registers)?;
         let mut spent = begun.elapsed();
         if audit {
-            self.compare(&stopped)?;
+            self.compare(&mut stopped)?;
         }
         let again = Instant::now();
         stopped.resume()?;
@@ -136,20 +142,22 @@ impl Snapshot {
         injected.after(Step::Resume)?;
         Ok(PutBack {
             took_us: u32::try_from(spent.as_nanos().div_ceil(1_000)).unwrap_or(u32::MAX),
-            pages: counts.pages(),
+            pages: counts.copied_pages + counts.dropped_pages,
         })
     }
 
     /// Compares all of the stopped program with the snapshot.
-    fn compare(&self, stopped: &Stopped) -> Result<(), NotPutBack> {
+    fn compare(&self, stopped: &mut Stopped) -> Result<(), NotPutBack> {
         let differs = |what: &dyn ToString| NotPutBack::Differs(what.to_string());
-        self.memory.compare(stopped).map_err(|it| differs(&it))?;
-        self.kernel.compare(stopped).map_err(|it| differs(&it))?;
         let registers = stopped.registers()?;
-        if registers == self.registers {
-            Ok(())
-        } else {
-            Err(differs(&"a thread's registers differ"))
+        if let Some(thread) = registers.difference(&self.registers) {
+            let what = format!("the registers of thread {} differ", thread.as_raw_nonzero());
+            return Err(NotPutBack::Differs(what));
         }
+        self.memory.compare(stopped).map_err(|it| differs(&it))?;
+        let kernel = self.kernel.compare(stopped, &self.agent);
+        kernel.map_err(|it| differs(&it))?;
+        // The comparison has let the program make calls.
+        Ok(stopped.put_registers(&self.registers)?)
     }
 }

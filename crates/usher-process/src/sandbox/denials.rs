@@ -1,27 +1,38 @@
-//! System calls that a filter denied: each is answered, counted and reported, up to a bound.
+//! System calls that a filter hands to the platform: each is answered, and those that are denied are
+//! counted and reported, up to a bound.
 //!
 //! ```text
-//! program calls ─► kernel holds it ─► answered "not permitted" ─► Denial to whoever takes them
+//! program calls ─► kernel holds it ─┬► answered "not permitted" ─► Denial to whoever takes them
+//!                                   └► drops pages: the kernel does it, or zeros are written
 //! ```
 //!
-//! A program that goes on calling costs the platform [`ANSWERS_MAX`] answers in its life; then the
-//! listener is closed, and the kernel answers by itself that there is no such call. Deliberately
-//! absent: leave to make a call after all.
+//! A program that goes on calling costs the platform [`ANSWERS_MAX`] answers in its life, and
+//! [`DISCARDS_MAX`] for pages; then the listener is closed, and the kernel answers by itself that
+//! there is no such call. Such a program is not put back any more. Deliberately absent: leave to make
+//! a denied call after all.
 
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::filter;
+use crate::renewal::discard::{self, Discard};
 use crate::sys;
+use crate::sys::filter::Asked;
 
 /// Calls of one program that the platform answers itself.
 const ANSWERS_MAX: u32 = 256;
+/// Calls that drop pages, of one program, that the platform answers.
+const DISCARDS_MAX: u32 = 1 << 20;
 /// Denials that may wait to be taken.
 const WAITING_MAX: usize = 64;
 
@@ -52,24 +63,42 @@ impl fmt::Display for Denial {
 
 /// Answers the calls of one program until it is dropped.
 #[derive(Debug)]
-pub(super) struct Answering(JoinHandle<()>);
+pub(super) struct Answering {
+    task: JoinHandle<()>,
+    laid: Arc<AtomicBool>,
+}
+
+impl Answering {
+    /// From now on the program's memory lies on an image.
+    pub(super) fn lay(&self) {
+        self.laid.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether calls are still answered.
+    pub(super) fn is_open(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
 /// Starts answering.
-pub(super) fn answer(listener: OwnedFd) -> std::io::Result<(Answering, mpsc::Receiver<Denial>)> {
+pub(super) fn answer(listener: OwnedFd) -> io::Result<(Answering, mpsc::Receiver<Denial>)> {
     let listener = sys::ready::awaited(listener, Interest::READABLE)?;
     let (told, denials) = mpsc::channel(WAITING_MAX);
-    Ok((Answering(tokio::spawn(run(listener, told))), denials))
+    let laid = Arc::<AtomicBool>::default();
+    let task = tokio::spawn(run(listener, told, laid.clone()));
+    Ok((Answering { task, laid }, denials))
 }
 
-async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>) {
+async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, laid: Arc<AtomicBool>) {
     let mut untold: Option<Denial> = None;
-    for _ in 0..ANSWERS_MAX {
+    let (mut denied, mut discards) = (0, 0);
+    while denied < ANSWERS_MAX && discards < DISCARDS_MAX {
         if !due(&listener).await {
             return;
         }
@@ -79,6 +108,15 @@ async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
             Err(_) => return,
         };
+        if i64::from(asked.call) == libc::SYS_madvise && discard::is_meant(asked.arguments[2]) {
+            discards += 1;
+            let laid = laid.load(Ordering::SeqCst);
+            if dropped(listener.get_ref(), asked, laid).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        denied += 1;
         if sys::filter::refuse(listener.get_ref(), asked, libc::EPERM).is_err() {
             return;
         }
@@ -97,6 +135,26 @@ async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>) {
         if let Err(mpsc::error::TrySendError::Full(denial)) = told.try_send(denial) {
             untold = Some(denial);
         }
+    }
+}
+
+/// Answers a call that drops pages. Without an image the kernel does what is meant.
+async fn dropped(listener: &OwnedFd, asked: Asked, laid: bool) -> io::Result<()> {
+    if !laid {
+        return sys::filter::permit(listener, asked);
+    }
+    let pid = i32::try_from(asked.pid).ok().and_then(Pid::from_raw);
+    let [address, bytes, ..] = asked.arguments;
+    let work = move || match pid {
+        Some(pid) => discard::discard(pid, address, bytes),
+        None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+    };
+    match spawn_blocking(work).await.map_err(io::Error::other)? {
+        Ok(Discard::Continue) => sys::filter::permit(listener, asked),
+        Ok(Discard::Done) => sys::filter::made(listener, asked),
+        Ok(Discard::Refuse) => sys::filter::refuse(listener, asked, libc::EINVAL),
+        // It may have lost some of what it wanted to lose.
+        Err(_) => sys::filter::refuse(listener, asked, libc::EFAULT),
     }
 }
 

@@ -5,14 +5,16 @@
 //! ```text
 //! call ─► known? ─no──► ENOSYS, as from a kernel that is older
 //!           └─yes─► denied by number or arguments? ─no──► runs
-//!                                     └─yes─► EPERM, and told
+//!                                     ├─yes─► EPERM, and told
+//!                                     └ drops pages ─► the platform answers
 //! ```
 //!
 //! "Told" means that the call waits for the platform, which answers and reports it (`denials`);
-//! where the kernel has no such listener, it just fails. Which calls those are is in `table`.
-//! Deliberately absent: calls of other instruction sets; the first filter ends a process that makes
-//! one.
+//! where the kernel has no such listener, it just fails. Which calls those are is in `table` and
+//! `arguments`. Deliberately absent: calls of other instruction sets; the first filter ends a process
+//! that makes one.
 
+mod arguments;
 mod table;
 
 use std::collections::BTreeMap;
@@ -24,10 +26,10 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
-use self::table::{
-    ALLOWED, ALLOWED_OLD, Arguments, DENIED, DENIED_ARGUMENTS, DENIED_OLD, KNOWN_ARGUMENTS,
-    UNBOUNDED, When,
+use self::arguments::{
+    ANSWERED_ARGUMENTS, Arguments, DENIED_ARGUMENTS, KNOWN_ARGUMENTS, When,
 };
+use self::table::{ALLOWED, ALLOWED_OLD, DENIED, DENIED_OLD, UNBOUNDED};
 use crate::sys;
 
 /// Marks the answer in a compiled filter that is exchanged for one that the compiler does not know.
@@ -91,6 +93,10 @@ fn compile(ask: bool, bounded: bool) -> Result<(BpfProgram, BpfProgram), Backend
     for (call, rules) in DENIED_ARGUMENTS {
         refused.insert(*call, compiled(rules)?);
     }
+    let answered = ANSWERED_ARGUMENTS.iter().filter(|_| ask);
+    for (call, rules) in answered {
+        refused.entry(*call).or_default().extend(compiled(rules)?);
+    }
     let deny = if ask {
         SeccompAction::Trace(MARK.into())
     } else {
@@ -113,11 +119,15 @@ fn compiled(rules: &[Arguments]) -> Result<Vec<SeccompRule>, BackendError> {
         let conditions = arguments.iter().map(|(at, when)| {
             let (operator, value) = match *when {
                 When::Is(value) => (SeccompCmpOp::Eq, value),
-                When::Not(value) => (SeccompCmpOp::Ne, value),
+                When::Not(value) | When::NotWhole(value) => (SeccompCmpOp::Ne, value),
                 When::Bits(mask, value) => (SeccompCmpOp::MaskedEq(mask), value),
             };
             // The kernel takes all of these arguments as 32 bits, and ignores what is above.
-            SeccompCondition::new(*at, SeccompCmpArgLen::Dword, operator, value)
+            let length = match when {
+                When::NotWhole(_) => SeccompCmpArgLen::Qword,
+                _ => SeccompCmpArgLen::Dword,
+            };
+            SeccompCondition::new(*at, length, operator, value)
         });
         SeccompRule::new(conditions.collect::<Result<_, _>>()?)
     };
@@ -138,6 +148,22 @@ mod tests {
         listed.sort_unstable();
         table.sort_unstable();
         assert_eq!(table, listed);
+    }
+
+    /// `docs/renewal.md` is the law of renewal: a call that it does not know is not allowed.
+    #[test]
+    fn the_law_of_renewal_names_each_allowed_call_once() {
+        let law = include_str!("../../../../docs/renewal.md");
+        let rows = law.lines().filter(|line| line.starts_with("| `"));
+        let named = rows.flat_map(|row| {
+            let calls = row.split(" | ").next().unwrap_or_default();
+            calls.split('`').skip(1).step_by(2)
+        });
+        let mut named: Vec<&str> = named.collect();
+        let mut known: Vec<&str> = allowed().map(|(name, _)| *name).collect();
+        named.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(named, known);
     }
 
     #[test]

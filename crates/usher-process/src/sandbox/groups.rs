@@ -176,6 +176,12 @@ impl Group {
         Ok(())
     }
 
+    /// The folder in which its tasks are counted.
+    pub(super) fn tasks(&self) -> Option<&Path> {
+        let of_tasks = self.folders.iter().find(|(.., of)| of.contains(&Resource::Tasks));
+        of_tasks.map(|(folder, ..)| folder.as_path())
+    }
+
     /// How many processes were ended because the group was out of memory.
     pub(super) fn memory_kills(&self) -> u64 {
         let of_memory =

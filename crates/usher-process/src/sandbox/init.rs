@@ -44,6 +44,8 @@ pub(super) const TASK_FOLDER: &str = "/var/task";
 pub(super) const SCRATCH: &str = "/tmp";
 /// Where the C library puts shared memory.
 const SHARED_MEMORY: &str = "/dev/shm";
+/// Where files can be made at all.
+pub(super) const WRITABLE: [&str; 2] = [SCRATCH, SHARED_MEMORY];
 const SCRATCH_FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 /// Files in scratch, however few bytes it has.
 const SCRATCH_FILES_MIN: u64 = 16;
@@ -226,7 +228,7 @@ fn settle(alone: &Alone, place: &Path, settle: Settle) -> Result<(Shell, Vec<Own
     .step("/proc could not be mounted")?;
     let processes = processes().step("the list of processes could not be opened")?;
     turn_root(place).step("the root could not be changed")?;
-    for place in [SCRATCH, SHARED_MEMORY] {
+    for place in WRITABLE {
         scratch(place, settle.user)?;
     }
     let (seed, listener) = sow(alone, &processes, settle)?;

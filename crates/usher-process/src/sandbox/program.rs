@@ -7,12 +7,13 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 use tokio::net::unix::pipe;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,8 +23,10 @@ use super::channel::Channel;
 use super::denials::{self, Answering, Denial};
 use super::errors::LaunchError;
 use super::shell::{Hold, pid_of};
+use super::init::WRITABLE;
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
 use super::{Launch, Shell, ShellError};
+use crate::renewal::{Surroundings, Writable};
 
 /// How long it may take until the program is executed.
 const LAUNCH_WAIT_MAX_MS: u64 = 10_000;
@@ -55,7 +58,7 @@ pub struct Program {
     denials: Option<mpsc::Receiver<Denial>>,
     sockets: mpsc::Sender<oneshot::Sender<io::Result<OwnedFd>>>,
     exit: watch::Receiver<Option<Exit>>,
-    _answering: Option<Answering>,
+    answering: Option<Answering>,
     _keeping: Keeping,
     hold: Arc<Hold>,
 }
@@ -187,7 +190,7 @@ pub(super) async fn launched(
         denials,
         sockets,
         exit: exited,
-        _answering: answering,
+        answering,
         _keeping: Keeping(keeping),
         hold,
     })
@@ -227,9 +230,41 @@ impl Program {
             .unwrap_or_else(|| Exit::Lost("nobody listens to its sandbox any more".to_owned()))
     }
 
+    /// From now on its memory lies on an image, and what it drops of that becomes zero by our doing.
+    /// False: the kernel does not tell of it, so that its memory must not lie on one.
+    pub(crate) fn lay(&self) -> bool {
+        if let Some(answering) = &self.answering {
+            answering.lay();
+        }
+        self.is_answered()
+    }
+
+    /// Whether calls that its filter hands to the platform are answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answering.as_ref().is_some_and(Answering::is_open)
+    }
+
     /// What of its sandbox is looked at when it is put back.
-    pub(crate) fn surroundings(&self) -> io::Result<crate::renewal::Surroundings> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// If it has gone, or its sandbox cannot be looked into.
+    pub(crate) fn surroundings(&self) -> io::Result<Surroundings> {
+        let first = pid_of(&self.hold.pidfd())?;
+        let first = i32::try_from(first).ok().and_then(Pid::from_raw);
+        let within = PathBuf::from(format!("/proc/{}/root", self.pid));
+        let writable = WRITABLE.iter().map(|place| {
+            let path = within.join(place.trim_start_matches('/'));
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let folder = open(path, flags, Mode::empty())?;
+            Ok(Writable { place, folder })
+        });
+        Ok(Surroundings {
+            group: self.hold.group().tasks().map(Path::to_owned),
+            first,
+            writable: writable.collect::<io::Result<_>>()?,
+            ours: Vec::new(),
+        })
     }
 
     /// Ends it, and all of its sandbox, at once; dropping it gives back what it held.

@@ -243,6 +243,11 @@ impl Hold {
         &self.held.slot.inner
     }
 
+    /// The sandbox's first process.
+    pub(super) fn pidfd(&self) -> &OwnedFd {
+        &self.held.pidfd
+    }
+
     pub(super) fn group(&self) -> &Group {
         &self.held.group
     }

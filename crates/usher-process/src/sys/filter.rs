@@ -19,6 +19,8 @@ pub(crate) struct Asked {
     pub(crate) pid: u32,
     /// The number of the call.
     pub(crate) call: i32,
+    /// What it was given.
+    pub(crate) arguments: [u64; 6],
 }
 
 /// Loads `program` for this thread and all that it becomes. With `listen` the descriptor is
@@ -70,16 +72,32 @@ pub(crate) fn next(listener: impl AsFd) -> io::Result<Asked> {
         id: asked.id,
         pid: asked.pid,
         call: asked.data.nr,
+        arguments: asked.data.args,
     })
 }
 
 /// Lets the call fail with `errno`. A caller that died in the meantime is no error.
 pub(crate) fn refuse(listener: impl AsFd, asked: Asked, errno: i32) -> io::Result<()> {
+    answer(listener, asked, -errno, 0)
+}
+
+/// Lets the call succeed without being made. A caller that died in the meantime is no error.
+pub(crate) fn made(listener: impl AsFd, asked: Asked) -> io::Result<()> {
+    answer(listener, asked, 0, 0)
+}
+
+/// Lets the kernel make the call. A caller that died in the meantime is no error.
+pub(crate) fn permit(listener: impl AsFd, asked: Asked) -> io::Result<()> {
+    let flags = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).map_err(io::Error::other)?;
+    answer(listener, asked, 0, flags)
+}
+
+fn answer(listener: impl AsFd, asked: Asked, error: i32, flags: u32) -> io::Result<()> {
     let mut answer = libc::seccomp_notif_resp {
         id: asked.id,
         val: 0,
-        error: -errno,
-        flags: 0,
+        error,
+        flags,
     };
     let pointer: *mut libc::seccomp_notif_resp = &raw mut answer;
     let descriptor = listener.as_fd().as_raw_fd();

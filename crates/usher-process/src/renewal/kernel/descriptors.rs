@@ -1,0 +1,312 @@
+//! The table of descriptors: those of the snapshot stay, those of a run are closed.
+//!
+//! ```text
+//! count as before? ─yes──────────────► each number still names its file? ─no→ replaced
+//!        └─no→ list, close new ones ──┘        └─yes→ flags, then what is behind it (`kinds`)
+//! ```
+//!
+//! Our duplicates share the open file descriptions, so that flags, offsets and contents are put back
+//! through them. Deliberately absent: giving a number its file back that the run has closed or
+//! exchanged. A new description would lack its locks, its place in epoll sets, and its peer.
+
+use std::os::fd::{OwnedFd, RawFd};
+
+use rustix::event::{PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
+
+use crate::renewal::stopped::{Batch, Call, Expect};
+use crate::sys::handles::{self, Control};
+
+use super::epoll;
+use super::errors::{About as _, Difference, Leftover, TakeError, same};
+use super::kinds::{Kind, info};
+use super::proc::Proc;
+use super::sockets::asked;
+
+/// Descriptors at the snapshot: each costs one in the platform too.
+const DESCRIPTORS_MAX: usize = 512;
+
+/// The descriptors of the snapshot.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    known: Vec<Descriptor>,
+    /// The kernel tells how many there are.
+    counts: bool,
+    /// Epoll sets that were changed, whose end is to be seen.
+    changed: Vec<RawFd>,
+}
+
+#[derive(Debug)]
+struct Descriptor {
+    number: RawFd,
+    file: OwnedFd,
+    flags: OFlags,
+    /// Whether it is closed when another program is executed.
+    closes: bool,
+    owner: i32,
+    signal: i32,
+    kind: Kind,
+    /// What `/proc` told of it.
+    told: String,
+}
+
+impl Descriptors {
+    /// `ours` are numbers of descriptors that the platform has put into the program; `scratch` the
+    /// devices of the folders that are put back.
+    pub(super) fn take(proc: &Proc, ours: &[RawFd], scratch: &[u64]) -> Result<Self, TakeError> {
+        let what = "the list of descriptors";
+        let listed = proc.descriptors().taking(what)?;
+        if listed.len() > DESCRIPTORS_MAX {
+            let what = format!("has more than {DESCRIPTORS_MAX} descriptors");
+            return Err(TakeError::State(what));
+        }
+        let known = listed.iter().map(|number| {
+            let is_ours = ours.contains(number);
+            Descriptor::take(proc, *number, is_ours, scratch)
+        });
+        Ok(Self {
+            known: known.collect::<Result<_, _>>()?,
+            counts: proc.descriptor_count().taking(what)? == listed.len(),
+            changed: Vec::new(),
+        })
+    }
+
+    pub(super) fn plan(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {
+        let new = self.new_ones(proc)?;
+        for one in &self.known {
+            one.is_the_same(proc)?;
+        }
+        self.plan_epoll(proc, &new, batch)?;
+        for (first, last) in ranges(&new, |number| self.knows(number)) {
+            let close = [first.into(), last.into(), 0_u64.into()];
+            batch.call(Call::new(libc::SYS_close_range, close), Expect::Value(0));
+        }
+        let polled = self.known.iter().filter(|one| one.kind.is_polled());
+        let mut questions: Vec<_> = polled.map(|one| asked(&one.file)).collect();
+        poll(&mut questions, Some(&Timespec::default())).putting("what waits")?;
+        let mut answers = questions.iter().map(rustix::event::PollFd::revents);
+        let unlocked = batch.bytes(&handles::unlocked())?;
+        for one in &self.known {
+            let ready = match one.kind.is_polled() {
+                true => answers.next().unwrap_or(PollFlags::NVAL),
+                false => PollFlags::empty(),
+            };
+            one.put_flags()?;
+            one.kind.plan(proc, one.number, &one.file, ready)?;
+            let closes = if one.closes { libc::FD_CLOEXEC } else { 0 };
+            let set = [one.number.into(), libc::F_SETFD.into(), closes.into()];
+            batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
+            if one.kind.is_unlocked_inside() {
+                let set = [one.number.into(), libc::F_SETLK.into(), unlocked.into()];
+                batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
+                // Notices about a folder; for what is none the kernel says so.
+                let set = [one.number.into(), libc::F_NOTIFY.into(), 0_u64.into()];
+                batch.call(Call::new(libc::SYS_fcntl, set), Expect::Any);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn done(&self, proc: &Proc) -> Result<(), Leftover> {
+        if !self.new_ones(proc)?.is_empty() {
+            return Err(Leftover::State("a descriptor could not be closed"));
+        }
+        for one in &self.known {
+            if !self.changed.contains(&one.number) {
+                continue;
+            }
+            if let Kind::Epoll { entries } = &one.kind
+                && entries_of(proc, one.number)? != *entries
+            {
+                let (number, what) = (one.number, "is an epoll set that does not go back");
+                return Err(Leftover::Descriptor { number, what });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn compare(&self, proc: &Proc) -> Result<(), Difference> {
+        let piece = "descriptors";
+        let known: Vec<RawFd> = self.known.iter().map(|one| one.number).collect();
+        same(piece, &known, &proc.descriptors().comparing(piece)?)?;
+        for one in &self.known {
+            if !handles::same_file(proc.pid(), one.number, &one.file).comparing(piece)? {
+                let what = format!("descriptor {} is another one", one.number);
+                return Err(Difference::Found { piece, what });
+            }
+            let told = proc.text(&info(one.number)).comparing(piece)?;
+            let still = |text: &str| {
+                let lines = text.lines().filter(|line| !one.kind.is_moving(line));
+                lines.map(str::to_owned).collect::<Vec<_>>()
+            };
+            same(piece, &still(&one.told), &still(&told))?;
+            let owner = one.control(Control::Owner).comparing(piece)?;
+            let signal = one.control(Control::Signal).comparing(piece)?;
+            same(piece, &(one.owner, one.signal), &(owner, signal))?;
+            if let Kind::Socket(socket) = &one.kind
+                && let Some(how) = socket.difference(&one.file).comparing(piece)?
+            {
+                let what = format!("descriptor {}, a socket, {how}", one.number);
+                return Err(Difference::Found { piece, what });
+            }
+        }
+        Ok(())
+    }
+
+    fn knows(&self, number: RawFd) -> bool {
+        (self.known.binary_search_by_key(&number, |one| one.number)).is_ok()
+    }
+
+    /// Numbers that the snapshot had not. As many as then and all of then still there means none.
+    fn new_ones(&self, proc: &Proc) -> Result<Vec<RawFd>, Leftover> {
+        let what = "the list of descriptors";
+        if self.counts && proc.descriptor_count().putting(what)? == self.known.len() {
+            return Ok(Vec::new());
+        }
+        let mut listed = proc.descriptors().putting(what)?;
+        listed.retain(|number| !self.knows(*number));
+        Ok(listed)
+    }
+
+    fn plan_epoll(
+        &mut self,
+        proc: &Proc,
+        new: &[RawFd],
+        batch: &mut Batch,
+    ) -> Result<(), Leftover> {
+        self.changed.clear();
+        for one in &self.known {
+            let Kind::Epoll { entries } = &one.kind else {
+                continue;
+            };
+            let now = entries_of(proc, one.number)?;
+            let is_open = |number| self.knows(number) || new.contains(&number);
+            let changes = epoll::changes(entries, &now, is_open);
+            let changes = changes.ok_or(Leftover::Descriptor {
+                number: one.number,
+                what: "is an epoll set with an entry that nobody names any more",
+            })?;
+            if !changes.is_empty() {
+                epoll::append(one.number, &changes, batch)?;
+                self.changed.push(one.number);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Descriptor {
+    fn take(proc: &Proc, number: RawFd, is_ours: bool, scratch: &[u64]) -> Result<Self, TakeError> {
+        let what = "a descriptor";
+        let file = proc.duplicate(number).taking(what)?;
+        let told = proc.text(&info(number)).taking(what)?;
+        let kind = if is_ours {
+            Kind::Fixed
+        } else {
+            Kind::take(proc, number, &file, &told, scratch)?
+        };
+        let flags = super::proc::field(&told, "flags");
+        let flags = flags.and_then(|flags| u32::from_str_radix(flags, 8).ok());
+        let flags = flags.ok_or_else(|| TakeError::Descriptor {
+            number,
+            what: "is told of in an unknown way".to_owned(),
+        })?;
+        let mut one = Self {
+            number,
+            flags: fcntl_getfl(&file).taking(what)?,
+            closes: OFlags::from_bits_retain(flags).contains(OFlags::CLOEXEC),
+            owner: 0,
+            signal: 0,
+            file,
+            kind,
+            told,
+        };
+        one.owner = one.control(Control::Owner).taking(what)?;
+        one.signal = one.control(Control::Signal).taking(what)?;
+        Ok(one)
+    }
+
+    fn is_the_same(&self, proc: &Proc) -> Result<(), Leftover> {
+        let number = self.number;
+        match handles::same_file(proc.pid(), number, &self.file) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Leftover::Descriptor {
+                number,
+                what: "was exchanged for another",
+            }),
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Err(Leftover::Descriptor {
+                number,
+                what: "was closed",
+            }),
+            Err(error) => Err(error).putting("a descriptor"),
+        }
+    }
+
+    /// A path that was opened as such has neither.
+    fn control(&self, what: Control) -> std::io::Result<i32> {
+        if self.flags.contains(OFlags::PATH) {
+            Ok(0)
+        } else {
+            handles::control(&self.file, what)
+        }
+    }
+
+    fn put_flags(&self) -> Result<(), Leftover> {
+        let what = "the flags of a descriptor";
+        if self.flags.contains(OFlags::PATH) {
+            return Ok(());
+        }
+        if fcntl_getfl(&self.file).putting(what)? != self.flags {
+            fcntl_setfl(&self.file, self.flags).putting(what)?;
+            if fcntl_getfl(&self.file).putting(what)? != self.flags {
+                let (number, what) = (self.number, "has flags that do not go back");
+                return Err(Leftover::Descriptor { number, what });
+            }
+        }
+        let owner = self.control(Control::Owner).putting(what)?;
+        let signal = self.control(Control::Signal).putting(what)?;
+        if (owner, signal) != (self.owner, self.signal) {
+            let (number, what) = (self.number, "sends signals in another way");
+            return Err(Leftover::Descriptor { number, what });
+        }
+        if !matches!(&self.kind, Kind::File { .. }) {
+            flock(&self.file, FlockOperation::Unlock).putting(what)?;
+        }
+        Ok(())
+    }
+}
+
+fn entries_of(proc: &Proc, number: RawFd) -> Result<Vec<epoll::Entry>, Leftover> {
+    let told = proc.text(&info(number)).putting("an epoll set")?;
+    epoll::entries(&told).ok_or(Leftover::Descriptor {
+        number,
+        what: "is an epoll set that is told of in an unknown way",
+    })
+}
+
+/// The fewest ranges that hold all of `numbers`, which are in order, and none that `keeps` has.
+fn ranges(numbers: &[RawFd], keeps: impl Fn(RawFd) -> bool) -> Vec<(RawFd, RawFd)> {
+    let mut ranges: Vec<(RawFd, RawFd)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if (*last + 1..*number).all(|between| !keeps(between)) => {
+                *last = *number;
+            }
+            _ => ranges.push((*number, *number)),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranges;
+
+    #[test]
+    fn new_descriptors_are_closed_in_few_ranges_that_spare_the_others() {
+        let keeps = |number| [0, 1, 2, 5].contains(&number);
+        assert_eq!(ranges(&[], keeps), []);
+        assert_eq!(ranges(&[3, 4, 6, 9], keeps), [(3, 4), (6, 9)]);
+        assert_eq!(ranges(&[7], keeps), [(7, 7)]);
+    }
+}

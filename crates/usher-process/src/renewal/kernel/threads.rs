@@ -1,0 +1,216 @@
+//! What the kernel keeps for each thread, besides its registers and its signal mask.
+//!
+//! ```text
+//! set by the thread itself:    alternate stack, the address cleared at its end, name
+//! set from outside:            niceness, processors
+//! looked at from outside:      robust list, restartable sequences; others → replaced
+//! ```
+//!
+//! Deliberately absent: threads that are new, which are ended; scheduling classes, priorities of
+//! input and output, memory policies, slack of timers: the filter denies what sets them.
+
+use rustix::process::{getpriority_process, setpriority_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::renewal::stopped::{Agent, Answers, Batch, Call, Expect, Full, Pointer, Stopped, Tid};
+use crate::sys::handles::{self, Sequences};
+
+use super::errors::{About as _, Difference, Leftover, TakeError, same};
+use super::proc::Proc;
+
+/// Bytes of the kernel's description of an alternate stack.
+const STACK_BYTES: usize = 24;
+/// Bytes of a thread's name, its end included.
+const NAME_BYTES: usize = 16;
+
+/// The threads of the snapshot.
+#[derive(Debug)]
+pub(super) struct Threads(Vec<Thread>);
+
+#[derive(Debug)]
+struct Thread {
+    tid: Tid,
+    own: Own,
+    outside: Outside,
+}
+
+/// What only the thread itself can ask and set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Own {
+    stack: [u8; STACK_BYTES],
+    name: [u8; NAME_BYTES],
+    /// Where the kernel does not tell the address, it is not put back.
+    cleared: Option<u64>,
+}
+
+/// What anybody may see.
+#[derive(Clone, Debug, PartialEq)]
+struct Outside {
+    niceness: i32,
+    processors: CpuSet,
+    robust: (usize, usize),
+    sequences: Option<Sequences>,
+}
+
+impl Threads {
+    pub(super) fn take(
+        proc: &Proc,
+        stopped: &mut Stopped,
+        agent: &Agent,
+    ) -> Result<Self, TakeError> {
+        let mut threads = Vec::new();
+        for tid in stopped.threads().to_vec() {
+            let shares = handles::same_tables(proc.pid(), tid).taking("what threads share")?;
+            if !shares {
+                let what = "has a thread with descriptors or a folder of its own";
+                return Err(TakeError::State(what.to_owned()));
+            }
+            let asked = Questions::ask()?;
+            let answers = stopped.run_by(tid, agent, &asked.batch)?;
+            threads.push(Thread {
+                tid,
+                own: asked.read(&answers),
+                outside: Outside::of(tid).taking("a thread's state")?,
+            });
+        }
+        Ok(Self(threads))
+    }
+
+    /// Appends the calls for the main thread to `batch`, and lets the others make theirs at once.
+    pub(super) fn plan(
+        &self,
+        stopped: &mut Stopped,
+        agent: &Agent,
+        batch: &mut Batch,
+    ) -> Result<(), Leftover> {
+        for thread in &self.0 {
+            thread.put_outside()?;
+            if thread.tid == stopped.pid() {
+                thread.own.put(batch)?;
+            } else {
+                let mut own = Batch::new();
+                thread.own.put(&mut own)?;
+                stopped.run_by(thread.tid, agent, &own)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn compare(
+        &self,
+        proc: &Proc,
+        stopped: &mut Stopped,
+        agent: &Agent,
+    ) -> Result<(), Difference> {
+        let known: Vec<Tid> = self.0.iter().map(|thread| thread.tid).collect();
+        let mut found = stopped.threads().to_vec();
+        found.sort_by_key(|tid| known.iter().position(|other| other == tid));
+        same("threads", &known, &found)?;
+        for thread in &self.0 {
+            let asked = Questions::ask()?;
+            let answers = stopped.run_by(thread.tid, agent, &asked.batch)?;
+            same("a thread's own state", &thread.own, &asked.read(&answers))?;
+            let outside = Outside::of(thread.tid).comparing("a thread's state")?;
+            same("a thread's state", &thread.outside, &outside)?;
+            let path = format!("task/{}/comm", thread.tid.as_raw_nonzero());
+            let name = proc.text(&path).comparing("a thread's name")?;
+            let then = thread.own.name.split(|byte| *byte == 0).next();
+            same(
+                "a thread's name",
+                &then,
+                &Some(name.trim_end_matches('\n').as_bytes()),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Thread {
+    fn put_outside(&self) -> Result<(), Leftover> {
+        let now = Outside::of(self.tid).putting("a thread's state")?;
+        let then = &self.outside;
+        if now.robust != then.robust {
+            return Err(Leftover::State("a thread has another list of robust locks"));
+        }
+        if now.sequences != then.sequences {
+            return Err(Leftover::State(
+                "a thread has another area for restartable sequences",
+            ));
+        }
+        if now.niceness != then.niceness {
+            setpriority_process(Some(self.tid), then.niceness).putting("a thread's niceness")?;
+        }
+        if now.processors != then.processors {
+            sched_setaffinity(Some(self.tid), &then.processors).putting("a thread's processors")?;
+        }
+        Ok(())
+    }
+}
+
+impl Outside {
+    fn of(tid: Tid) -> std::io::Result<Self> {
+        Ok(Self {
+            niceness: getpriority_process(Some(tid))?,
+            processors: sched_getaffinity(Some(tid))?,
+            robust: handles::robust_list(tid)?,
+            sequences: handles::sequences(tid)?,
+        })
+    }
+}
+
+impl Own {
+    fn put(&self, batch: &mut Batch) -> Result<(), Full> {
+        let stack = batch.bytes(&self.stack)?;
+        let set = [stack.into(), 0_u64.into()];
+        batch.call(Call::new(libc::SYS_sigaltstack, set), Expect::Value(0));
+        let name = batch.bytes(&self.name)?;
+        let set = [libc::PR_SET_NAME.into(), name.into()];
+        batch.call(Call::new(libc::SYS_prctl, set), Expect::Value(0));
+        if let Some(cleared) = self.cleared {
+            let set = Call::new(libc::SYS_set_tid_address, [cleared.into()]);
+            batch.call(set, Expect::Ok);
+        }
+        Ok(())
+    }
+}
+
+/// The calls by which a thread tells what is its own.
+struct Questions {
+    batch: Batch,
+    stack: Pointer,
+    name: Pointer,
+    cleared: Pointer,
+    told: usize,
+}
+
+impl Questions {
+    fn ask() -> Result<Self, Full> {
+        let mut batch = Batch::new();
+        let stack = batch.space(STACK_BYTES)?;
+        let ask = [0_u64.into(), stack.into()];
+        batch.call(Call::new(libc::SYS_sigaltstack, ask), Expect::Value(0));
+        let name = batch.space(NAME_BYTES)?;
+        let ask = [libc::PR_GET_NAME.into(), name.into()];
+        batch.call(Call::new(libc::SYS_prctl, ask), Expect::Value(0));
+        let cleared = batch.space(8)?;
+        let ask = [libc::PR_GET_TID_ADDRESS.into(), cleared.into()];
+        let told = batch.call(Call::new(libc::SYS_prctl, ask), Expect::Any);
+        Ok(Self {
+            batch,
+            stack,
+            name,
+            cleared,
+            told,
+        })
+    }
+
+    fn read(&self, answers: &Answers) -> Own {
+        let cleared = answers.bytes(self.cleared).try_into();
+        let cleared = cleared.map(u64::from_ne_bytes).unwrap_or_default();
+        Own {
+            stack: answers.bytes(self.stack).try_into().unwrap_or_default(),
+            name: answers.bytes(self.name).try_into().unwrap_or_default(),
+            cleared: (answers.value(self.told) == Some(0)).then_some(cleared),
+        }
+    }
+}
