@@ -144,7 +144,7 @@ pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Se
         let told = served.output.told();
         return Err(NotStarted::Exited { exit, told });
     }
-    image.renewable.not_taken(error.to_string());
+    eprintln!("DEBUG not taken: {error}"); image.renewable.not_taken(error.to_string());
     match error.spares_program() {
         true => Ok(served),
         false => {

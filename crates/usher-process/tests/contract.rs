@@ -93,14 +93,14 @@ impl ContractHarness for Harness {
                 command: command.map(str::to_owned).to_vec(),
                 handler: None,
                 environment: Default::default(),
-                reuse: false,
+                reuse: true,
             }),
             ..Settings::default()
         }
     }
 
     fn renewal(&self) -> Renewal {
-        Renewal::Replaced
+        Renewal::InPlace
     }
 
     fn compiled(&self) -> u64 {
