@@ -6,8 +6,8 @@
 //!                 └─dropped→ killed
 //! ```
 //!
-//! Nobody traces a program while it serves. The OS thread that has stopped it is its tracer until it
-//! goes on or is dead, so a [`Stopped`] never leaves that thread; if the thread or the whole
+//! Nobody traces a program while it serves. The OS thread that has stopped it is its tracer until
+//! it goes on or is dead, so a [`Stopped`] never leaves that thread; if the thread or the whole
 //! platform ends, the kernel kills the program. Threads are stopped all, also those that have not
 //! run since the last time; [`Registers`] has them by number, so that some could be left out.
 //!
@@ -129,7 +129,8 @@ impl Stopped {
         self.signalled
     }
 
-    /// Reads the program's memory at `address`, whatever its protection; all of `into`, or an error.
+    /// Reads the program's memory at `address`, whatever its protection; all of `into`, or an
+    /// error.
     pub(crate) fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
         self.memory.read_exact_at(into, address)
     }
@@ -140,8 +141,8 @@ impl Stopped {
     }
 
     /// Lets the program go on, traced by nobody. Threads that were not given the registers of a
-    /// snapshot go on where they were, without noticing. If the agent was used, its pages are wiped:
-    /// the program could have kept something there.
+    /// snapshot go on where they were, without noticing. If the agent was used, its pages are
+    /// wiped: the program could have kept something there.
     pub(crate) fn resume(mut self) -> Result<(), ResumeError> {
         self.go_home()?;
         if !self.put {
@@ -150,7 +151,7 @@ impl Stopped {
                 .try_for_each(|thread| self.mend(*thread))?;
         }
         if let Some(agent) = &self.used {
-            let wiped = self.write(agent.text().start, &agent.blank());
+            let wiped = self.write(agent.text().start, &agent::BLANK);
             wiped.map_err(|source| ResumeError::Wipe {
                 address: agent.text().start,
                 source,
