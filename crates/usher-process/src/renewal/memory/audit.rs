@@ -4,7 +4,7 @@
 //! map, bytes through procfs, clean bytes from the image's file: none of the four is what putting
 //! back rests on.
 //!
-//! Deliberately absent: the agent's text, which is checked before each use.
+//! Deliberately absent: the agent's text and data, which are wiped when the program goes on.
 
 use std::fs::File;
 use std::io;
@@ -105,8 +105,8 @@ impl<'a> Clean<'a> {
     }
 
     fn compare(&self, stopped: &Stopped, piece: Span) -> Result<(), Difference> {
-        let agent = self.memory.agent.text();
-        if Span::new(agent.start, agent.end).holds(piece) {
+        let agent = &self.memory.agent;
+        if Span::new(agent.text().start, agent.data().end).holds(piece) {
             return Ok(());
         }
         let len = usize::try_from(piece.len()).unwrap_or(0);

@@ -58,7 +58,7 @@ pub(super) fn take(
     check(&recorded, &parts, identity)?;
     let told = survey::told(pid).map_err(Failed::at("read the mappings"))?;
     let flags = told.iter().map(|told| (told.span(), told.flags.join(" ")));
-    let own_now = own(&mut pages)?;
+    let own_now = own(&mut pages, recorded.iter().map(|one| one.span))?;
     let count_now = counters::own_pages(pid).map_err(Failed::at("read the count of pages"))?;
     let pages_max = parts
         .last()
@@ -101,7 +101,10 @@ fn survey(stopped: &Stopped, agent: &Agent, pages: &mut PageMap) -> Result<Surve
             .into());
         }
     }
-    let own: Vec<_> = own(pages)?.into_iter().map(|own| own.span).collect();
+    let own: Vec<_> = own(pages, told.iter().map(Told::span))?
+        .into_iter()
+        .map(|own| own.span)
+        .collect();
     let has_own = |span| !overlapping(&own, span).is_empty();
     let treatments = survey::treatments(pid, &told, has_own)?;
     Ok(Surveyed {
@@ -111,9 +114,9 @@ fn survey(stopped: &Stopped, agent: &Agent, pages: &mut PageMap) -> Result<Surve
     })
 }
 
-fn own(pages: &mut PageMap) -> Result<Vec<Own>, Failed> {
+fn own(pages: &mut PageMap, mappings: impl Iterator<Item = Span>) -> Result<Vec<Own>, Failed> {
     let mut own = Vec::new();
-    let found = pages.own_anywhere(&mut own);
+    let found = pages.own_anywhere(mappings, &mut own);
     found.map_err(Failed::at("search the memory"))?;
     Ok(own)
 }
