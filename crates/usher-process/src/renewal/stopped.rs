@@ -1,35 +1,116 @@
 //! A program whose threads are all stopped, and what can be done to it then.
+//!
+//! ```text
+//!  runs ─stop→ Stopped ─install, run, registers, end_new_threads, put_registers→ Stopped
+//!                 │ └──resume→ runs, traced by nobody
+//!                 └─dropped→ killed
+//! ```
+//!
+//! Nobody traces a program while it serves. The OS thread that has stopped it is its tracer until
+//! it goes on or is dead, so a [`Stopped`] never leaves that thread; if the thread or the whole
+//! platform ends, the kernel kills the program. Threads are stopped all, also those that have not
+//! run since the last time; [`Registers`] has them by number, so that some could be left out.
+//!
+//! Deliberately absent: what is done to memory and to the kernel's state of the program; leave for
+//! any thread to run while it is stopped, other than to make the calls of a [`Batch`].
 
 mod agent;
 mod batch;
+mod births;
 mod errors;
+mod frame;
+mod halt;
+mod home;
+mod inject;
+mod install;
+mod patience;
 mod registers;
+#[cfg(test)]
+mod tests;
 
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 pub(crate) use self::agent::Agent;
 pub(crate) use self::batch::{Answers, Argument, Batch, Call, Expect, Full, Pointer};
-pub(crate) use self::errors::{InjectError, RegisterError, ResumeError, StopError};
+pub(crate) use self::errors::{InjectError, RegisterError, ResumeError, StopError, TraceError};
+use self::home::Home;
+use self::patience::{Patience, asked, state};
 pub(crate) use self::registers::Registers;
 pub(crate) use crate::sys::trace::Tid;
+use crate::sys::trace::{self, Status};
+
+/// How long a killed program may take to end.
+const END_MAX_MS: u64 = 2000;
 
 /// All threads of a program stopped, this OS thread their tracer. Dropping it kills the program, so
 /// that no way out of an error lets a program run that is not clean.
 #[derive(Debug)]
 pub(crate) struct Stopped {
     pid: Pid,
+    pidfd: OwnedFd,
+    /// All that this OS thread traces, the main thread first.
     threads: Vec<Tid>,
+    signalled: Option<(Tid, i32)>,
+    /// Where threads were before they made calls for us.
+    homes: Vec<Home>,
+    /// Whether the threads have their registers from a snapshot.
+    put: bool,
+    /// The agent, once it was used.
+    used: Option<Agent>,
+    memory: File,
+    maps: File,
+    /// Whether the program goes on, and is no longer ours to kill.
+    let_go: bool,
     /// The kernel takes a tracer's requests from that one thread only.
     tracer: PhantomData<*const ()>,
 }
 
-#[expect(clippy::unimplemented, reason = "signatures first")]
 impl Stopped {
-    /// Stops all threads of the program. Blocks for as long as it takes, but not for ever.
-    pub(crate) fn stop(_pid: Pid) -> Result<Self, StopError> {
-        unimplemented!()
+    /// Stops all threads of the program. Blocks, for two seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// After all of them but [`StopError::Architecture`] the program has been killed.
+    pub(crate) fn stop(pid: Pid) -> Result<Self, StopError> {
+        if !cfg!(target_arch = "x86_64") {
+            return Err(StopError::Architecture);
+        }
+        let missing = |source: io::Error| StopError::Missing { pid, source };
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| missing(error.into()))?;
+        let (memory, maps) = match open(pid) {
+            Ok(files) => files,
+            Err(source) => {
+                let ended = matches!(state(pid), Some('Z'));
+                // Its other threads may still run.
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                return Err(if ended {
+                    StopError::MainEnded { pid }
+                } else {
+                    missing(source)
+                });
+            }
+        };
+        let mut stopped = Self {
+            pid,
+            pidfd,
+            threads: Vec::new(),
+            signalled: None,
+            homes: Vec::new(),
+            put: false,
+            used: None,
+            memory,
+            maps,
+            let_go: false,
+            tracer: PhantomData,
+        };
+        stopped.halt()?;
+        Ok(stopped)
     }
 
     /// The program, as this process sees it.
@@ -42,63 +123,77 @@ impl Stopped {
         &self.threads
     }
 
-    /// A signal that was delivered to a thread while it was being stopped: the program is not quiet.
+    /// A signal that was delivered to a thread while it was being stopped: the program was not
+    /// quiet.
     pub(crate) fn signalled(&self) -> Option<(Tid, i32)> {
-        None
+        self.signalled
     }
 
-    /// Reads the program's memory at `address`, whatever its protection; all of `into`, or an error.
-    pub(crate) fn read(&self, _address: u64, _into: &mut [u8]) -> std::io::Result<()> {
-        unimplemented!()
+    /// Reads the program's memory at `address`, whatever its protection; all of `into`, or an
+    /// error.
+    pub(crate) fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
+        self.memory.read_exact_at(into, address)
     }
 
     /// Writes the program's memory at `address`, whatever its protection.
-    pub(crate) fn write(&self, _address: u64, _bytes: &[u8]) -> std::io::Result<()> {
-        unimplemented!()
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        self.memory.write_all_at(bytes, address)
     }
 
-    /// Maps the agent into the program. Once per program: later stops use the same agent.
-    pub(crate) fn install(&mut self) -> Result<Agent, InjectError> {
-        unimplemented!()
+    /// Lets the program go on, traced by nobody. Threads that were not given the registers of a
+    /// snapshot go on where they were, without noticing. If the agent was used, its pages are
+    /// wiped: the program could have kept something there.
+    pub(crate) fn resume(mut self) -> Result<(), ResumeError> {
+        self.go_home()?;
+        if !self.put {
+            self.threads
+                .iter()
+                .try_for_each(|thread| self.mend(*thread))?;
+        }
+        if let Some(agent) = &self.used {
+            let wiped = self.write(agent.text().start, &agent::BLANK);
+            wiped.map_err(|source| ResumeError::Wipe {
+                address: agent.text().start,
+                source,
+            })?;
+        }
+        for thread in &self.threads {
+            asked("let go", *thread, trace::detach(*thread))?;
+        }
+        self.let_go = true;
+        Ok(())
     }
+}
 
-    /// Lets the main thread make the calls of `batch`, any number of them, and checks every answer.
-    pub(crate) fn run(&mut self, _agent: &Agent, _batch: &Batch) -> Result<Answers, InjectError> {
-        unimplemented!()
-    }
+fn open(pid: Pid) -> io::Result<(File, File)> {
+    let memory = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(format!("/proc/{pid}/mem"))?;
+    Ok((memory, File::open(format!("/proc/{pid}/maps"))?))
+}
 
-    /// The same, by any one of the threads: for what the kernel keeps per thread.
-    pub(crate) fn run_by(
-        &mut self,
-        _thread: Tid,
-        _agent: &Agent,
-        _batch: &Batch,
-    ) -> Result<Answers, InjectError> {
-        unimplemented!()
-    }
-
-    /// The registers of all threads, so that a call that waited will be made again.
-    pub(crate) fn registers(&self) -> Result<Registers, RegisterError> {
-        unimplemented!()
-    }
-
-    /// Ends the threads that `kept` does not know; returns how many. Before memory is put back, which
-    /// the end of a thread may still write to. An error if one of `kept`'s threads is missing.
-    pub(crate) fn end_new_threads(
-        &mut self,
-        _agent: &Agent,
-        _kept: &Registers,
-    ) -> Result<usize, InjectError> {
-        unimplemented!()
-    }
-
-    /// Gives every thread the registers it had.
-    pub(crate) fn put_registers(&mut self, _kept: &Registers) -> Result<(), RegisterError> {
-        unimplemented!()
-    }
-
-    /// Lets the program go on, traced by nobody.
-    pub(crate) fn resume(self) -> Result<(), ResumeError> {
-        unimplemented!()
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if self.let_go {
+            return;
+        }
+        // A program that is dead already is what is wanted.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let patience = Patience::new(END_MAX_MS);
+        // The kernel tells of the main thread's end when all others were asked for.
+        self.threads.sort_by_key(|thread| *thread == self.pid);
+        for thread in &self.threads {
+            loop {
+                match patience.wait(*thread) {
+                    Ok(Status::Ended) => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::error!(%thread, %error, "a killed program does not end");
+                        return;
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,61 @@
-//! The pages of ours in the program: their text, and where they are.
+//! The pages of ours in the program: what they hold and where they are.
+//!
+//! ```text
+//!  start   no access │ text, r-x │ data, rw-                                  │ no access
+//!                    │ 1 page    │ bytes of a batch │ answers │ table of calls │
+//! ```
+//!
+//! The pages without access keep the kernel from merging the others with mappings of the program,
+//! so that a look at a mapping tells whether it is still ours. Nothing here is trusted: text and
+//! mappings are checked before each use, and wiped after it.
 
 use std::ops::Range;
+
+use super::frame::SYSCALL;
+
+const PAGE_BYTES: usize = 4096;
+/// The data area: 16 pages.
+pub(super) const DATA_BYTES: usize = 16 * PAGE_BYTES;
+/// The whole of it.
+pub(super) const WHOLE_BYTES: u64 = (DATA_BYTES + 3 * PAGE_BYTES) as u64;
+/// Rights of the text and of the data, as in `/proc/PID/maps`.
+pub(super) const TEXT_RIGHTS: &[u8; 4] = b"r-xp";
+pub(super) const DATA_RIGHTS: &[u8; 4] = b"rw-p";
+
+/// Makes `r12` calls from the table at `rbx`, and writes the answers to `rbp`. It uses no stack.
+pub(super) const TEXT: [u8; 47] = [
+    0x48, 0x8b, 0x03, //       again: mov rax, [rbx]
+    0x48, 0x8b, 0x7b, 0x08, //        mov rdi, [rbx + 8]
+    0x48, 0x8b, 0x73, 0x10, //        mov rsi, [rbx + 16]
+    0x48, 0x8b, 0x53, 0x18, //        mov rdx, [rbx + 24]
+    0x4c, 0x8b, 0x53, 0x20, //        mov r10, [rbx + 32]
+    0x4c, 0x8b, 0x43, 0x28, //        mov r8, [rbx + 40]
+    0x4c, 0x8b, 0x4b, 0x30, //        mov r9, [rbx + 48]
+    SYSCALL[0], SYSCALL[1], //        syscall
+    0x48, 0x89, 0x45, 0x00, //        mov [rbp], rax
+    0x48, 0x83, 0xc3, 0x38, //        add rbx, 56
+    0x48, 0x83, 0xc5, 0x08, //        add rbp, 8
+    0x49, 0xff, 0xcc, //              dec r12
+    0x75, 0xd2, //                    jnz again
+    0xcc, //                          int3
+];
+/// Where in the text the call is made.
+const SYSCALL_AT: usize = 27;
+/// What fills the rest of the page: `int3`.
+const FILL: u8 = 0xcc;
+/// Text and data as they are while the program runs.
+pub(super) static BLANK: [u8; PAGE_BYTES + DATA_BYTES] = blank();
+
+const fn blank() -> [u8; PAGE_BYTES + DATA_BYTES] {
+    let mut pages = [0; PAGE_BYTES + DATA_BYTES];
+    let (text, _) = pages.split_at_mut(PAGE_BYTES);
+    let mut at = 0;
+    while at < PAGE_BYTES {
+        text[at] = if at < TEXT.len() { TEXT[at] } else { FILL };
+        at += 1;
+    }
+    pages
+}
 
 /// The pages of ours in the program that make injected calls: text, which the program may not
 /// write, and data. The program is hostile, so they are checked and written anew before each use.
@@ -10,19 +65,67 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// The one whose pages begin at `start`.
+    pub(super) fn at(start: u64) -> Self {
+        Self { start }
+    }
+
     /// The addresses of its text.
     pub(crate) fn text(&self) -> Range<u64> {
-        self.start..self.start
+        let start = self.start + PAGE_BYTES as u64;
+        start..start + PAGE_BYTES as u64
     }
 
     /// The addresses of its data.
     pub(crate) fn data(&self) -> Range<u64> {
-        self.start..self.start
+        let start = self.text().end;
+        start..start + DATA_BYTES as u64
     }
 
-    /// All addresses that are the agent's, for those who must leave them out: its text and data with
-    /// the unused pages before and after them.
+    /// All addresses that are the agent's, for those who must leave them out: its text and data
+    /// with the unused pages before and after them, which the kernel may have merged with others
+    /// that nobody can access. Text and data are populated from the installation on, so they add
+    /// 17 pages to what is counted as the program's anonymous memory.
     pub(crate) fn range(&self) -> Range<u64> {
-        self.start..self.start
+        self.start..self.start + WHOLE_BYTES
+    }
+
+    /// The address of the instruction that makes a call.
+    pub(super) fn syscall(&self) -> u64 {
+        self.text().start + SYSCALL_AT as u64
+    }
+
+    /// Where the text has come to when all its calls are made.
+    pub(super) fn done(&self) -> u64 {
+        self.text().start + TEXT.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_is_where_it_is_said_to_be() {
+        let at = SYSCALL_AT;
+        assert_eq!(TEXT[at..at + SYSCALL.len()], SYSCALL);
+        let (jump, back) = (
+            TEXT.len() - 1,
+            i64::from(TEXT[TEXT.len() - 2].cast_signed()),
+        );
+        assert_eq!(
+            jump as i64 + back,
+            0,
+            "the loop begins at the first instruction"
+        );
+    }
+
+    #[test]
+    fn the_parts_follow_each_other() {
+        let agent = Agent::at(0x7000_0000);
+        assert_eq!(agent.text().start - agent.range().start, PAGE_BYTES as u64);
+        assert_eq!(agent.data().start, agent.text().end);
+        assert_eq!(agent.range().end - agent.data().end, PAGE_BYTES as u64);
+        assert_eq!(BLANK.len() as u64, agent.data().end - agent.text().start);
     }
 }

@@ -1,7 +1,7 @@
 //! System calls for the program to make in one go, the bytes they point to, and what they answered.
 //!
 //! ```text
-//!  data area of the agent:  bytes and space, from its start │ free │ table of calls, at its end
+//!  data area of the agent:  bytes and space │ answers of a round │ table of a round │ free
 //! ```
 //!
 //! The bytes stay at one address while all the calls are made, however many rounds they take.
@@ -147,6 +147,8 @@ pub(crate) struct Full {
 pub(crate) struct Batch {
     pub(super) calls: Vec<(Call, Expect)>,
     pub(super) bytes: Vec<u8>,
+    /// Whether calls may write to the bytes.
+    pub(super) written: bool,
 }
 
 impl Batch {
@@ -163,13 +165,18 @@ impl Batch {
 
     /// Puts bytes where calls can point to them; aligned to 16.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<Pointer, Full> {
-        let pointer = self.space(bytes.len())?;
+        let pointer = self.reserve(bytes.len())?;
         self.bytes[pointer.offset..].copy_from_slice(bytes);
         Ok(pointer)
     }
 
     /// Leaves space, zeroed, for what calls write; read it with [`Answers::bytes`].
     pub(crate) fn space(&mut self, len: usize) -> Result<Pointer, Full> {
+        self.written = true;
+        self.reserve(len)
+    }
+
+    fn reserve(&mut self, len: usize) -> Result<Pointer, Full> {
         let offset = self.bytes.len().next_multiple_of(ALIGNED_TO);
         let end = offset.checked_add(len).filter(|end| *end <= BYTES_MAX);
         let end = end.ok_or(Full {

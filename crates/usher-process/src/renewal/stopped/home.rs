@@ -1,0 +1,80 @@
+//! Where a thread was before it made calls for us, and the way back.
+
+use super::errors::TraceError;
+use super::frame::{Frame, Waited};
+use super::patience::asked;
+use super::{Stopped, Tid};
+use crate::sys::trace;
+
+/// What a thread had in its registers, and which signals it held back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Home {
+    thread: Tid,
+    pub(super) frame: Frame,
+    pub(super) mask: u64,
+}
+
+impl Stopped {
+    /// Takes a thread away from where it is, with all signals held back until it is home again, so
+    /// that none of the program's handlers runs among our calls.
+    pub(super) fn leave_home(&mut self, thread: Tid) -> Result<Home, TraceError> {
+        if let Some(home) = self.home_of(thread) {
+            return Ok(*home);
+        }
+        let home = Home {
+            thread,
+            frame: frame_of(thread)?,
+            mask: asked("read the signal mask", thread, trace::mask(thread))?,
+        };
+        asked("hold back signals", thread, trace::set_mask(thread, !0))?;
+        self.homes.push(home);
+        Ok(home)
+    }
+
+    pub(super) fn home_of(&self, thread: Tid) -> Option<&Home> {
+        self.homes.iter().find(|home| home.thread == thread)
+    }
+
+    /// Forgets where a thread was.
+    pub(super) fn forget_home(&mut self, thread: Tid) {
+        self.homes.retain(|home| home.thread != thread);
+    }
+
+    /// All threads that were taken away back to where they were.
+    pub(super) fn go_home(&mut self) -> Result<(), TraceError> {
+        for home in &self.homes {
+            let thread = home.thread;
+            let put = trace::set_general(thread, home.frame.0);
+            asked("put back registers", thread, put)?;
+            let put = trace::set_mask(thread, home.mask);
+            asked("put back the signal mask", thread, put)?;
+        }
+        self.homes.clear();
+        Ok(())
+    }
+
+    /// Lets `thread` make the call again that our stop has ended, where the kernel would not.
+    pub(super) fn mend(&self, thread: Tid) -> Result<(), TraceError> {
+        let frame = frame_of(thread)?;
+        if frame.waited() != Waited::Interrupted {
+            return Ok(());
+        }
+        let mask = asked("read the signal mask", thread, trace::mask(thread))?;
+        let pending = asked("read pending signals", thread, trace::pending(thread))?;
+        // A signal that is to be delivered has a right to end the call.
+        if pending & !mask != 0 {
+            return Ok(());
+        }
+        let put = trace::set_general(thread, frame.normalised().0);
+        asked("put back registers", thread, put)?;
+        // Some calls wait under a mask of their own, which ends here: a signal must find the thread
+        // in the call that is made again, and not before it.
+        let put = trace::set_mask(thread, mask);
+        asked("put back the signal mask", thread, put)
+    }
+}
+
+/// The general registers of a thread, as they are now.
+pub(super) fn frame_of(thread: Tid) -> Result<Frame, TraceError> {
+    asked("read the registers", thread, trace::general(thread)).map(Frame)
+}

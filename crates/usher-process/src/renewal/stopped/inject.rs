@@ -1,0 +1,171 @@
+//! Making the program call the kernel.
+//!
+//! ```text
+//!  check mappings and text ─► bytes ─┬► table ─► registers ─► run to the int3 ─► answers ─┐
+//!                                    └──────────── as long as calls are left ◄────────────┘
+//! ```
+//!
+//! One round costs two switches of context and has room for at least 255 calls. The calls pass the
+//! program's own system call filter. One that it hands to the platform (and so refuses) costs
+//! another round trip, so batches should have none; it does not block, since whoever answers waits
+//! for nothing that the tracer holds, and every round has an end ([`RUN_MAX_MS`]).
+
+use super::agent::{Agent, DATA_BYTES, DATA_RIGHTS, TEXT, TEXT_RIGHTS};
+use super::batch::{Answers, Argument, Batch, Call};
+use super::errors::InjectError;
+use super::home::frame_of;
+use super::patience::{Patience, asked};
+use super::{Stopped, Tid};
+use crate::sys::trace::{self, Status};
+
+/// How long one round of calls may take: memory of gigabytes is written by some.
+const RUN_MAX_MS: u64 = 10_000;
+/// One call in the table: its number and six arguments.
+const ENTRY_BYTES: usize = 56;
+/// One answer.
+const ANSWER_BYTES: usize = 8;
+/// Answers begin at a multiple of this.
+const ALIGNED_TO: usize = 16;
+
+impl Stopped {
+    /// Lets the main thread make the calls of `batch`, any number of them, and checks every answer.
+    /// All calls of a round are made before its answers are looked at.
+    pub(crate) fn run(&mut self, agent: &Agent, batch: &Batch) -> Result<Answers, InjectError> {
+        self.run_by(self.pid, agent, batch)
+    }
+
+    /// The same, by any one of the threads: for what the kernel keeps per thread.
+    pub(crate) fn run_by(
+        &mut self,
+        thread: Tid,
+        agent: &Agent,
+        batch: &Batch,
+    ) -> Result<Answers, InjectError> {
+        if !self.threads.contains(&thread) {
+            return Err(InjectError::Foreign { thread });
+        }
+        self.ready(agent)?;
+        let data = agent.data().start;
+        self.put_bytes(data, &batch.bytes)?;
+        let answers_at = batch.bytes.len().next_multiple_of(ALIGNED_TO);
+        let room = (DATA_BYTES - answers_at) / (ANSWER_BYTES + ENTRY_BYTES);
+        let mut values = Vec::with_capacity(batch.calls.len());
+        for round in batch.calls.chunks(room) {
+            let calls: Vec<Call> = round.iter().map(|(call, _)| *call).collect();
+            let answers = data + answers_at as u64;
+            let fresh = self.round(thread, agent, answers, &calls)?;
+            for (answer, (call, expected)) in fresh.iter().zip(round) {
+                if !expected.holds(*answer) {
+                    return Err(InjectError::Answer {
+                        place: values.len(),
+                        number: call.number,
+                        answer: *answer,
+                        expected: *expected,
+                    });
+                }
+                values.push(*answer);
+            }
+        }
+        let mut bytes = batch.bytes.clone();
+        if batch.written {
+            self.get_bytes(data, &mut bytes)?;
+        }
+        Ok(Answers { values, bytes })
+    }
+
+    /// Makes sure that the agent is ours and what it should be. All threads are stopped, and no
+    /// other process has these pages, so it stays so until the program runs.
+    pub(super) fn ready(&mut self, agent: &Agent) -> Result<(), InjectError> {
+        self.check(agent)?;
+        let address = agent.text().start;
+        self.put_bytes(address, &TEXT)?;
+        let mut written = [0; TEXT.len()];
+        self.get_bytes(address, &mut written)?;
+        if written != TEXT {
+            return Err(InjectError::Text { address });
+        }
+        self.used = Some(agent.clone());
+        Ok(())
+    }
+
+    /// Looks at the mappings: the program may have unmapped, replaced or shared them.
+    pub(super) fn check(&self, agent: &Agent) -> Result<(), InjectError> {
+        let parts = [(agent.text(), TEXT_RIGHTS), (agent.data(), DATA_RIGHTS)];
+        for (range, rights) in parts {
+            let address = range.start;
+            let found = trace::area(&self.maps, address).map_err(InjectError::Maps)?;
+            let ours = found.as_ref().is_some_and(|area| {
+                area.range == range && area.rights == *rights && area.anonymous
+            });
+            if !ours {
+                return Err(InjectError::Tampered { address, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `calls`; their answers and after them their table are put at `answers`.
+    fn round(
+        &mut self,
+        thread: Tid,
+        agent: &Agent,
+        answers: u64,
+        calls: &[Call],
+    ) -> Result<Vec<i64>, InjectError> {
+        let len = calls.len() as u64;
+        let table = answers + len * ANSWER_BYTES as u64;
+        let entries = calls.iter().flat_map(|call| entry(call, agent));
+        let entries: Vec<u8> = entries.flat_map(u64::to_ne_bytes).collect();
+        self.put_bytes(table, &entries)?;
+
+        let home = self.leave_home(thread)?;
+        let frame = home.frame.running(agent.text().start, table, answers, len);
+        asked(
+            "set the registers",
+            thread,
+            trace::set_general(thread, frame.0),
+        )?;
+        asked("make calls", thread, trace::go_on(thread, 0))?;
+        let status = Patience::new(RUN_MAX_MS).wait(thread)?;
+        self.still_there(thread, status)?;
+        let after = frame_of(thread)?;
+        let end = table + len * ENTRY_BYTES as u64;
+        if status != Status::Signal(libc::SIGTRAP)
+            || after.progress() != [agent.done(), end, table, 0]
+        {
+            let [.., left] = after.progress();
+            return Err(InjectError::Stray {
+                status,
+                at: after.next(),
+                made: calls
+                    .len()
+                    .saturating_sub(usize::try_from(left).unwrap_or(usize::MAX)),
+                calls: calls.len(),
+            });
+        }
+        let mut bytes = vec![0; calls.len() * ANSWER_BYTES];
+        self.get_bytes(answers, &mut bytes)?;
+        let (words, _) = bytes.as_chunks();
+        Ok(words.iter().copied().map(i64::from_ne_bytes).collect())
+    }
+
+    fn put_bytes(&self, address: u64, bytes: &[u8]) -> Result<(), InjectError> {
+        let written = self.write(address, bytes);
+        written.map_err(|source| InjectError::Memory { address, source })
+    }
+
+    fn get_bytes(&self, address: u64, into: &mut [u8]) -> Result<(), InjectError> {
+        let read = self.read(address, into);
+        read.map_err(|source| InjectError::Memory { address, source })
+    }
+}
+
+/// A call as the agent's text reads it.
+fn entry(call: &Call, agent: &Agent) -> [u64; ENTRY_BYTES / 8] {
+    let [a, b, c, d, e, f] = call.arguments.map(|argument| match argument {
+        Argument::Value(value) => value,
+        Argument::At(pointer) => pointer.address(agent),
+    });
+    let number = u64::from_ne_bytes(call.number.to_ne_bytes());
+    [number, a, b, c, d, e, f]
+}
