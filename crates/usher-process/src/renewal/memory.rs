@@ -101,6 +101,8 @@ pub(crate) struct Memory {
     parts: Vec<Part>,
     kept: Vec<Kept>,
     zeros: Zeros,
+    /// Where the kernel writes by itself, for each thread.
+    written: Vec<Span>,
     regions: Regions,
     /// The end of the heap, to the byte.
     heap_end: u64,
