@@ -22,6 +22,8 @@ pub const TURNS: u64 = 64;
 const BLOCK: usize = 16;
 /// Sightings after which a page is hot.
 const SIGHTINGS: u8 = 2;
+/// Noted in the place of sightings for a page that is never dropped.
+const PINNED: u8 = u8::MAX;
 
 /// What is done about a page that is not as it was.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,6 +73,9 @@ impl Hot {
         let Some(seen) = self.sightings.get_mut(page) else {
             return Then::Drop;
         };
+        if *seen == PINNED {
+            return Then::Copy;
+        }
         if *seen == SIGHTINGS {
             if !turn {
                 return Then::Copy;
@@ -92,13 +97,13 @@ impl Hot {
         }
     }
 
-    /// This page was not copied although it is hot, since it cannot be written: it is cold again.
-    pub fn cold(&mut self, page: usize) {
+    /// This page is always copied and never dropped, and not counted as hot.
+    pub fn pin(&mut self, page: usize) {
         if let Some(seen) = self.sightings.get_mut(page) {
             if *seen == SIGHTINGS {
                 self.hot -= 1;
             }
-            *seen = 0;
+            *seen = PINNED;
         }
     }
 }

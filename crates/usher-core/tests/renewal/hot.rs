@@ -74,12 +74,13 @@ fn a_page_that_is_not_changed_any_more_becomes_cold() {
 fn numbers_out_of_range_are_dropped() {
     let mut hot = Hot::new(4, 4);
     assert_eq!(hot.changed(4), Then::Drop);
-    hot.cold(4);
+    hot.pin(4);
+    assert_eq!(hot.changed(4), Then::Drop);
     assert_eq!(hot.hot(), 0);
 }
 
 #[test]
-fn what_could_not_be_copied_is_cold() {
+fn a_pinned_page_is_never_dropped_and_takes_no_room() {
     let mut hot = Hot::new(2, 1);
     hot.begin();
     assert_eq!(hot.changed(0), Then::Drop);
@@ -87,7 +88,11 @@ fn what_could_not_be_copied_is_cold() {
     // There is room for one only.
     assert_eq!(hot.changed(1), Then::Drop);
     assert_eq!(hot.changed(1), Then::Drop);
-    hot.cold(0);
+    hot.pin(0);
     assert_eq!(hot.hot(), 0);
     assert_eq!(hot.changed(1), Then::Copy);
+    for _ in 0..2 * TURNS {
+        hot.begin();
+        assert_eq!(hot.changed(0), Then::Copy);
+    }
 }

@@ -26,8 +26,9 @@
 //!   platform, but for those that carry [`MARK`], and [`discard`] writes the zeros that the caller
 //!   is owed. Without a listener for the filter a program whose memory lies on an image must not run.
 //! - `MADV_FREE` fails with `EINVAL`, as with kernels that lack it; callers go on with the other one.
-//! - `mremap` cannot grow over the border between a part and memory that was not written; C libraries
-//!   copy instead. Behind the end of a part there is always zero.
+//! - **`mremap` to more bytes** shows the bytes of the image that follow, which may belong to another
+//!   piece of memory. It is handed over likewise, and [`discard::grow`] finds that there is no room;
+//!   C libraries copy then. Behind the end of a part there is always zero.
 //! - `/proc/self/maps` names the image where it said `[heap]` or nothing.
 //!
 //! # What is not put back here
@@ -100,6 +101,8 @@ pub(crate) struct Memory {
     parts: Vec<Part>,
     kept: Vec<Kept>,
     zeros: Zeros,
+    /// Where the kernel writes by itself, for each thread.
+    written: Vec<Span>,
     regions: Regions,
     /// The end of the heap, to the byte.
     heap_end: u64,
@@ -273,9 +276,9 @@ impl Memory {
             }
             self.own.clear();
         }
-        self.pages
-            .own_anywhere(&mut self.own)
-            .map_err(Failed::at(step))?;
+        let mappings = self.recorded.iter().map(|one| one.span);
+        let found = self.pages.own_anywhere(mappings, &mut self.own);
+        found.map_err(Failed::at(step))?;
         let found = count(self.own.iter().map(|own| own.span));
         match self.counted && counted != found {
             true => Err(Failed::Hidden { counted, found }),

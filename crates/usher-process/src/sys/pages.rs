@@ -27,8 +27,8 @@ pub(crate) use self::transfer::{read_pieces, write_pieces};
 const REGIONS_PER_CALL: usize = 1_024;
 /// Words that are read at once where there is no scan, one for each page.
 const WORDS_PER_READ: usize = 16_384;
-/// The kernel's own part of the addresses begins behind this.
-const TOP: u64 = 1 << 47;
+/// Programs have no memory from here on, unless they ask for it on purpose.
+pub(crate) const TOP: u64 = (1 << 47) - (1 << 12);
 
 const PAGE_IS_FILE: u64 = 1 << 2;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
@@ -123,9 +123,18 @@ impl PageMap {
         }
     }
 
-    /// The same for all addresses that a process has.
-    pub(crate) fn own_anywhere(&mut self, found: &mut Vec<Own>) -> io::Result<()> {
-        self.own(Span::new(0, TOP), found)
+    /// The same for all addresses below [`TOP`], given all mappings there.
+    pub(crate) fn own_anywhere(
+        &mut self,
+        mappings: impl IntoIterator<Item = Span>,
+        found: &mut Vec<Own>,
+    ) -> io::Result<()> {
+        match self.way {
+            Way::Scan => self.scan(Span::new(0, TOP), found),
+            Way::Words => mappings
+                .into_iter()
+                .try_for_each(|span| self.words(span, found)),
+        }
     }
 
     fn scan(&mut self, span: Span, found: &mut Vec<Own>) -> io::Result<()> {

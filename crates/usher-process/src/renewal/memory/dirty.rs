@@ -4,7 +4,7 @@
 //!  own pages ─► in a part of the image: hot, and may be written ─► copied
 //!            │                          else                    ─► dropped
 //!            ├► kept aside: saved pages are copied, others are dropped, or zeroed where locked
-//!            ├► the agent's: zeroed, but for its text, which is written anew before each use
+//!            ├► the agent's: wiped by itself, so only its pages without access are zeroed
 //!            └► anywhere else ─────────────────────────────────► dropped
 //! ```
 //!
@@ -89,7 +89,7 @@ pub(super) fn sort(
     let here: Vec<_> = here.iter().map(|own| own.span).collect();
     regions.cut(&away, |span, region| match region {
         Some(Region::Kept(number)) => beside(&mut sorted, span, kept.get(number)),
-        Some(Region::Agent) => zero_data(&mut sorted, span, agent),
+        Some(Region::Agent) => zero_unused(&mut sorted, span, agent),
         _ => sorted.drops.push(span),
     });
     regions.cut(&here, |span, region| match region {
@@ -99,7 +99,7 @@ pub(super) fn sort(
             }
         }
         Some(Region::Kept(number)) => beside(&mut sorted, span, kept.get(number)),
-        Some(Region::Agent) => zero_data(&mut sorted, span, agent),
+        Some(Region::Agent) => zero_unused(&mut sorted, span, agent),
         None => sorted.drops.push(span),
     });
     sorted.drops.sort_unstable();
@@ -146,10 +146,11 @@ fn beside(sorted: &mut Sorted, span: Span, kept: Option<&Kept>) {
     });
 }
 
-fn zero_data(sorted: &mut Sorted, span: Span, agent: &Agent) {
-    let text = agent.text();
-    cut(&[span], &[Span::new(text.start, text.end)], |span, text| {
-        if text.is_none() {
+/// Those of the agent's pages that it does not use itself.
+fn zero_unused(sorted: &mut Sorted, span: Span, agent: &Agent) {
+    let used = Span::new(agent.text().start, agent.data().end);
+    cut(&[span], &[used], |span, used| {
+        if used.is_none() {
             sorted.zeros.push(span);
         }
     });

@@ -1,10 +1,11 @@
-//! What a program is owed that drops pages of its own memory: zeros, where its memory lies on an
-//! image and the kernel would show the image again.
+//! What a program is owed that drops pages of its memory, or makes a mapping grow: zeros, where its
+//! memory lies on an image and the kernel would show the image.
 //!
 //! ```text
 //!  madvise(DONTNEED), held by the filter ─► nothing of the image there    ─► the kernel does it
 //!                                        ├► image and memory without file ─► zeros are written
 //!                                        └► other files as well           ─► "invalid"
+//! mremap to more bytes ─► anything of the image there ─► "no memory", and the caller copies
 //! ```
 //!
 //! To write zeros frees no memory, and makes pages the program's own that were not; they are put
@@ -29,17 +30,17 @@ const PIECE_BYTES: usize = 1 << 20;
 
 /// What the listener answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Discard {
+pub(crate) enum Owed {
     /// Let the kernel do what was asked.
     Continue,
     /// It is done: answer 0.
     Done,
-    /// Answer `EINVAL`.
-    Refuse,
+    /// Answer with this error.
+    Refuse(i32),
 }
 
-/// Whether this call of `madvise` is one that is answered here.
-pub(crate) fn is_meant(advice: u64) -> bool {
+/// Whether a call of `madvise` with this advice is one that [`discard`] is for.
+pub(crate) fn is_discard(advice: u64) -> bool {
     const LOW: u64 = 0xffff_ffff;
     let kernels = [libc::MADV_DONTNEED, libc::MADV_DONTNEED_LOCKED];
     let low = advice & LOW;
@@ -54,46 +55,65 @@ pub(crate) fn is_meant(advice: u64) -> bool {
 ///
 /// Those of the kernel, when the task is gone or its memory cannot be written. The caller was then
 /// not served, and must not go on.
-pub(crate) fn discard(pid: Pid, address: u64, bytes: u64) -> io::Result<Discard> {
-    let page = page_bytes();
-    let end = bytes
-        .checked_next_multiple_of(page)
-        .and_then(|bytes| address.checked_add(bytes));
-    let Some(end) = end.filter(|_| address % page == 0) else {
+pub(crate) fn discard(pid: Pid, address: u64, bytes: u64) -> io::Result<Owed> {
+    let Some(asked) = whole_pages(address, bytes) else {
         // The kernel will find fault with it.
-        return Ok(Discard::Continue);
+        return Ok(Owed::Continue);
     };
-    let asked = Span::new(address, end);
-    let found = Mappings::open(pid, false)?.named()?;
-    let there = |one: &&Found| !one.mapping.span.common(asked).is_empty();
-    let found: Vec<_> = found.iter().filter(there).collect();
-    if !found.iter().any(|one| of_image(one)) {
-        return Ok(Discard::Continue);
+    let found = mapped(pid, asked)?;
+    if !found.iter().any(of_image) {
+        return Ok(Owed::Continue);
     }
-    let covered: u64 = found
-        .iter()
-        .map(|one| one.mapping.span.common(asked).len())
-        .sum();
-    let zeros = |one: &&Found| of_image(one) || one.mapping.backing.is_anonymous();
+    let there = |one: &Found| one.mapping.span.common(asked);
+    let covered: u64 = found.iter().map(|one| there(one).len()).sum();
+    let zeros = |one: &Found| of_image(one) || one.mapping.backing.is_anonymous();
     if covered < asked.len() || !found.iter().all(zeros) {
-        return Ok(Discard::Refuse);
+        return Ok(Owed::Refuse(libc::EINVAL));
     }
     let path = format!("/proc/{}/mem", pid.as_raw_nonzero());
     let memory = OpenOptions::new().write(true).open(path)?;
     let mut pages = PageMap::open(pid, means().pages.unwrap_or(Way::Words))?;
-    for one in found {
-        let span = one.mapping.span.common(asked);
+    for one in &found {
         if of_image(one) {
-            zero(&memory, span)?;
+            zero(&memory, there(one))?;
             continue;
         }
         let mut own = Vec::new();
-        pages.own(span, &mut own)?;
+        pages.own(there(one), &mut own)?;
         for own in own {
             zero(&memory, own.span)?;
         }
     }
-    Ok(Discard::Done)
+    Ok(Owed::Done)
+}
+
+/// What a call of `mremap` gets that would make a mapping grow: what is behind a piece of the image
+/// is the next piece, where the caller is owed zeros. So it has no room, and copies instead.
+pub(crate) fn grow(pid: Pid, address: u64, from_bytes: u64, to_bytes: u64) -> io::Result<Owed> {
+    let asked = whole_pages(address, from_bytes);
+    let Some(asked) = asked.filter(|_| to_bytes > from_bytes) else {
+        return Ok(Owed::Continue);
+    };
+    Ok(match mapped(pid, asked)?.iter().any(of_image) {
+        true => Owed::Refuse(libc::ENOMEM),
+        false => Owed::Continue,
+    })
+}
+
+/// The pages that a call means; `None` where the kernel refuses it.
+fn whole_pages(address: u64, bytes: u64) -> Option<Span> {
+    let page = page_bytes();
+    let end = address.checked_add(bytes.checked_next_multiple_of(page)?)?;
+    address
+        .is_multiple_of(page)
+        .then_some(Span::new(address, end))
+}
+
+/// What is mapped there.
+fn mapped(pid: Pid, asked: Span) -> io::Result<Vec<Found>> {
+    let mut found = Mappings::open(pid, false)?.named()?;
+    found.retain(|one| !one.mapping.span.common(asked).is_empty());
+    Ok(found)
 }
 
 fn of_image(one: &Found) -> bool {

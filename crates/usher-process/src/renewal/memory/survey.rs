@@ -20,7 +20,7 @@ use rustix::process::Pid;
 use usher_core::renewal::runs::Span;
 
 use super::errors::Unfit;
-use crate::sys::pages::Found;
+use crate::sys::pages::{Found, TOP};
 
 /// Bytes of mapped files that the program could write, all together.
 const WRITABLE_FILES_MAX_BYTES: u64 = 256 << 20;
@@ -174,6 +174,9 @@ fn treatment(pid: Pid, told: &Told, own: bool) -> Result<Treatment, Unfit> {
     }
     if let Some((_, what)) = REFUSED.iter().find(|(flag, _)| told.has(flag)) {
         return Err(told.unfit(what));
+    }
+    if mapping.span.end > TOP {
+        return Err(told.unfit("memory above the usual addresses"));
     }
     let anonymous = mapping.backing.is_anonymous();
     let fixed = anonymous || is_fixed(pid, told.span());

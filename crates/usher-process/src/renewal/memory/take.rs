@@ -20,6 +20,7 @@ use super::survey::{self, Told, Treatment};
 use super::{HOT_MAX_PAGES, Memory, SEARCH_GAP_MAX_BYTES, count};
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::pages::{Mappings, Means, Own, PageMap, Way};
+use crate::sys::trace;
 
 /// Addresses that are read word by word where the kernel does not search, in bytes.
 const WORDS_MAX_BYTES: u64 = 64 << 30;
@@ -58,19 +59,29 @@ pub(super) fn take(
     check(&recorded, &parts, identity)?;
     let told = survey::told(pid).map_err(Failed::at("read the mappings"))?;
     let flags = told.iter().map(|told| (told.span(), told.flags.join(" ")));
-    let own_now = own(&mut pages)?;
+    let own_now = own(&mut pages, recorded.iter().map(|one| one.span))?;
     let count_now = counters::own_pages(pid).map_err(Failed::at("read the count of pages"))?;
     let pages_max = parts
         .last()
         .map_or(0, |last| last.first_page + super::parts::pages(last.span));
+    let mut hot = Hot::new(pages_max, HOT_MAX_PAGES);
+    let written =
+        areas(stopped).map_err(Failed::at("ask where the kernel writes in the memory"))?;
+    for page in written
+        .iter()
+        .filter_map(|area| page_at(&parts, area.start))
+    {
+        hot.pin(page);
+    }
     Ok(Memory {
         identity,
+        written,
         flags: flags.collect(),
         regions: Regions::of(&parts, &kept, agent),
         expected: expected(&recorded, &parts, agent),
         zeros: zeros(&surveyed),
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
-        hot: Hot::new(pages_max, HOT_MAX_PAGES),
+        hot,
         image,
         recorded,
         parts,
@@ -101,7 +112,10 @@ fn survey(stopped: &Stopped, agent: &Agent, pages: &mut PageMap) -> Result<Surve
             .into());
         }
     }
-    let own: Vec<_> = own(pages)?.into_iter().map(|own| own.span).collect();
+    let own: Vec<_> = own(pages, told.iter().map(Told::span))?
+        .into_iter()
+        .map(|own| own.span)
+        .collect();
     let has_own = |span| !overlapping(&own, span).is_empty();
     let treatments = survey::treatments(pid, &told, has_own)?;
     Ok(Surveyed {
@@ -111,9 +125,9 @@ fn survey(stopped: &Stopped, agent: &Agent, pages: &mut PageMap) -> Result<Surve
     })
 }
 
-fn own(pages: &mut PageMap) -> Result<Vec<Own>, Failed> {
+fn own(pages: &mut PageMap, mappings: impl Iterator<Item = Span>) -> Result<Vec<Own>, Failed> {
     let mut own = Vec::new();
-    let found = pages.own_anywhere(&mut own);
+    let found = pages.own_anywhere(mappings, &mut own);
     found.map_err(Failed::at("search the memory"))?;
     Ok(own)
 }
@@ -167,6 +181,28 @@ fn heap_end(stopped: &mut Stopped, agent: &Agent) -> Result<u64, Failed> {
     let answers = stopped.run(agent, &batch);
     let answers = answers.map_err(Failed::by_program("tell where its heap ends"))?;
     Ok(answers.value(place).unwrap_or(0).cast_unsigned())
+}
+
+/// Where the kernel tells each thread on which processor it runs. It writes there whenever a thread
+/// goes on, also while it makes our calls; so what is there is nobody's secret, and to drop the page
+/// would be in vain.
+fn areas(stopped: &Stopped) -> io::Result<Vec<Span>> {
+    let areas = stopped.threads().iter().map(|thread| {
+        let [start, lens, _] = trace::sequences(*thread)?;
+        Ok(Span::new(start, start + (lens & u64::from(u32::MAX))))
+    });
+    let areas: Vec<_> = areas.collect::<io::Result<_>>()?;
+    Ok(areas.into_iter().filter(|area| !area.is_empty()).collect())
+}
+
+/// The number of the page at `address` among those of all parts.
+fn page_at(parts: &[Part], address: u64) -> Option<usize> {
+    let behind = parts.partition_point(|part| part.span.end <= address);
+    let part = parts
+        .get(behind)
+        .filter(|part| part.span.start <= address)?;
+    let before = super::parts::pages(Span::new(part.span.start, address));
+    Some(part.first_page + before)
 }
 
 /// Every part must now be told as one that lies on the image.

@@ -1,1 +1,10 @@
-//! tests
+//! Programs in C are changed in many ways, put back, and must answer as at first.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod attacks;
+mod audited;
+mod guest;
+mod layouts;
+mod refused;
+mod repeated;

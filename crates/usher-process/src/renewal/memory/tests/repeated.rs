@@ -1,0 +1,119 @@
+//! The same request again and again has the same answer, as if it were the first.
+
+use super::guest::{Guest, alone, program};
+use crate::renewal::memory::means;
+use crate::sys::pages::{Means, Way};
+
+#[test]
+fn a_count_in_every_kind_of_memory_is_two_a_thousand_times() {
+    for program in [program(), alone()] {
+        let mut guest = Guest::of(program);
+        // The negative control: without being put back it counts on.
+        assert_eq!(guest.ask("count 0"), 2);
+        assert_eq!(guest.ask("count 0"), 3);
+        drop(guest);
+        let mut guest = Guest::of(program);
+        let mut taken = guest.taken();
+        for round in 0..1_000 {
+            assert_eq!(guest.ask("count 0"), 2, "round {round}");
+            let put_back = taken.put_back(&guest);
+            assert!(
+                !put_back.searched_all,
+                "the kernel's count was wrong in round {round}"
+            );
+        }
+        let (stopped, _) = taken.stopped_and_put_back(&guest).unwrap();
+        taken.memory.compare(&stopped).unwrap();
+    }
+}
+
+#[test]
+fn whatever_was_changed_is_put_back() {
+    let mut guest = Guest::start();
+    let mut taken = guest.taken();
+    let sums = guest.ask("sums 0");
+    taken.put_back(&guest);
+    for bytes in [64 << 10, 1 << 20, 16 << 20] {
+        for round in 0..70 {
+            assert_eq!(guest.ask(&format!("dirty {bytes}")), 2, "round {round}");
+            let (stopped, put_back) = taken.stopped_and_put_back(&guest).unwrap();
+            let pages = put_back.copied_pages + put_back.dropped_pages;
+            assert!(pages >= bytes / 4096, "{put_back:?}");
+            if round % 20 == 3 {
+                taken.memory.compare(&stopped).unwrap();
+            }
+            stopped.resume().unwrap();
+        }
+    }
+    assert_eq!(guest.ask("sums 0"), sums);
+}
+
+#[test]
+fn what_is_changed_each_time_is_copied_and_what_is_not_is_left_to_itself() {
+    let mut guest = Guest::start();
+    let mut taken = guest.taken();
+    let mut put_back = || {
+        guest.ask("dirty 1048576");
+        taken.put_back(&guest)
+    };
+    assert!(put_back().dropped_pages >= 256);
+    assert!(put_back().copied_pages >= 256);
+    assert!(put_back().dropped_pages < 64);
+    let mut found = 0;
+    for _ in 0..130 {
+        found = taken.put_back(&guest).found_pages;
+    }
+    assert!(
+        found < 128,
+        "{found} pages are still copied that nothing changes"
+    );
+}
+
+#[test]
+fn kernels_that_tell_less_are_asked_otherwise() {
+    let less = Means {
+        pages: Some(Way::Words),
+        mappings_asked: false,
+    };
+    let mut guest = Guest::start();
+    // A terabyte of reserved addresses cannot be searched word by word.
+    assert!(guest.taken_with(less).is_err());
+    assert_eq!(guest.ask("gone-all-reserved 0"), 0);
+    let mut taken = guest.taken_with(less).unwrap();
+    for _ in 0..20 {
+        assert_eq!(guest.ask("count 0"), 2);
+        assert!(taken.put_back(&guest).searched_all);
+    }
+    assert!(means().pages.is_some());
+}
+
+/// Prints what the steps take; run it with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn steps() {
+    for bytes in [0, 64 << 10, 1 << 20, 16 << 20] {
+        let mut guest = Guest::start();
+        let mut taken = guest.taken();
+        let mut all = Vec::new();
+        for _ in 0..200 {
+            guest.ask("count 0");
+            guest.ask(&format!("dirty {bytes}"));
+            all.push(taken.put_back(&guest));
+        }
+        let median = |of: fn(&crate::renewal::memory::PutBack) -> u64| {
+            let mut values: Vec<_> = all.iter().map(of).collect();
+            values.sort_unstable();
+            values[values.len() / 2]
+        };
+        eprintln!(
+            "{bytes} bytes: found {} copied {} dropped {} pages; layout {} search {} copy {} rest {} us",
+            median(|one| one.found_pages),
+            median(|one| one.copied_pages),
+            median(|one| one.dropped_pages),
+            median(|one| one.layout_us),
+            median(|one| one.search_us),
+            median(|one| one.copy_us),
+            median(|one| one.rest_us),
+        );
+    }
+}
