@@ -24,7 +24,11 @@ mod folders;
 mod image;
 pub mod outbound;
 mod output;
-#[allow(dead_code, reason = "the engine does not renew programs yet")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the engine does not renew programs yet"
+)]
 mod renewal;
 mod run;
 pub mod sandbox;

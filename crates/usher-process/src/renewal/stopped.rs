@@ -6,8 +6,8 @@
 //!                 └─dropped→ killed
 //! ```
 //!
-//! Nobody traces a program while it serves. The OS thread that has stopped it is its tracer until it
-//! goes on or is dead, so a [`Stopped`] never leaves that thread; if the thread or the whole
+//! Nobody traces a program while it serves. The OS thread that has stopped it is its tracer until
+//! it goes on or is dead, so a [`Stopped`] never leaves that thread; if the thread or the whole
 //! platform ends, the kernel kills the program. Threads are stopped all, also those that have not
 //! run since the last time; [`Registers`] has them by number, so that some could be left out.
 //!
@@ -40,7 +40,7 @@ pub(crate) use self::agent::Agent;
 pub(crate) use self::batch::{Answers, Argument, Batch, Call, Expect, Full, Pointer};
 pub(crate) use self::errors::{InjectError, RegisterError, ResumeError, StopError, TraceError};
 use self::home::Home;
-use self::patience::{Patience, asked};
+use self::patience::{Patience, asked, state};
 pub(crate) use self::registers::Registers;
 pub(crate) use crate::sys::trace::Tid;
 use crate::sys::trace::{self, Status};
@@ -76,16 +76,26 @@ impl Stopped {
     ///
     /// # Errors
     ///
-    /// After all of them but [`StopError::Architecture`] and [`StopError::Missing`] the program has
-    /// been killed.
+    /// After all of them but [`StopError::Architecture`] the program has been killed.
     pub(crate) fn stop(pid: Pid) -> Result<Self, StopError> {
         if !cfg!(target_arch = "x86_64") {
             return Err(StopError::Architecture);
         }
         let missing = |source: io::Error| StopError::Missing { pid, source };
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| missing(error.into()))?;
-        let mut memory = OpenOptions::new();
-        let memory = memory.read(true).write(true);
+        let (memory, maps) = match open(pid) {
+            Ok(files) => files,
+            Err(source) => {
+                let ended = matches!(state(pid), Some('Z'));
+                // Its other threads may still run.
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                return Err(if ended {
+                    StopError::MainEnded { pid }
+                } else {
+                    missing(source)
+                });
+            }
+        };
         let mut stopped = Self {
             pid,
             pidfd,
@@ -94,8 +104,8 @@ impl Stopped {
             homes: Vec::new(),
             put: false,
             used: None,
-            memory: memory.open(format!("/proc/{pid}/mem")).map_err(missing)?,
-            maps: File::open(format!("/proc/{pid}/maps")).map_err(missing)?,
+            memory,
+            maps,
             let_go: false,
             tracer: PhantomData,
         };
@@ -119,7 +129,8 @@ impl Stopped {
         self.signalled
     }
 
-    /// Reads the program's memory at `address`, whatever its protection; all of `into`, or an error.
+    /// Reads the program's memory at `address`, whatever its protection; all of `into`, or an
+    /// error.
     pub(crate) fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
         self.memory.read_exact_at(into, address)
     }
@@ -130,8 +141,8 @@ impl Stopped {
     }
 
     /// Lets the program go on, traced by nobody. Threads that were not given the registers of a
-    /// snapshot go on where they were, without noticing. If the agent was used, its pages are wiped:
-    /// the program could have kept something there.
+    /// snapshot go on where they were, without noticing. If the agent was used, its pages are
+    /// wiped: the program could have kept something there.
     pub(crate) fn resume(mut self) -> Result<(), ResumeError> {
         self.go_home()?;
         if !self.put {
@@ -140,7 +151,7 @@ impl Stopped {
                 .try_for_each(|thread| self.mend(*thread))?;
         }
         if let Some(agent) = &self.used {
-            let wiped = self.write(agent.text().start, &agent.blank());
+            let wiped = self.write(agent.text().start, &agent::BLANK);
             wiped.map_err(|source| ResumeError::Wipe {
                 address: agent.text().start,
                 source,
@@ -152,6 +163,14 @@ impl Stopped {
         self.let_go = true;
         Ok(())
     }
+}
+
+fn open(pid: Pid) -> io::Result<(File, File)> {
+    let memory = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(format!("/proc/{pid}/mem"))?;
+    Ok((memory, File::open(format!("/proc/{pid}/maps"))?))
 }
 
 impl Drop for Stopped {

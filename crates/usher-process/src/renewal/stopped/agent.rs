@@ -13,13 +13,11 @@ use std::ops::Range;
 
 use super::frame::SYSCALL;
 
-const PAGE_BYTES: u64 = 4096;
-/// Pages of data.
-const DATA_PAGES: u64 = 16;
-/// The data area, in bytes.
-pub(super) const DATA_BYTES: usize = (DATA_PAGES * PAGE_BYTES) as usize;
-/// The whole of it, in bytes.
-pub(super) const WHOLE_BYTES: u64 = (DATA_PAGES + 3) * PAGE_BYTES;
+const PAGE_BYTES: usize = 4096;
+/// The data area: 16 pages.
+pub(super) const DATA_BYTES: usize = 16 * PAGE_BYTES;
+/// The whole of it.
+pub(super) const WHOLE_BYTES: u64 = (DATA_BYTES + 3 * PAGE_BYTES) as u64;
 /// Rights of the text and of the data, as in `/proc/PID/maps`.
 pub(super) const TEXT_RIGHTS: &[u8; 4] = b"r-xp";
 pub(super) const DATA_RIGHTS: &[u8; 4] = b"rw-p";
@@ -42,9 +40,22 @@ pub(super) const TEXT: [u8; 47] = [
     0xcc, //                          int3
 ];
 /// Where in the text the call is made.
-const SYSCALL_AT: u64 = 27;
+const SYSCALL_AT: usize = 27;
 /// What fills the rest of the page: `int3`.
 const FILL: u8 = 0xcc;
+/// Text and data as they are while the program runs.
+pub(super) static BLANK: [u8; PAGE_BYTES + DATA_BYTES] = blank();
+
+const fn blank() -> [u8; PAGE_BYTES + DATA_BYTES] {
+    let mut pages = [0; PAGE_BYTES + DATA_BYTES];
+    let (text, _) = pages.split_at_mut(PAGE_BYTES);
+    let mut at = 0;
+    while at < PAGE_BYTES {
+        text[at] = if at < TEXT.len() { TEXT[at] } else { FILL };
+        at += 1;
+    }
+    pages
+}
 
 /// The pages of ours in the program that make injected calls: text, which the program may not
 /// write, and data. The program is hostile, so they are checked and written anew before each use.
@@ -61,14 +72,14 @@ impl Agent {
 
     /// The addresses of its text.
     pub(crate) fn text(&self) -> Range<u64> {
-        let start = self.start + PAGE_BYTES;
-        start..start + PAGE_BYTES
+        let start = self.start + PAGE_BYTES as u64;
+        start..start + PAGE_BYTES as u64
     }
 
     /// The addresses of its data.
     pub(crate) fn data(&self) -> Range<u64> {
         let start = self.text().end;
-        start..start + DATA_PAGES * PAGE_BYTES
+        start..start + DATA_BYTES as u64
     }
 
     /// All addresses that are the agent's, for those who must leave them out: its text and data
@@ -81,21 +92,12 @@ impl Agent {
 
     /// The address of the instruction that makes a call.
     pub(super) fn syscall(&self) -> u64 {
-        self.text().start + SYSCALL_AT
+        self.text().start + SYSCALL_AT as u64
     }
 
     /// Where the text has come to when all its calls are made.
     pub(super) fn done(&self) -> u64 {
         self.text().start + TEXT.len() as u64
-    }
-
-    /// Text and data as they are while the program runs.
-    pub(super) fn blank(&self) -> Vec<u8> {
-        let mut pages = vec![0; PAGE_BYTES as usize + DATA_BYTES];
-        let (text, _) = pages.split_at_mut(PAGE_BYTES as usize);
-        text.fill(FILL);
-        text[..TEXT.len()].copy_from_slice(&TEXT);
-        pages
     }
 }
 
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_call_is_where_it_is_said_to_be() {
-        let at = SYSCALL_AT as usize;
+        let at = SYSCALL_AT;
         assert_eq!(TEXT[at..at + SYSCALL.len()], SYSCALL);
         let (jump, back) = (
             TEXT.len() - 1,
@@ -121,12 +123,9 @@ mod tests {
     #[test]
     fn the_parts_follow_each_other() {
         let agent = Agent::at(0x7000_0000);
-        assert_eq!(agent.text().start - agent.range().start, PAGE_BYTES);
+        assert_eq!(agent.text().start - agent.range().start, PAGE_BYTES as u64);
         assert_eq!(agent.data().start, agent.text().end);
-        assert_eq!(agent.range().end - agent.data().end, PAGE_BYTES);
-        assert_eq!(
-            agent.blank().len() as u64,
-            agent.data().end - agent.text().start
-        );
+        assert_eq!(agent.range().end - agent.data().end, PAGE_BYTES as u64);
+        assert_eq!(BLANK.len() as u64, agent.data().end - agent.text().start);
     }
 }

@@ -12,7 +12,8 @@ const END_MAX_MS: u64 = 2000;
 
 impl Stopped {
     /// Ends the threads that `kept` does not know; returns how many. Before memory is put back,
-    /// which the end of a thread may still write to. An error if one of `kept`'s threads is missing.
+    /// which the end of a thread may still write to. An error if one of `kept`'s threads is
+    /// missing.
     pub(crate) fn end_new_threads(
         &mut self,
         agent: &Agent,

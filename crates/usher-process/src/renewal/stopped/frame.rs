@@ -7,6 +7,8 @@
 //!
 //! Deliberately absent: other processors than x86-64; [`super::Stopped::stop`] refuses them.
 
+use std::fmt;
+
 use crate::sys::trace::GENERAL_WORDS;
 
 // Places in `struct user_regs_struct`.
@@ -77,8 +79,16 @@ const NOT_AGAIN: &[i64] = &[
 ];
 
 /// The general registers of one thread.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) struct Frame(pub(super) [u64; GENERAL_WORDS]);
+
+/// Only what says nothing of the program's data.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut frame = f.debug_struct("Frame");
+        frame.field("next", &self.next()).finish_non_exhaustive()
+    }
+}
 
 /// How a call ended that a thread was in when it was stopped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,7 +1,7 @@
 //! Stopping all threads of a program.
 //!
 //! ```text
-//!  list ─► seize and interrupt those not known ─► wait for each ─► list again … until nothing is new
+//!  list ─► seize and interrupt the new ones ─► wait for each ─► list again … until none is new
 //! ```
 //!
 //! A thread that runs can start others, so a list is whole only when all in it are stopped. A
@@ -51,7 +51,8 @@ impl Stopped {
             if all_known {
                 return Ok(());
             }
-            for thread in self.threads[known..].to_vec() {
+            let new = self.threads[known..].to_vec();
+            for thread in new {
                 self.arrive(thread, patience)?;
             }
         }

@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use super::agent::{Agent, DATA_BYTES, WHOLE_BYTES};
+use super::agent::{Agent, BLANK, WHOLE_BYTES};
 use super::batch::Expect;
 use super::errors::InjectError;
 use super::frame::{SYSCALL, Waited};
@@ -40,7 +40,7 @@ impl Stopped {
         }
         // Populates the pages, too.
         let address = agent.text().start;
-        let written = self.write(address, &agent.blank());
+        let written = self.write(address, &BLANK);
         written.map_err(|source| InjectError::Memory { address, source })?;
         self.check(&agent)?;
         Ok(agent)
@@ -117,5 +117,3 @@ impl Stopped {
         }
     }
 }
-
-const _: () = assert!(DATA_BYTES.is_multiple_of(4096), "pages are mapped whole");

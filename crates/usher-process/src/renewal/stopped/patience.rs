@@ -12,7 +12,8 @@ use crate::sys::trace::{self, Status};
 /// For this long a waiting tracer gives way to other threads and looks again at once: most stops
 /// take less, and the shortest sleep of the kernel takes 50 microseconds.
 const EAGER_MAX: Duration = Duration::from_micros(300);
-/// After that it sleeps for this part of the time that it has waited, so that it is late by no more.
+/// After that it sleeps for this part of the time that it has waited, so that it is late by no
+/// more.
 const SLEEP_PART: u32 = 8;
 
 /// How long to wait for threads, all in all.

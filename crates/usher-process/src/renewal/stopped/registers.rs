@@ -6,6 +6,8 @@
 //! thread that has moved them is refused. Where a thread's number is cleared when it ends
 //! (`set_tid_address`) cannot be read from outside.
 
+use std::fmt;
+
 use super::errors::{RegisterError, TraceError};
 use super::frame::{Frame, SYSCALL, Waited};
 use super::home::frame_of;
@@ -14,21 +16,28 @@ use super::{Stopped, Tid};
 use crate::sys::trace;
 
 /// The registers of all threads of a program, as they are to be put back.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Registers {
     threads: Vec<Kept>,
+    busy: Option<Tid>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 struct Kept {
     thread: Tid,
     frame: Frame,
     extended: Vec<u8>,
     mask: u64,
-    /// Whether it waited in a call.
-    waited: bool,
     robust_list: u64,
     sequences: [u64; 3],
+}
+
+/// What registers hold is the program's, and nobody's to print.
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kept = f.debug_struct("Kept");
+        kept.field("thread", &self.thread).finish_non_exhaustive()
+    }
 }
 
 impl Registers {
@@ -42,19 +51,35 @@ impl Registers {
         self.threads().any(|kept| kept == thread)
     }
 
-    /// A thread that did not wait in a call: the program was not quiet.
+    /// A thread that did not wait in a call when these were read: the program was not quiet.
     pub(crate) fn busy(&self) -> Option<Tid> {
-        let mut busy = self.threads.iter().filter(|kept| !kept.waited);
-        busy.next().map(|kept| kept.thread)
+        self.busy
+    }
+
+    /// A thread that is only in one of the two, or not the same in both.
+    pub(crate) fn difference(&self, other: &Self) -> Option<Tid> {
+        let only = |these: &Self, those: &Self| {
+            let mut differing = these
+                .threads
+                .iter()
+                .filter(|kept| !those.threads.contains(kept));
+            differing.next().map(|kept| kept.thread)
+        };
+        only(self, other).or_else(|| only(other, self))
     }
 }
 
 impl Stopped {
     /// The registers of all threads, so that a call that waited will be made again.
     pub(crate) fn registers(&self) -> Result<Registers, RegisterError> {
-        let threads = self.threads.iter().map(|thread| self.keep(*thread));
-        let threads = threads.collect::<Result<_, _>>()?;
-        Ok(Registers { threads })
+        let mut threads = Vec::with_capacity(self.threads.len());
+        let mut busy = None;
+        for thread in &self.threads {
+            let (kept, waited) = self.keep(*thread)?;
+            threads.push(kept);
+            busy = busy.or_else(|| (!waited).then_some(*thread));
+        }
+        Ok(Registers { threads, busy })
     }
 
     /// Gives every thread the registers it had. The threads must be the same.
@@ -94,7 +119,8 @@ impl Stopped {
         Ok(())
     }
 
-    fn keep(&self, thread: Tid) -> Result<Kept, RegisterError> {
+    /// What is to be kept of a thread, and whether it waited in a call.
+    fn keep(&self, thread: Tid) -> Result<(Kept, bool), RegisterError> {
         usual(thread)?;
         let (frame, mask) = match self.home_of(thread) {
             Some(home) => (home.frame, home.mask),
@@ -114,19 +140,16 @@ impl Stopped {
             return Err(RegisterError::Thread { thread, why });
         }
         let [robust_list, sequences @ ..] = places(thread)?;
-        Ok(Kept {
+        let extended = trace::extended(thread);
+        let kept = Kept {
             thread,
             frame,
-            extended: asked(
-                "read the extended registers",
-                thread,
-                trace::extended(thread),
-            )?,
+            extended: asked("read the extended registers", thread, extended)?,
             mask,
-            waited,
             robust_list,
             sequences,
-        })
+        };
+        Ok((kept, waited))
     }
 
     fn calls_at(&self, address: u64) -> bool {

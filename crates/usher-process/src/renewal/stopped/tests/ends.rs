@@ -27,7 +27,8 @@ fn the_end_of_the_tracing_thread_kills_the_program() {
 
 #[test]
 fn a_program_that_is_killed_in_any_phase_is_an_error() {
-    let phases: [(&str, fn(&mut Stopped) -> bool); 4] = [
+    type Fails = fn(&mut Stopped) -> bool;
+    let phases: [(&str, Fails); 4] = [
         ("install", |stopped| stopped.install().is_err()),
         ("registers", |stopped| stopped.registers().is_err()),
         ("nothing", |_| true),
