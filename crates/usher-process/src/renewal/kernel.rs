@@ -23,6 +23,8 @@ mod process;
 mod scratch;
 mod signals;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod timers;
 mod tree;

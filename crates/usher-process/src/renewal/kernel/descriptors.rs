@@ -143,10 +143,8 @@ impl Descriptors {
             let owner = one.control(Control::Owner).comparing(piece)?;
             let signal = one.control(Control::Signal).comparing(piece)?;
             same(piece, &(one.owner, one.signal), &(owner, signal))?;
-            if let Kind::Socket(socket) = &one.kind
-                && let Some(how) = socket.difference(&one.file).comparing(piece)?
-            {
-                let what = format!("descriptor {}, a socket, {how}", one.number);
+            if let Some(how) = one.kind.difference(&one.file).comparing(piece)? {
+                let what = format!("descriptor {} {how}", one.number);
                 return Err(Difference::Found { piece, what });
             }
         }
@@ -256,6 +254,8 @@ impl Descriptor {
         if self.flags.contains(OFlags::PATH) {
             return Ok(());
         }
+        // A lease is a flag and an owner too.
+        self.kind.release(&self.file)?;
         if fcntl_getfl(&self.file).putting(what)? != self.flags {
             fcntl_setfl(&self.file, self.flags).putting(what)?;
             if fcntl_getfl(&self.file).putting(what)? != self.flags {

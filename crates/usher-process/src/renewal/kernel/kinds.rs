@@ -182,11 +182,6 @@ impl Kind {
                 rustix::fs::seek(file, SeekFrom::Start(*offset)).putting(what)?;
                 if then.is_empty() {
                     handles::unlock(file).putting("the locks of a file")?;
-                    let lease = handles::control(file, Control::Lease).putting(what)?;
-                    if lease != libc::F_UNLCK {
-                        let none = libc::F_UNLCK;
-                        handles::set_control(file, Control::Lease, none).putting(what)?;
-                    }
                 } else if locks(&proc.text(&info(number)).putting(what)?) != *then {
                     return Err(left("is a file with other locks"));
                 }
@@ -225,6 +220,36 @@ impl Kind {
             Self::Socket(socket) => socket.plan(number, file, ready)?,
         }
         Ok(())
+    }
+
+    /// Takes off what else the program holds on a file.
+    pub(super) fn release(&self, file: &OwnedFd) -> Result<(), Leftover> {
+        let what = "the lease on a file";
+        if self.is_unlocked_inside() {
+            let lease = handles::control(file, Control::Lease).putting(what)?;
+            if lease != libc::F_UNLCK {
+                handles::set_control(file, Control::Lease, libc::F_UNLCK).putting(what)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How it differs now in what `/proc` does not tell, for an audit.
+    pub(super) fn difference(&self, file: &OwnedFd) -> std::io::Result<Option<String>> {
+        Ok(match self {
+            Self::Pipe { size } => {
+                let unread = rustix::io::ioctl_fionread(file)?;
+                let now = fcntl_getpipe_size(file)?;
+                let differs = is_readable(file)? || now != *size;
+                differs.then(|| format!("is a pipe of {now} bytes with {unread} in it"))
+            }
+            Self::File { locks, .. } if locks.is_empty() => {
+                let lease = handles::control(file, Control::Lease)?;
+                (lease != libc::F_UNLCK).then(|| format!("is a file with the lease {lease}"))
+            }
+            Self::Socket(socket) => socket.difference(file)?,
+            _ => None,
+        })
     }
 
     /// Whether what waits in it is looked for.

@@ -130,7 +130,13 @@ impl Process {
 
     pub(super) fn plan(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {
         for (limit, value) in LIMITS.iter().zip(&self.limits) {
-            prlimit(Some(proc.pid()), *limit, *value).putting("a limit")?;
+            match prlimit(Some(proc.pid()), *limit, *value) {
+                // Only a platform with the capability may raise what a program has lowered.
+                Err(rustix::io::Errno::PERM) => {
+                    return Err(Leftover::State("a limit was lowered for good"));
+                }
+                other => other.putting("a limit")?,
+            };
         }
         let about = proc.behind("cwd").putting("the folder")?;
         self.moved = identity(&about) != self.folder;

@@ -156,14 +156,7 @@ impl Socket {
         if Seen::of(file, self.manner).putting(what)? != self.seen {
             return Err(left("is a socket with another name, peer or state"));
         }
-        let unsent = if self.manner.tcp && !self.manner.listens {
-            handles::unsent(file).putting(what)?
-        } else if self.manner.internet && self.manner.datagrams {
-            handles::queued(file).putting(what)?
-        } else {
-            0
-        };
-        if unsent != 0 {
+        if self.unsent(file).putting(what)? != 0 {
             return Err(left("is a socket with something that was not sent"));
         }
         let buffers = handles::option(file, SOL_SOCKET, SO_BUF_LOCK).ok();
@@ -183,6 +176,17 @@ impl Socket {
         Ok(())
     }
 
+    /// Bytes that it was given and keeps.
+    fn unsent(&self, file: &OwnedFd) -> io::Result<i32> {
+        if self.manner.tcp && !self.manner.listens {
+            handles::unsent(file)
+        } else if self.manner.internet && self.manner.datagrams {
+            handles::queued(file)
+        } else {
+            Ok(0)
+        }
+    }
+
     /// The first way in which it differs now, for an audit.
     pub(super) fn difference(&self, file: &OwnedFd) -> io::Result<Option<String>> {
         let now = readiness(file)?;
@@ -192,6 +196,13 @@ impl Socket {
         let seen = Seen::of(file, self.manner)?;
         if seen != self.seen {
             return Ok(Some(format!("was {:?}, is {seen:?}", self.seen)));
+        }
+        let unsent = self.unsent(file)?;
+        if unsent != 0 {
+            return Ok(Some(format!("has {unsent} bytes that were not sent")));
+        }
+        if handles::option(file, SOL_SOCKET, SO_BUF_LOCK).ok() != self.buffers {
+            return Ok(Some("has buffers of another size".to_owned()));
         }
         for (level, name, then) in &self.options {
             let now = handles::option(file, *level, *name)?;

@@ -1,0 +1,164 @@
+//! A program to be put back: `guest.c`, compiled once for all tests.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+
+use crate::renewal::kernel::{Difference, Kernel, Leftover, Surroundings, TakeError, Writable};
+use crate::renewal::stopped::{Agent, Batch, Stopped};
+
+pub(super) struct Guest {
+    pub(super) pid: Pid,
+    first: Pid,
+    parent: Child,
+    lines: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Guest {
+    pub(super) fn start() -> Self {
+        let mut parent = Command::new(program())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut answers = BufReader::new(parent.stdout.take().unwrap());
+        assert_eq!(line(&mut answers), "ready");
+        let own = Pid::from_raw(parent.id().try_into().unwrap()).unwrap();
+        let first = only_child(own);
+        Self {
+            pid: only_child(first),
+            first,
+            lines: parent.stdin.take().unwrap(),
+            answers,
+            parent,
+        }
+    }
+
+    /// Lets the program do something, and waits until it has.
+    pub(super) fn tell(&mut self, word: &str) {
+        // At once, as the program takes what it reads for a line.
+        let told = format!("{word}\n");
+        self.lines.write_all(told.as_bytes()).unwrap();
+        assert_eq!(line(&mut self.answers), "done", "{word}");
+    }
+
+    pub(super) fn surroundings(&self) -> Surroundings {
+        let path = format!("/proc/{}/root/tmp", self.pid);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Surroundings {
+            group: None,
+            first: Some(self.first),
+            writable: vec![Writable {
+                place: "/tmp",
+                folder: rustix::fs::open(path, flags, Mode::empty()).unwrap(),
+            }],
+            ours: Vec::new(),
+        }
+    }
+
+    /// Takes its state, and lets it go on.
+    pub(super) fn take(&self) -> Result<Renewed, TakeError> {
+        let mut stopped = Stopped::stop(self.pid).unwrap();
+        let agent = stopped.install().unwrap();
+        let kernel = Kernel::take(&mut stopped, &agent, self.surroundings())?;
+        stopped.resume().unwrap();
+        Ok(Renewed { kernel, agent })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // The first process of its namespaces ends all that is in them.
+        let _ = rustix::process::kill_process(self.first, rustix::process::Signal::KILL);
+        let _ = self.parent.wait();
+    }
+}
+
+/// A snapshot of the kernel's state, and what it needs to be put back.
+pub(super) struct Renewed {
+    kernel: Kernel,
+    agent: Agent,
+}
+
+impl Renewed {
+    pub(super) fn compare(&self, stopped: &mut Stopped) -> Result<(), Difference> {
+        self.kernel.compare(stopped, &self.agent)
+    }
+
+    pub(super) fn put_back(&mut self, stopped: &mut Stopped) -> Result<(), Leftover> {
+        let mut batch = Batch::new();
+        self.kernel.plan(stopped, &self.agent, &mut batch)?;
+        let answers = stopped.run(&self.agent, &batch)?;
+        self.kernel.done(stopped, &answers)
+    }
+
+    pub(super) fn plan(&mut self, stopped: &mut Stopped) -> Result<Batch, Leftover> {
+        let mut batch = Batch::new();
+        self.kernel.plan(stopped, &self.agent, &mut batch)?;
+        Ok(batch)
+    }
+
+    pub(super) fn run(
+        &mut self,
+        stopped: &mut Stopped,
+        batch: &Batch,
+    ) -> crate::renewal::stopped::Answers {
+        stopped.run(&self.agent, batch).unwrap()
+    }
+
+    pub(super) fn done(
+        &mut self,
+        stopped: &Stopped,
+        answers: &crate::renewal::stopped::Answers,
+    ) -> Result<(), Leftover> {
+        self.kernel.done(stopped, answers)
+    }
+}
+
+/// An error with all of its causes.
+pub(super) fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+fn line(answers: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    answers.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+fn only_child(of: Pid) -> Pid {
+    let listed = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap();
+    Pid::from_raw(listed.trim().parse().unwrap()).unwrap()
+}
+
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
+        std::fs::create_dir_all(&folder).unwrap();
+        let made = tempfile::NamedTempFile::new_in(&folder)
+            .unwrap()
+            .into_temp_path();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/renewal/kernel/tests/guest.c");
+        let mut command = Command::new("gcc");
+        let command = command.args(["-O1", "-pthread", "-o"]).arg(&made);
+        assert!(
+            command.arg(source).status().unwrap().success(),
+            "gcc is needed"
+        );
+        let program = folder.join("kernel");
+        made.persist(&program).unwrap();
+        program
+    })
+}
