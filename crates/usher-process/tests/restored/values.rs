@@ -13,7 +13,9 @@ async fn rounds(files: &[&str], command: &[&str], told: bool) -> Vec<Values> {
     assert!(guest.hook.declared().unwrap());
     // What it draws ahead at its first request it has when the state is taken.
     guest.values().await;
-    guest.hook.prepare().await.unwrap();
+    if told {
+        guest.hook.prepare().await.unwrap();
+    }
     let mut tool = PutBack::of(&guest).await;
     let mut all = Vec::new();
     for round in 1..=ROUNDS {
@@ -23,14 +25,17 @@ async fn rounds(files: &[&str], command: &[&str], told: bool) -> Vec<Values> {
         }
         all.push(guest.values().await);
     }
-    guest.program.kill().await;
     all
 }
 
 /// The generators whose values were not all different.
 fn repeated(all: &[Values]) -> BTreeSet<&str> {
     let names = all[0].keys();
-    let distinct = |name: &str| all.iter().map(|values| &values[name]).collect::<BTreeSet<_>>();
+    let distinct = |name: &str| {
+        all.iter()
+            .map(|values| &values[name])
+            .collect::<BTreeSet<_>>()
+    };
     let repeated = names.filter(|name| distinct(name).len() < all.len());
     repeated.map(String::as_str).collect()
 }
