@@ -56,8 +56,8 @@ async fn whoever_a_script_becomes_may_declare() {
 async fn a_program_and_its_children_see_nothing_of_the_shims() {
     let python = "
 import os, subprocess, sys
-names = ('USHER_RESTORED_FD', 'PYTHONPATH', 'NODE_OPTIONS')
-child = 'import os, sys; print(os.path.exists(\"/proc/self/fd/3\"), \"usher_restored\" in sys.modules)'
+child = '''import os, sys
+print(os.path.exists('/proc/self/fd/3'), 'usher_restored' in sys.modules)'''
 print(os.environ.get('USHER_RESTORED_FD'), os.environ['PYTHONPATH'], 'lib' in sys.path[1])
 print(any('usher' in place for place in sys.path), flush=True)
 subprocess.run([sys.executable, '-c', child], close_fds=False)
@@ -82,9 +82,12 @@ os.wait()";
 
     let node = "
 console.log(process.env.USHER_RESTORED_FD, process.env.NODE_OPTIONS, process.execArgv.length);
-const child = 'console.log(require(\"fs\").existsSync(\"/proc/self/fd/3/\"), Math.random)';
+const child = `let at = '';
+try { at = require('fs').readlinkSync('/proc/self/fd/3') } catch {}
+console.log(at.startsWith('socket'), Math.random)`;
 console.log(require('child_process').execFileSync(process.execPath, ['-e', child]) + 'end');
-import('node:crypto').then(({ randomUUID }) => console.log(randomUUID === require('crypto').randomUUID))";
+import('node:crypto')
+  .then(({ randomUUID }) => console.log(randomUUID === require('crypto').randomUUID))";
     let node = format!("{node}\n  .then(() => {{ {NODE_WAITS} }})");
     let mut guest = script(NODE, &node, &[("NODE_OPTIONS", "--no-warnings")]).await;
     for expected in [
