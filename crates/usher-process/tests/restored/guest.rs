@@ -77,6 +77,17 @@ impl Guest {
         self
     }
 
+    /// What a server of HTTP answers at `path`, as the value of that name.
+    pub(crate) async fn fetched(&self, path: &str) -> Values {
+        let mut connection = self.program.connect(8080).await.unwrap();
+        let request = format!("GET /{path} HTTP/1.0\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        [(path.to_owned(), body.to_owned())].into()
+    }
+
     /// What it answers.
     pub(crate) async fn values(&self) -> Values {
         let mut connection = self.program.connect(8080).await.unwrap();

@@ -54,17 +54,23 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
+/// A server that is ready.
+pub(crate) async fn server(name: &str, command: &[&str]) -> Guest {
+    let rig = Rig::new(0).await;
+    let mut launch = rig.launch(command);
+    launch.folder = folder(name);
+    let port = ("PORT".to_owned(), "8080".to_owned());
+    launch.environment.push(port);
+    let guest = Guest::launch(rig, launch).await;
+    let client = PortClient::new(Arc::new(Inside(guest.program.clone())), 8080);
+    client.ready().await.unwrap();
+    guest
+}
+
 #[tokio::test]
 async fn servers_declare_what_their_language_can() {
     for (name, command, declares) in SERVERS {
-        let rig = Rig::new(0).await;
-        let mut launch = rig.launch(command);
-        launch.folder = folder(name);
-        let port = ("PORT".to_owned(), "8080".to_owned());
-        launch.environment.push(port);
-        let mut guest = Guest::launch(rig, launch).await;
-        let client = PortClient::new(Arc::new(Inside(guest.program.clone())), 8080);
-        client.ready().await.unwrap();
+        let mut guest = server(name, command).await;
         assert_eq!(guest.hook.declared().unwrap(), declares, "{name}");
         if declares {
             guest.hook.prepare().await.unwrap();
