@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use usher_process::restored::{Hook, restored_environment};
-use usher_process::sandbox::{Launch, Program};
+use usher_process::sandbox::{Launch, Program, Shell};
 
 use crate::rig::Rig;
 
@@ -46,12 +46,17 @@ impl Guest {
     }
 
     /// Starts a program with a hook.
-    pub(crate) async fn launch(rig: Rig, mut launch: Launch) -> Self {
+    pub(crate) async fn launch(rig: Rig, launch: Launch) -> Self {
+        let shell = rig.sandboxes.shell().await.unwrap();
+        Self::launch_in(rig, shell, launch).await
+    }
+
+    /// Starts a program with a hook in this shell.
+    pub(crate) async fn launch_in(rig: Rig, mut shell: Shell, mut launch: Launch) -> Self {
         // Node reserves more addresses than other programs use bytes.
         launch.bounds.memory_max_bytes = 512 << 20;
         restored_environment(&mut launch.environment);
         let (hook, end) = Hook::pair().unwrap();
-        let mut shell = rig.sandboxes.shell().await.unwrap();
         assert!(rig.sandboxes.has_shims());
         shell.give_hook(end);
         let mut program = shell.launch(launch).await.unwrap();

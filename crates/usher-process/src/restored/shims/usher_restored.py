@@ -46,9 +46,23 @@ def begin():
     before = _thread.stack_size(_STACK_BYTES)
     _thread.start_new_thread(_listen, (descriptor,))
     _thread.stack_size(before)
-    # A child must not answer in its parent's place.
-    os.register_at_fork(after_in_child=lambda: os.close(descriptor))
+    socket = _identity(descriptor)
+
+    def leave():
+        # A child must not answer in its parent's place; the number may be another's by then.
+        if _identity(descriptor) == socket:
+            os.close(descriptor)
+
+    os.register_at_fork(after_in_child=leave)
     os.write(descriptor, b"USHER-1H")
+
+
+def _identity(descriptor):
+    try:
+        about = os.fstat(descriptor)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 class _Finder:
