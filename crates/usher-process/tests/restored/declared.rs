@@ -21,7 +21,6 @@ async fn who_cannot_be_told_has_declared_nothing() {
     let isolated: &[&str] = &["/usr/bin/python3", "-I", "-c"];
     let bare: &[&str] = &["/usr/bin/python3", "-S", "-c"];
     let without: &[&str] = &["/usr/bin/python3", "-E", "-c"];
-    let frozen: &[&str] = &["/usr/bin/node", "--frozen-intrinsics", "-e"];
     let no_addons: &[&str] = &["/usr/bin/node", "--no-addons", "-e"];
     let shell: &[&str] = &["/bin/sh", "-c"];
     for (interpreter, text) in [
@@ -29,7 +28,6 @@ async fn who_cannot_be_told_has_declared_nothing() {
         (bare, PYTHON_WAITS),
         (without, PYTHON_WAITS),
         (no_addons, NODE_WAITS),
-        (frozen, NODE_WAITS),
         (shell, "echo ready; exec sleep 1000"),
     ] {
         let mut guest = script(interpreter, text, &[]).await.ready().await;
