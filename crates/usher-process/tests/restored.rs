@@ -14,5 +14,7 @@ mod guest;
 #[path = "sandbox/rig.rs"]
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod rig;
+#[path = "restored/servers.rs"]
+mod servers;
 #[path = "restored/values.rs"]
 mod values;

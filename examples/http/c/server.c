@@ -5,11 +5,14 @@
  *                                       └────────── keep-alive ◄───────────┘
  *
  * Which guest answers is named by the path (`/counter`), or for `/` by the variable GUEST. It listens
- * at all addresses, or at the one that BIND names. Deliberately absent: TLS, HTTP/2, files.
+ * at all addresses, or at the one that BIND names. Its random numbers are its own (`/random`), so it
+ * has itself told when it was put back to an earlier state (docs/restored.md). Deliberately absent:
+ * TLS, HTTP/2, files.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -19,6 +22,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,6 +61,40 @@ struct request {
 };
 
 static atomic_ulong counter;
+
+/* A generator in user space (SplitMix64), which would go on from the same place after a put-back. */
+static atomic_ullong random_state;
+
+static unsigned long long next_random(void) {
+    unsigned long long z = atomic_fetch_add(&random_state, 0x9e3779b97f4a7c15) + 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+}
+
+/* Seeds it, and declares that this is done again after each put-back. The descriptor, or -1. */
+static int restored_begin(void) {
+    const char *number = getenv("USHER_RESTORED_FD");
+    unsigned long long seed = 0;
+    getrandom(&seed, sizeof seed, 0);
+    atomic_store(&random_state, seed);
+    if (!number || send(atoi(number), "USHER-1H", 8, MSG_NOSIGNAL) != 8)
+        return -1;
+    return atoi(number);
+}
+
+/* Reads that this program was put back, seeds it anew, and answers. False when nobody is there. */
+static bool restored(int descriptor) {
+    struct {
+        char head[8];
+        unsigned long long generation, entropy[6];
+    } told;
+    if (recv(descriptor, &told, sizeof told, MSG_WAITALL) != sizeof told)
+        return false;
+    atomic_store(&random_state, told.entropy[0] ^ told.entropy[1]);
+    memcpy(told.head, "USHER-1A", 8);
+    return send(descriptor, &told, 16, MSG_NOSIGNAL) == 16;
+}
 
 /* Everything or nothing: false where the caller is gone. */
 static bool send_all(int socket, const void *bytes, size_t length) {
@@ -361,6 +399,10 @@ static bool answer(struct request *r) {
         snprintf(text, sizeof text, "%lu", atomic_fetch_add(&counter, 1) + 1);
         return reply(r, "200 OK", "text/plain", text);
     }
+    if (is(guest, "random")) {
+        snprintf(text, sizeof text, "%016llx", next_random());
+        return reply(r, "200 OK", "text/plain", text);
+    }
     if (is(guest, "echo"))
         return echo(r);
     if (is(guest, "stream"))
@@ -447,11 +489,20 @@ int main(void) {
         perror("this server cannot listen at $BIND and $PORT");
         return 1;
     }
+    /* A negative descriptor is one that is not looked at. */
+    struct pollfd ready[] = {{.fd = listener, .events = POLLIN},
+                             {.fd = restored_begin(), .events = POLLIN}};
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     for (;;) {
+        if (poll(ready, 2, -1) < 0)
+            continue;
+        if (ready[1].revents && !restored(ready[1].fd))
+            ready[1].fd = -1;
+        if (!ready[0].revents)
+            continue;
         int on = 1, accepted = accept(listener, NULL, NULL);
         if (accepted < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)

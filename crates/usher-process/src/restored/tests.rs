@@ -175,6 +175,9 @@ async fn a_closed_end_is_an_error() {
 async fn who_does_not_answer_is_late() {
     let (mut hook, mut end) = declared();
     let error = hook.restored(9).await.unwrap_err();
-    assert!(matches!(error, HookError::Late(ANSWER_WAIT_MAX_MS)), "{error}");
+    assert!(
+        matches!(error, HookError::Late(ANSWER_WAIT_MAX_MS)),
+        "{error}"
+    );
     assert_eq!(read(&mut end).0, 9);
 }

@@ -60,8 +60,8 @@ pub(super) enum Done {
 pub(super) enum Task {
     /// Become a shell.
     Settle(Settle),
-    /// Run a program; comes with standard output and error, the hook's socket if it has one, and its
-    /// folder unless it is a probe.
+    /// Run a program; comes with standard output and error, the hook's socket if it has one, and
+    /// its folder unless it is a probe.
     Launch(Box<Start>),
     /// A new TCP socket, of the sandbox's network.
     Socket,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use usher_process::restored::{Hook, restored_environment};
-use usher_process::sandbox::Program;
+use usher_process::sandbox::{Launch, Program, Shell};
 
 use crate::rig::Rig;
 
@@ -16,7 +17,7 @@ use crate::rig::Rig;
 pub(crate) struct Guest {
     pub(crate) rig: Rig,
     pub(crate) hook: Hook,
-    pub(crate) program: Program,
+    pub(crate) program: Arc<Program>,
     output: Lines<BufReader<pipe::Receiver>>,
     _errors: pipe::Receiver,
 }
@@ -39,13 +40,23 @@ impl Guest {
             std::fs::copy(beside(name), rig.code().join(file)).unwrap();
         }
         let mut launch = rig.launch(command);
-        // Node reserves more addresses than other programs use bytes.
-        launch.bounds.memory_max_bytes = 512 << 20;
         let more = more.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
         launch.environment.extend(more);
+        Self::launch(rig, launch).await
+    }
+
+    /// Starts a program with a hook.
+    pub(crate) async fn launch(rig: Rig, launch: Launch) -> Self {
+        let shell = rig.sandboxes.shell().await.unwrap();
+        Self::launch_in(rig, shell, launch).await
+    }
+
+    /// Starts a program with a hook in this shell.
+    pub(crate) async fn launch_in(rig: Rig, mut shell: Shell, mut launch: Launch) -> Self {
+        // Node reserves more addresses than other programs use bytes.
+        launch.bounds.memory_max_bytes = 512 << 20;
         restored_environment(&mut launch.environment);
         let (hook, end) = Hook::pair().unwrap();
-        let mut shell = rig.sandboxes.shell().await.unwrap();
         assert!(rig.sandboxes.has_shims());
         shell.give_hook(end);
         let mut program = shell.launch(launch).await.unwrap();
@@ -53,7 +64,7 @@ impl Guest {
         Self {
             rig,
             hook,
-            program,
+            program: Arc::new(program),
             output: BufReader::new(output).lines(),
             _errors: errors,
         }
@@ -69,6 +80,17 @@ impl Guest {
         let line = self.line().await;
         assert_eq!(line.as_deref(), Some("ready"));
         self
+    }
+
+    /// What a server of HTTP answers at `path`, as the value of that name.
+    pub(crate) async fn fetched(&self, path: &str) -> Values {
+        let mut connection = self.program.connect(8080).await.unwrap();
+        let request = format!("GET /{path} HTTP/1.0\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        [(path.to_owned(), body.to_owned())].into()
     }
 
     /// What it answers.

@@ -227,7 +227,8 @@ async fn a_folder_can_be_the_root_if_it_has_the_places() {
     for place in ["proc", "tmp", "dev"] {
         std::fs::create_dir(root.join(place)).unwrap();
     }
-    let sandboxes = Sandboxes::open(wanted).await.unwrap();
+    let sandboxes = Sandboxes::open(wanted.clone()).await.unwrap();
+    assert!(!sandboxes.has_shims());
     let launch = |words: &[&str]| Launch {
         folder: root.clone(),
         command: words.iter().map(|&word| word.to_owned()).collect(),
@@ -246,5 +247,15 @@ async fn a_folder_can_be_the_root_if_it_has_the_places() {
         let told = ran.output.replace("EACCES", "EROFS");
         assert_eq!(told, said, "{words:?}: {ran:?}");
     }
+    sandboxes.close().await;
+    drop(sandboxes);
+    // What the restored hook loads needs a place too, which a root may do without.
+    std::fs::create_dir_all(root.join("opt/usher")).unwrap();
+    let sandboxes = Sandboxes::open(wanted).await.unwrap();
+    assert!(sandboxes.has_shims());
+    let words = ["hostile", "read", "/opt/usher/restored.so"];
+    let shell = sandboxes.shell().await.unwrap();
+    let read = ran(shell.launch(launch(&words)).await.unwrap()).await;
+    assert_eq!(read.output, "open\n", "{read:?}");
     sandboxes.close().await;
 }

@@ -115,8 +115,9 @@ static bool reached(void *handle, uintptr_t base) {
 }
 
 /* Looks for generators; to be called before the snapshot, as it takes some milliseconds. Returns
- * how many there are that cannot be seeded anew. */
-SHOWN int usher_prepare(void) {
+ * how many there are that cannot be seeded anew. The library at the path `known`, if there is one,
+ * does not count: the caller reaches it in another way. */
+SHOWN int usher_prepare(const char *known) {
     struct objects *objects = calloc(1, sizeof *objects);
     int unreached = 0;
     if (!objects)
@@ -127,6 +128,8 @@ SHOWN int usher_prepare(void) {
     for (int i = 0; i < objects->count; i++) {
         const char *name = objects->all[i].name;
         uintptr_t base = objects->all[i].base;
+        if (known && strcmp(name, known) == 0)
+            continue;
         void *handle = dlopen(*name ? name : NULL, RTLD_LAZY | RTLD_NOLOAD);
         if (!(handle && reached(handle, base)))
             unreached += marked(base, objects->all[i].parts, objects->all[i].part_count);
@@ -180,7 +183,7 @@ static void *listen_to_the_platform(void *nothing) {
     (void)nothing;
     while (transfer(false, &told, sizeof told) && memcmp(told.head, "USHER-1R", 8) == 0) {
         if (!prepared || told.generation == 0)
-            all_reached = usher_prepare() == 0;
+            all_reached = usher_prepare(NULL) == 0;
         prepared = true;
         usher_add(told.entropy, ENTROPY_BYTES);
         memcpy(shared.entropy, told.entropy, ENTROPY_BYTES);

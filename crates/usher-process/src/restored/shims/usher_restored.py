@@ -26,6 +26,7 @@ _seed = None
 # numpy's generators that were, as they were found before the snapshot.
 _bit_generators = []
 _library = None
+_cryptography = None
 _prepared = False
 # An instance was seeded that cannot be found again.
 _lost = False
@@ -45,9 +46,23 @@ def begin():
     before = _thread.stack_size(_STACK_BYTES)
     _thread.start_new_thread(_listen, (descriptor,))
     _thread.stack_size(before)
-    # A child must not answer in its parent's place.
-    os.register_at_fork(after_in_child=lambda: os.close(descriptor))
+    socket = _identity(descriptor)
+
+    def leave():
+        # A child must not answer in its parent's place; the number may be another's by then.
+        if _identity(descriptor) == socket:
+            os.close(descriptor)
+
+    os.register_at_fork(after_in_child=leave)
     os.write(descriptor, b"USHER-1H")
+
+
+def _identity(descriptor):
+    try:
+        about = os.fstat(descriptor)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 class _Finder:
@@ -160,6 +175,8 @@ def _freshen(entropy, preparing):
         _library.usher_add(entropy, len(entropy))
         if "_ssl" in sys.modules:
             sys.modules["_ssl"].RAND_add(entropy, float(len(entropy)))
+        if _cryptography is not None:
+            _cryptography(entropy, len(entropy), float(len(entropy)))
         if "tempfile" in sys.modules:
             sys.modules["tempfile"]._name_sequence = None
         _freshen_uuid(entropy)
@@ -192,7 +209,21 @@ def _prepare():
     _library = ctypes.CDLL(_LIBRARY)
     _derived(b"", 0)
     _find_bit_generators()
-    return _library.usher_prepare() == 0
+    known = _find_cryptography()
+    return _library.usher_prepare(known) == 0
+
+
+def _find_cryptography():
+    """The package has an OpenSSL of its own, which it lets be seeded. The path of it."""
+    global _cryptography
+    module = sys.modules.get("cryptography.hazmat.bindings._rust")
+    try:
+        library, types = module._openssl.lib, module._openssl.ffi
+        version = types.string(library.OpenSSL_version(0))
+        _cryptography = library.RAND_add if version.startswith(b"OpenSSL ") else None
+    except AttributeError:
+        _cryptography = None
+    return None if _cryptography is None else os.fsencode(module.__file__)
 
 
 def _find_bit_generators():
