@@ -156,8 +156,10 @@ impl Failed {
 /// The snapshot of a program, and the way to tell it that it was put back.
 pub(crate) struct Restorable {
     snapshot: Snapshot,
-    /// None: it declared nothing, and its manifest says that it holds no randomness.
+    /// Stays open, since a socket that lost its other end is not what it was.
     hook: Option<Hook>,
+    /// It is told of each put-back; if not, its manifest says that it holds no randomness.
+    declared: bool,
     /// How often it was put back.
     times: u64,
 }
@@ -171,8 +173,9 @@ impl Restorable {
         reuse: bool,
         injected: &Arc<Injected>,
     ) -> Result<Self, NotRenewable> {
-        let hook = declared(hook).await?;
-        if hook.is_none() && !reuse {
+        let mut hook = hook;
+        let declared = prepared(&mut hook).await?;
+        if !declared && !reuse {
             return Err(NotRenewable::Undeclared);
         }
         let pid = pid(program);
@@ -194,6 +197,7 @@ impl Restorable {
             Some(taken) => Ok(Self {
                 snapshot: taken?,
                 hook,
+                declared,
                 times: 0,
             }),
             None => Err(NotRenewable::Stuck),
@@ -210,6 +214,7 @@ impl Restorable {
         let Self {
             mut snapshot,
             mut hook,
+            declared,
             times,
         } = self;
         if !program.is_answered() {
@@ -224,31 +229,30 @@ impl Restorable {
         });
         let (snapshot, back) = within(program, putting).await.ok_or(Failed::Stuck)??;
         let times = times + 1;
-        if let Some(hook) = &mut hook {
+        if let Some(hook) = hook.as_mut().filter(|_| declared) {
             hook.restored(times).await?;
         }
         let restorable = Self {
             snapshot,
             hook,
+            declared,
             times,
         };
         Ok((restorable, back))
     }
 }
 
-/// The hook of a program that has declared that it makes its randomness fresh, and can.
-async fn declared(hook: Option<Hook>) -> Result<Option<Hook>, HookError> {
-    let Some(mut hook) = hook else {
-        return Ok(None);
+/// Whether the program has declared that it makes its randomness fresh, and is prepared for it.
+async fn prepared(hook: &mut Option<Hook>) -> Result<bool, HookError> {
+    let Some(hook) = hook else {
+        return Ok(false);
     };
     match hook.declared() {
-        Ok(true) => {}
+        Ok(true) => hook.prepare().await.map(|()| true),
         // It may have closed what it did not know.
-        Ok(false) | Err(HookError::Closed) => return Ok(None),
-        Err(error) => return Err(error),
+        Ok(false) | Err(HookError::Closed) => Ok(false),
+        Err(error) => Err(error),
     }
-    hook.prepare().await?;
-    Ok(Some(hook))
 }
 
 fn pid(program: &Program) -> std::io::Result<Pid> {

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::filter;
-use crate::renewal::discard::{self, Discard};
+use crate::renewal::discard::{self, Owed};
 use crate::sys;
 use crate::sys::filter::Asked;
 
@@ -108,10 +108,10 @@ async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, laid: Arc<A
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
             Err(_) => return,
         };
-        if i64::from(asked.call) == libc::SYS_madvise && discard::is_meant(asked.arguments[2]) {
+        if let Some(work) = owing(asked) {
             discards += 1;
-            let laid = laid.load(Ordering::SeqCst);
-            if dropped(listener.get_ref(), asked, laid).await.is_err() {
+            let work = Some(work).filter(|_| laid.load(Ordering::SeqCst));
+            if pay(listener.get_ref(), asked, work).await.is_err() {
                 return;
             }
             continue;
@@ -138,21 +138,36 @@ async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, laid: Arc<A
     }
 }
 
-/// Answers a call that drops pages. Without an image the kernel does what is meant.
-async fn dropped(listener: &OwnedFd, asked: Asked, laid: bool) -> io::Result<()> {
-    if !laid {
+/// What is owed to a call that drops pages or moves them, to be found out on a thread that may
+/// block; none: it is another call.
+fn owing(asked: Asked) -> Option<impl FnOnce() -> io::Result<Owed> + Send + 'static> {
+    let call = i64::from(asked.call);
+    let [address, bytes, third, ..] = asked.arguments;
+    let moves = call == libc::SYS_mremap;
+    let drops = call == libc::SYS_madvise && discard::is_discard(third);
+    (moves || drops).then_some(move || {
+        let pid = i32::try_from(asked.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        match moves {
+            true => discard::grow(pid, address, bytes, third),
+            false => discard::discard(pid, address, bytes),
+        }
+    })
+}
+
+/// Answers a call with what is owed; nothing to be found out: the kernel does what is meant.
+async fn pay(
+    listener: &OwnedFd,
+    asked: Asked,
+    work: Option<impl FnOnce() -> io::Result<Owed> + Send + 'static>,
+) -> io::Result<()> {
+    let Some(work) = work else {
         return sys::filter::permit(listener, asked);
-    }
-    let pid = i32::try_from(asked.pid).ok().and_then(Pid::from_raw);
-    let [address, bytes, ..] = asked.arguments;
-    let work = move || match pid {
-        Some(pid) => discard::discard(pid, address, bytes),
-        None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
     };
     match spawn_blocking(work).await.map_err(io::Error::other)? {
-        Ok(Discard::Continue) => sys::filter::permit(listener, asked),
-        Ok(Discard::Done) => sys::filter::made(listener, asked),
-        Ok(Discard::Refuse) => sys::filter::refuse(listener, asked, libc::EINVAL),
+        Ok(Owed::Continue) => sys::filter::permit(listener, asked),
+        Ok(Owed::Done) => sys::filter::made(listener, asked),
+        Ok(Owed::Refuse(errno)) => sys::filter::refuse(listener, asked, errno),
         // It may have lost some of what it wanted to lose.
         Err(_) => sys::filter::refuse(listener, asked, libc::EFAULT),
     }

@@ -6,7 +6,7 @@
 //! call ─► known? ─no──► ENOSYS, as from a kernel that is older
 //!           └─yes─► denied by number or arguments? ─no──► runs
 //!                                     ├─yes─► EPERM, and told
-//!                                     └ drops pages ─► the platform answers
+//!                                     └ drops pages, moves them ─► the platform answers
 //! ```
 //!
 //! "Told" means that the call waits for the platform, which answers and reports it (`denials`);

@@ -261,17 +261,21 @@ const DROP: u64 = 4;
 const DROP_LOCKED: u64 = 24;
 
 /// Calls that the platform answers with what the program asked for, where it can be asked: memory
-/// that lies on an image would not become zero. Those that put memory back carry a mark.
-pub(super) const ANSWERED_ARGUMENTS: Rules = &[(
-    libc::SYS_madvise,
-    &[
-        &[(2, When::Is(DROP)), (2, When::NotWhole(MARK | DROP))],
+/// that lies on an image would not become zero when it is dropped or grows. Those that put memory
+/// back carry a mark.
+pub(super) const ANSWERED_ARGUMENTS: Rules = &[
+    (
+        libc::SYS_madvise,
         &[
-            (2, When::Is(DROP_LOCKED)),
-            (2, When::NotWhole(MARK | DROP_LOCKED)),
+            &[(2, When::Is(DROP)), (2, When::NotWhole(MARK | DROP))],
+            &[
+                (2, When::Is(DROP_LOCKED)),
+                (2, When::NotWhole(MARK | DROP_LOCKED)),
+            ],
         ],
-    ],
-)];
+    ),
+    (libc::SYS_mremap, &[]),
+];
 
 /// Calls that are denied with these arguments.
 pub(super) const DENIED_ARGUMENTS: Rules = &[
