@@ -67,6 +67,7 @@ impl World {
     }
 
     fn with(options: NodeOptions) -> Self {
+        steps::note();
         let (engine, shelf) = (Arc::new(FakeEngine::new()), Arc::<Shelf>::default());
         let source = Arc::new(Handle(shelf.clone()));
         let node = Node::new(engine.clone(), source, options).unwrap();

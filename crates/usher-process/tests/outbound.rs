@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use usher_core::outbound::AllowList;
 use usher_process::outbound::{Proxy, ProxyBounds, outbound_environment};
 
@@ -330,9 +330,10 @@ async fn requests_that_are_not_for_a_proxy_are_told_so() {
 
 #[tokio::test]
 async fn a_peer_that_is_not_there_or_speaks_no_http_is_a_502() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let closed = listener.local_addr().unwrap().port();
-    drop(listener);
+    // Bound and not listened at: nobody else gets it meanwhile.
+    let place = TcpSocket::new_v4().unwrap();
+    place.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let closed = place.local_addr().unwrap().port();
     let (garbage, _) = peer("garbage\r\n\r\n").await;
     let rig = Rig::start(&["127.0.0.1"]).await;
     for port in [closed, garbage] {

@@ -45,9 +45,10 @@ async fn a_function_lives_from_deploy_to_delete() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_platform_that_is_not_there_is_told() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = free.local_addr().unwrap();
-    drop(free);
+    // Bound and not listened at: nobody else gets it meanwhile.
+    let place = tokio::net::TcpSocket::new_v4().unwrap();
+    place.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = place.local_addr().unwrap();
     let error = run(Some(nobody), &["list"]).await.error();
     let told = error["message"].as_str().unwrap();
     assert!(told.contains("is `usher up` running?"), "{told}");

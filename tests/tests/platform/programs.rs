@@ -301,7 +301,8 @@ fn groups(data: &Folder) -> Vec<PathBuf> {
 async fn a_kept_program_is_asked_to_end_and_then_ended() {
     let (data, folder) = (Folder::new(), Folder::new());
     let mark = format!("asked-to-end-{}", std::process::id());
-    // Asked to end, it becomes a program that never would, and that can be told by its words.
+    // Asked to end, it becomes a program that never would, and that can be told by its words. That
+    // must be seen within its grace, which therefore is a long one.
     let app = format!(
         "import http.server, os, signal\n\
          def asked(*_):\n    \
@@ -317,7 +318,7 @@ async fn a_kept_program_is_asked_to_end_and_then_ended() {
     fs::write(folder.path().join("app.py"), app).unwrap();
     let manifest = "name = \"it\"\nisolation = \"none\"\n\
                     [process]\ncontract = \"http\"\ncommand = [\"python3\", \"app.py\"]\n\
-                    [limits]\ngrace_max_ms = 2000\n";
+                    [limits]\ngrace_max_ms = 5000\n";
     fs::write(folder.path().join("function.toml"), manifest).unwrap();
     let server = Server::up(data.path()).await;
     server.run(&["deploy", folder.text()]).await.done();

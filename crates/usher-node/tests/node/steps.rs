@@ -1,7 +1,8 @@
 //! The pipeline's steps are spans in their order, and the hook comes before each run.
 
-use std::sync::Arc;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 use tracing::span;
@@ -11,11 +12,22 @@ use usher_node::steps::{BeforeRun, TARGET, Upcoming};
 
 use crate::World;
 
-/// Notes the names of spans as they are made.
-#[derive(Clone, Default)]
-struct Notes {
-    names: Arc<Mutex<Vec<&'static str>>>,
-    next: Arc<AtomicU64>,
+thread_local! {
+    /// The names of the spans that this thread has made, which runs one test.
+    static NAMES: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes the names of spans as they are made, for all threads: a place in the code asks once whether
+/// anybody wants its spans, and may ask on the thread of a test that has no subscriber of its own.
+struct Notes(AtomicU64);
+
+/// Before anything makes a span.
+pub(crate) fn note() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let notes = Notes(AtomicU64::new(1));
+        tracing::subscriber::set_global_default(notes).unwrap();
+    });
 }
 
 impl tracing::Subscriber for Notes {
@@ -24,8 +36,8 @@ impl tracing::Subscriber for Notes {
     }
 
     fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        self.names.lock().push(attributes.metadata().name());
-        span::Id::from_u64(self.next.fetch_add(1, SeqCst) + 1)
+        NAMES.with_borrow_mut(|names| names.push(attributes.metadata().name()));
+        span::Id::from_u64(self.0.fetch_add(1, SeqCst))
     }
 
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
@@ -49,12 +61,10 @@ async fn names(world: &World, renew: RenewWhen) -> Vec<Vec<&'static str>> {
     let revision = world.revision("hello", adapt);
     let mut all = Vec::new();
     for _ in 0..2 {
-        let notes = Notes::default();
-        let guard = tracing::subscriber::set_default(notes.clone());
+        NAMES.take();
         world.call(&revision).await.unwrap();
-        drop(guard);
+        all.push(NAMES.take());
         world.quiet(&revision).await;
-        all.push(notes.names.lock().clone());
     }
     all
 }

@@ -9,7 +9,9 @@
 //!
 //! A connection is used again only for requests that may be sent twice (RFC 9110, 9.2.2) and whose
 //! body is at hand, since a program may close a kept connection at the very moment at which a
-//! request is written to it. Such a request is then sent once more, on a new connection.
+//! request is written to it. Such a request is then sent once more, on a new connection. One that
+//! went out on a new connection is not: nobody closes that for having rested, so that the request
+//! itself may be what ended the program, and a fresh one is not to die of it too.
 //!
 //! Deliberately absent: time limits and the program's exit, which whoever calls watches; HTTP/2.
 
