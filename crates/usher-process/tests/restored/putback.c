@@ -3,8 +3,9 @@
  *
  *   putback PID: `take` notes the state, `put` brings it back; each is answered by a line
  *
- * Deliberately absent: memory that was mapped or unmapped in between, threads that came or went, and
- * all that the kernel knows of the program, which must be the same at both times.
+ * Deliberately absent: memory that was mapped, unmapped or protected in between, threads that came or
+ * went, and all that the kernel knows of the program, which must be the same at both times. It
+ * therefore serves for programs that do little, and little of it in more than one thread.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -68,7 +69,9 @@ static bool sleeps(int id) {
         fail("the state of a thread");
     fclose(stat);
     char *name_end = strrchr(text, ')');
-    return name_end && name_end[2] == 'S';
+    if (!name_end || strchr("ZX", name_end[2]))
+        fail("the program has ended");
+    return name_end[2] == 'S';
 }
 
 /* Waits until all threads have slept for a while, so that nothing is under way. */
