@@ -69,6 +69,7 @@ pub(crate) use self::calls::MARK;
 pub(crate) use self::errors::{Difference, Failed, TakeError, Unfit};
 
 use self::canary::Canary;
+use self::counters::Counter;
 use self::dirty::{Regions, Sorted};
 use self::kept::Kept;
 use self::parts::Part;
@@ -110,6 +111,7 @@ pub(crate) struct Memory {
     expected: Vec<Span>,
     /// Whether the kernel's count of own pages can be relied on.
     counted: bool,
+    counter: Counter,
     pages: PageMap,
     mappings: Mappings,
     hot: Hot,
@@ -180,7 +182,7 @@ impl Memory {
         put_back.repairs = repair::repair(self, stopped, agent)?;
         let repaired = Instant::now();
         self.canary.spoil(stopped)?;
-        put_back.searched_all = self.search(stopped)?;
+        put_back.searched_all = self.search()?;
         let searched = Instant::now();
         let sorted = dirty::sort(
             &self.own,
@@ -241,8 +243,7 @@ impl Memory {
                 .own(agent, &mut self.own)
                 .map_err(Failed::at(step))?;
             let found = left + count(self.own.iter().map(|own| own.span));
-            let counted = counters::own_pages(stopped.pid());
-            let counted = counted.map_err(Failed::at("read the count of pages"))?;
+            let counted = self.counter.own_pages()?;
             if counted != found {
                 return Err(Failed::Hidden { counted, found });
             }
@@ -259,7 +260,7 @@ impl Memory {
     }
 
     /// Finds the program's own pages; true if all addresses had to be searched for that.
-    fn search(&mut self, stopped: &Stopped) -> Result<bool, Failed> {
+    fn search(&mut self) -> Result<bool, Failed> {
         let step = "search the memory";
         self.own.clear();
         let mut counted = 0;
@@ -269,8 +270,7 @@ impl Memory {
                     .own(*span, &mut self.own)
                     .map_err(Failed::at(step))?;
             }
-            let told = counters::own_pages(stopped.pid());
-            counted = told.map_err(Failed::at("read the count of pages"))?;
+            counted = self.counter.own_pages()?;
             if counted == count(self.own.iter().map(|own| own.span)) {
                 return Ok(false);
             }
