@@ -61,6 +61,10 @@ pub(super) fn take(
     let told = survey::told(pid).map_err(Failed::at("read the mappings"))?;
     let flags = told.iter().map(|told| (told.span(), told.flags.join(" ")));
     let own_now = own(&mut pages, recorded.iter().map(|one| one.span))?;
+    let regions = Regions::of(&parts, &kept, agent);
+    if let Some(span) = regions.beside(own_now.iter().map(|own| own.span)) {
+        return Err(Failed::Unrecorded(span).into());
+    }
     let count_now = counter.own_pages()?;
     let pages_max = parts
         .last()
@@ -78,7 +82,7 @@ pub(super) fn take(
         identity,
         written,
         flags: flags.collect(),
-        regions: Regions::of(&parts, &kept, agent),
+        regions,
         expected: expected(&recorded, &parts, agent),
         zeros: zeros(&surveyed),
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
@@ -186,8 +190,8 @@ fn heap_end(stopped: &mut Stopped, agent: &Agent) -> Result<u64, Failed> {
 }
 
 /// Where the kernel tells each thread on which processor it runs. It writes there whenever a thread
-/// goes on, also while it makes our calls; so what is there is nobody's secret, and to drop the page
-/// would be in vain.
+/// goes on, also while it makes our calls; so what is there is nobody's secret, and to drop the
+/// page would be in vain.
 fn areas(stopped: &Stopped) -> io::Result<Vec<Span>> {
     let areas = stopped.threads().iter().map(|thread| {
         let [start, lens, _] = trace::sequences(*thread)?;
