@@ -104,7 +104,9 @@ proptest! {
     }
 
     #[test]
-    fn where_a_border_is_does_not_matter(recorded in mappings(), cuts in prop::collection::vec(0..TOP, 0..8)) {
+    fn where_a_border_is_does_not_matter(
+        recorded in mappings(), cuts in prop::collection::vec(0..TOP, 0..8),
+    ) {
         let mut now = Vec::new();
         for mapping in &recorded {
             let mut rest = *mapping;

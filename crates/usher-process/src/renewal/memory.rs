@@ -8,10 +8,10 @@
 //! ```
 //!
 //! All memory that the program had written lies on one sealed image, as private mappings. So a page
-//! that a run changes becomes the program's own, and nothing else does: to find what is not clean is
-//! to find own pages, and to drop one is to show the image again. Who maps something else at the
-//! same place shows another file there. Memory that was never written stays as it was, costs nothing
-//! and is dropped to zeros; reservations without access are not even looked at.
+//! that a run changes becomes the program's own, and nothing else does: to find what is not clean
+//! is to find own pages, and to drop one is to show the image again. Who maps something else at the
+//! same place shows another file there. Memory that was never written stays as it was, costs
+//! nothing and is dropped to zeros; reservations without access are not even looked at.
 //!
 //! That a program's own pages are all found does not rest on knowing where to look: the kernel's
 //! count must agree with what was found, or all addresses are searched ([`counters`]).
@@ -24,22 +24,25 @@
 //!   zeros. Allocators count on zeros (jemalloc and V8's collector among them), and to refuse the
 //!   call is no way out: V8 ends the process if it fails. So the filter hands such calls to the
 //!   platform, but for those that carry [`MARK`], and [`discard`] writes the zeros that the caller
-//!   is owed. Without a listener for the filter a program whose memory lies on an image must not run.
-//! - `MADV_FREE` fails with `EINVAL`, as with kernels that lack it; callers go on with the other one.
-//! - **`mremap` to more bytes** shows the bytes of the image that follow, which may belong to another
-//!   piece of memory. It is handed over likewise, and [`discard::grow`] finds that there is no room;
-//!   C libraries copy then. Behind the end of a part there is always zero.
+//!   is owed. Without a listener for the filter a program whose memory lies on an image must not
+//!   run.
+//! - `MADV_FREE` fails with `EINVAL`, as with kernels that lack it; callers go on with the other
+//!   one.
+//! - **`mremap` to more bytes** shows the bytes of the image that follow, which may belong to
+//!   another piece of memory. It is handed over likewise, and [`discard::grow`] finds that there is
+//!   no room; C libraries copy then. Behind the end of a part there is always zero.
 //! - `/proc/self/maps` names the image where it said `[heap]` or nothing.
 //!
 //! # What is not put back here
 //!
-//! The notes that the kernel keeps about a whole mapping (advice, locks, policies, a name) cannot be
-//! seen without great cost, except by [`Memory::compare`]; a filter that tells of such calls closes
-//! that. Programs with memory that is shared, locked in large amounts, of huge pages or protected by
-//! keys are not renewable. Transparent huge pages are found and dropped like others; guard pages are
-//! found as pages that are away, cannot be dropped, and so lead to a replacement.
+//! The notes that the kernel keeps about a whole mapping (advice, locks, policies, a name) cannot
+//! be seen without great cost, except by [`Memory::compare`]; a filter that tells of such calls
+//! closes that. Programs with memory that is shared, locked in large amounts, of huge pages or
+//! protected by keys are not renewable. Transparent huge pages are found and dropped like others;
+//! guard pages are found as pages that are away, cannot be dropped, and so lead to a replacement.
 //!
-//! Deliberately absent: threads, which must be stopped, with the new ones ended, before any of this.
+//! Deliberately absent: threads, which must be stopped, with the new ones ended, before any of
+//! this.
 
 mod audit;
 mod calls;
@@ -66,9 +69,10 @@ use usher_core::renewal::layout::Mapping;
 use usher_core::renewal::runs::Span;
 
 pub(crate) use self::calls::MARK;
-pub(crate) use self::errors::{Difference, Failed, TakeError, Unfit};
+pub(crate) use self::errors::{Difference, Failed, TakeError};
 
 use self::canary::Canary;
+use self::counters::Counter;
 use self::dirty::{Regions, Sorted};
 use self::kept::Kept;
 use self::parts::Part;
@@ -110,6 +114,7 @@ pub(crate) struct Memory {
     expected: Vec<Span>,
     /// Whether the kernel's count of own pages can be relied on.
     counted: bool,
+    counter: Counter,
     pages: PageMap,
     mappings: Mappings,
     hot: Hot,
@@ -155,14 +160,14 @@ pub(crate) struct PutBack {
 }
 
 impl Memory {
-    /// Records the memory of a stopped program and lays the image under it. What the program sees at
-    /// its addresses does not change. Done once for a program; the agent must be the one of later
-    /// stops too.
+    /// Records the memory of a stopped program and lays the image under it. What the program sees
+    /// at its addresses does not change. Done once for a program; the agent must be the one of
+    /// later stops too.
     ///
     /// # Errors
     ///
-    /// After [`TakeError::Unfit`] and [`TakeError::Blind`] the program is untouched and can go on; after
-    /// any other one it must be ended.
+    /// After [`TakeError::Unfit`] and [`TakeError::Blind`] the program is untouched and can go on;
+    /// after any other one it must be ended.
     pub(crate) fn take(stopped: &mut Stopped, agent: &Agent) -> Result<Self, TakeError> {
         take::take(stopped, agent, means())
     }
@@ -180,7 +185,7 @@ impl Memory {
         put_back.repairs = repair::repair(self, stopped, agent)?;
         let repaired = Instant::now();
         self.canary.spoil(stopped)?;
-        put_back.searched_all = self.search(stopped)?;
+        put_back.searched_all = self.search()?;
         let searched = Instant::now();
         let sorted = dirty::sort(
             &self.own,
@@ -200,7 +205,8 @@ impl Memory {
         put_back.found_pages = count(self.own.iter().map(|own| own.span));
         put_back.dropped_pages = count(sorted.drops.iter().copied());
         let of_agent = count(self.own.iter().map(|own| own.span.common(agent)));
-        let left = put_back.found_pages - of_agent + self.refilled() - put_back.dropped_pages;
+        let others = put_back.found_pages - of_agent + self.refilled();
+        let left = others.saturating_sub(put_back.dropped_pages);
         let away = self.own.iter().filter(|own| own.away).map(|own| own.span);
         let away = away.collect();
         put_back.layout_us = micros(began, repaired);
@@ -214,8 +220,8 @@ impl Memory {
         })
     }
 
-    /// Sees that the batch did what it was to do; nothing may be injected after that but by who wipes
-    /// the agent's data.
+    /// Sees that the batch did what it was to do; nothing may be injected after that but by who
+    /// wipes the agent's data.
     pub(crate) fn done(&mut self, stopped: &Stopped, planned: Planned) -> Result<PutBack, Failed> {
         let Planned {
             mut put_back,
@@ -241,8 +247,7 @@ impl Memory {
                 .own(agent, &mut self.own)
                 .map_err(Failed::at(step))?;
             let found = left + count(self.own.iter().map(|own| own.span));
-            let counted = counters::own_pages(stopped.pid());
-            let counted = counted.map_err(Failed::at("read the count of pages"))?;
+            let counted = self.counter.own_pages()?;
             if counted != found {
                 return Err(Failed::Hidden { counted, found });
             }
@@ -252,14 +257,15 @@ impl Memory {
         Ok(put_back)
     }
 
-    /// The audit: compares every page and every mapping with what was recorded. It finds pages another
-    /// way than `plan`, and takes as long as it takes to read the program's own memory twice.
+    /// The audit: compares every page and every mapping with what was recorded. It finds pages
+    /// another way than `plan`, and takes as long as it takes to read the program's own memory
+    /// twice.
     pub(crate) fn compare(&self, stopped: &Stopped) -> Result<(), Difference> {
         audit::compare(self, stopped)
     }
 
     /// Finds the program's own pages; true if all addresses had to be searched for that.
-    fn search(&mut self, stopped: &Stopped) -> Result<bool, Failed> {
+    fn search(&mut self) -> Result<bool, Failed> {
         let step = "search the memory";
         self.own.clear();
         let mut counted = 0;
@@ -269,8 +275,7 @@ impl Memory {
                     .own(*span, &mut self.own)
                     .map_err(Failed::at(step))?;
             }
-            let told = counters::own_pages(stopped.pid());
-            counted = told.map_err(Failed::at("read the count of pages"))?;
+            counted = self.counter.own_pages()?;
             if counted == count(self.own.iter().map(|own| own.span)) {
                 return Ok(false);
             }

@@ -1,8 +1,8 @@
 //! The memory of another process, as the kernel shows it: which of its pages are its own, and what
 //! it has mapped where.
 //!
-//! A page is a process's own when it is present or swapped out and is neither the page of a file nor
-//! the page of zeros: exactly what a write makes of it. `PAGEMAP_SCAN` (Linux 6.7) answers in
+//! A page is a process's own when it is present or swapped out and is neither the page of a file
+//! nor the page of zeros: exactly what a write makes of it. `PAGEMAP_SCAN` (Linux 6.7) answers in
 //! ranges; where there is none, the page map is read word by word.
 //!
 //! Deliberately absent: what is done about a page, or a mapping.
@@ -21,7 +21,7 @@ use usher_core::renewal::runs::Span;
 
 pub(crate) use self::mappings::{Found, Mappings};
 pub(crate) use self::probe::{Means, probe};
-pub(crate) use self::transfer::{read_pieces, write_pieces};
+pub(crate) use self::transfer::write_pieces;
 
 /// Ranges that one call of the kernel may answer; the scan goes on where it stopped.
 const REGIONS_PER_CALL: usize = 1_024;

@@ -50,6 +50,18 @@ impl Regions {
         Self { spans, what }
     }
 
+    /// The first piece of sorted runs that belongs to nothing.
+    pub(super) fn beside(&self, runs: impl Iterator<Item = Span>) -> Option<Span> {
+        let runs: Vec<_> = runs.collect();
+        let mut beside = None;
+        self.cut(&runs, |span, region| {
+            if region.is_none() && beside.is_none() {
+                beside = Some(span);
+            }
+        });
+        beside
+    }
+
     /// The pieces of sorted runs, each with what it belongs to.
     fn cut(&self, runs: &[Span], mut each: impl FnMut(Span, Option<Region>)) {
         cut(runs, &self.spans, |span, number| {

@@ -61,11 +61,20 @@ pub(crate) enum Failed {
     #[error(transparent)]
     Full(#[from] Full),
     /// The program took away what cannot be mapped again.
-    #[error("the program changed its mapping at {:x}-{:x}, which cannot be repaired", .0.start, .0.end)]
+    #[error(
+        "the program changed its mapping at {:x}-{:x}, which cannot be repaired",
+        .0.start, .0.end
+    )]
     Irreparable(Span),
     /// The mappings differ although they were repaired.
-    #[error("the program's mapping at {:x}-{:x} is not what it was, although it was repaired", .0.start, .0.end)]
+    #[error(
+        "the program's mapping at {:x}-{:x} is not what it was, although it was repaired",
+        .0.start, .0.end
+    )]
     Unrepaired(Span),
+    /// There are pages of the program's own of which nobody knows what they should hold.
+    #[error("the program's memory at {:x}-{:x} was written, and is in no image", .0.start, .0.end)]
+    Unrecorded(Span),
     /// There are pages that no search finds.
     #[error(
         "the kernel counts {counted} pages of the program's own, and a search of all its memory \
@@ -104,7 +113,10 @@ pub(crate) enum Difference {
     #[error("the mapping at {:x}-{:x} is not the recorded one", .0.start, .0.end)]
     Mapping(Span),
     /// What the kernel notes about a mapping.
-    #[error("the mapping at {:x}-{:x} has the flags `{now}` and had `{recorded}`", span.start, span.end)]
+    #[error(
+        "the mapping at {:x}-{:x} has the flags `{now}` and had `{recorded}`",
+        span.start, span.end
+    )]
     Flags {
         /// Where.
         span: Span,

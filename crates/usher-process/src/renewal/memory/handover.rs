@@ -1,7 +1,7 @@
 //! A descriptor of the platform's becomes one of a stopped program.
 //!
 //! ```text
-//!  program: socketpair ─► platform takes one end, sends the descriptor ─► program: recvmsg, close both
+//!  program: socketpair ─► platform takes one end, sends it ─► program: recvmsg, close both
 //! ```
 //!
 //! The image's descriptor is in the program only while it is stopped. If it stayed there, the

@@ -78,7 +78,8 @@ fn write(batch: &mut Batch, part: &Part, piece: Span, image: i32) {
     }
 }
 
-/// The program's limit of file sizes, lifted until it is restored: an image has its parts far apart.
+/// The program's limit of file sizes, lifted until it is restored: an image has its parts far
+/// apart.
 struct Unlimited {
     pid: Pid,
     former: Rlimit,

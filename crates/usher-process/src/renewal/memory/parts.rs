@@ -74,7 +74,7 @@ pub(super) fn parts(
             Treatment::Whole(manner) => (manner, vec![Span::new(span.start, ends(told))], true),
             Treatment::Leave | Treatment::Keep => continue,
         };
-        for span in spans {
+        for span in spans.into_iter().filter(|span| !span.is_empty()) {
             let here = overlapping(own, span).iter().map(|one| one.common(span));
             parts.push(Part {
                 span,

@@ -202,6 +202,9 @@ fn treatment(pid: Pid, told: &Told, own: bool) -> Result<Treatment, Unfit> {
     if told.has("wf") || told.has("lo") {
         return Ok(Treatment::Keep);
     }
+    if !fixed && !is_regular(pid, told.span()) {
+        return Err(told.unfit("memory of a device"));
+    }
     let manner = told.manner();
     Ok(match (fixed, own) {
         (false, _) => Treatment::Whole(manner),
@@ -210,11 +213,16 @@ fn treatment(pid: Pid, told: &Told, own: bool) -> Result<Treatment, Unfit> {
     })
 }
 
-/// Whether the file that is mapped there is on a mount that nobody can write through. Another way to
-/// the file is the platform's alone.
+/// Whether the file that is mapped there is on a mount that nobody can write through. Another way
+/// to the file is the platform's alone.
 fn is_fixed(pid: Pid, span: Span) -> bool {
     let path = mapped_file(pid, span);
     statvfs(path).is_ok_and(|told| told.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Whether it is the bytes of a file that are mapped there.
+fn is_regular(pid: Pid, span: Span) -> bool {
+    fs::metadata(mapped_file(pid, span)).is_ok_and(|file| file.is_file())
 }
 
 /// Bytes of the file that is mapped there; an error where there is none.

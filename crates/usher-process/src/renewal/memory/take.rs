@@ -9,7 +9,7 @@ use usher_core::renewal::layout::{Mapping, Repair, repairs};
 use usher_core::renewal::runs::{Span, merged};
 
 use super::canary::Canary;
-use super::counters;
+use super::counters::{Counter, are_exact};
 use super::dirty::Regions;
 use super::errors::{Failed, TakeError, Unfit};
 use super::kept::{KEPT_MAX_BYTES, Kept};
@@ -45,7 +45,8 @@ pub(super) fn take(
     let mut mappings = Mappings::open(pid, means.mappings_asked).map_err(open)?;
     // Whatever cannot be put back is found out before anything is changed.
     survey(stopped, agent, &mut pages)?;
-    let counted = way == Way::Scan && counters::are_exact(stopped, agent)?;
+    let counter = Counter::open(pid).map_err(Failed::at("open the count of pages"))?;
+    let counted = way == Way::Scan && are_exact(&counter, stopped, agent)?;
     let canary = Canary::map(stopped, agent)?;
     let surveyed = survey(stopped, agent, &mut pages)?;
     let kept = keep(stopped, &surveyed)?;
@@ -60,7 +61,11 @@ pub(super) fn take(
     let told = survey::told(pid).map_err(Failed::at("read the mappings"))?;
     let flags = told.iter().map(|told| (told.span(), told.flags.join(" ")));
     let own_now = own(&mut pages, recorded.iter().map(|one| one.span))?;
-    let count_now = counters::own_pages(pid).map_err(Failed::at("read the count of pages"))?;
+    let regions = Regions::of(&parts, &kept, agent);
+    if let Some(span) = regions.beside(own_now.iter().map(|own| own.span)) {
+        return Err(Failed::Unrecorded(span).into());
+    }
+    let count_now = counter.own_pages()?;
     let pages_max = parts
         .last()
         .map_or(0, |last| last.first_page + super::parts::pages(last.span));
@@ -77,10 +82,11 @@ pub(super) fn take(
         identity,
         written,
         flags: flags.collect(),
-        regions: Regions::of(&parts, &kept, agent),
+        regions,
         expected: expected(&recorded, &parts, agent),
         zeros: zeros(&surveyed),
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
+        counter,
         hot,
         image,
         recorded,
@@ -184,8 +190,8 @@ fn heap_end(stopped: &mut Stopped, agent: &Agent) -> Result<u64, Failed> {
 }
 
 /// Where the kernel tells each thread on which processor it runs. It writes there whenever a thread
-/// goes on, also while it makes our calls; so what is there is nobody's secret, and to drop the page
-/// would be in vain.
+/// goes on, also while it makes our calls; so what is there is nobody's secret, and to drop the
+/// page would be in vain.
 fn areas(stopped: &Stopped) -> io::Result<Vec<Span>> {
     let areas = stopped.threads().iter().map(|thread| {
         let [start, lens, _] = trace::sequences(*thread)?;

@@ -142,7 +142,6 @@ static long answer(const char *word, long n, long *in_main) {
     if (!strcmp(word, "discard")) return madvise(region, n, MADV_DONTNEED);
     if (!strcmp(word, "advise")) return madvise(region, REGION, MADV_DONTFORK);
     if (!strcmp(word, "guard")) return madvise(region, PAGE, 102);
-    if (!strcmp(word, "out")) return madvise(big, BIG, MADV_PAGEOUT);
     if (!strcmp(word, "share")) {
         return mmap(0, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED;
     }

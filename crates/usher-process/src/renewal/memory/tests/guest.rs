@@ -64,10 +64,10 @@ impl Guest {
         let call = |task: &Path| std::fs::read_to_string(task.join("syscall")).unwrap_or_default();
         loop {
             let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-            let waits = |task: std::io::Result<std::fs::DirEntry>| {
+            let called = |task: std::io::Result<std::fs::DirEntry>| {
                 call(&task.unwrap().path()).starts_with(|first: char| first.is_ascii_digit())
             };
-            let all = tasks.into_iter().all(waits);
+            let all = tasks.into_iter().all(called);
             if all && call(Path::new(&format!("/proc/{pid}"))).starts_with("0 0x0 ") {
                 return;
             }

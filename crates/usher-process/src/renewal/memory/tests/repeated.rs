@@ -1,7 +1,11 @@
 //! The same request again and again has the same answer, as if it were the first.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
 use super::guest::{Guest, alone, program};
-use crate::renewal::memory::means;
+use crate::renewal::memory::{PutBack, means};
 use crate::sys::pages::{Means, Way};
 
 #[test]
@@ -34,9 +38,11 @@ fn whatever_was_changed_is_put_back() {
     let sums = guest.ask("sums 0");
     taken.put_back(&guest);
     for bytes in [64 << 10, 1 << 20, 16 << 20] {
+        let mut all = Vec::new();
         for round in 0..70 {
             assert_eq!(guest.ask(&format!("dirty {bytes}")), 2, "round {round}");
             let (stopped, put_back) = taken.stopped_and_put_back(&guest).unwrap();
+            all.push(put_back);
             let pages = put_back.copied_pages + put_back.dropped_pages;
             assert!(pages >= bytes / 4096, "{put_back:?}");
             if round % 20 == 3 {
@@ -44,8 +50,68 @@ fn whatever_was_changed_is_put_back() {
             }
             stopped.resume().unwrap();
         }
+        eprintln!("{bytes} bytes, medians: {:?}", medians(&all));
     }
     assert_eq!(guest.ask("sums 0"), sums);
+}
+
+#[test]
+fn an_interpreter_that_sees_only_files_that_it_cannot_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = interpreter(folder.path());
+    let mut guest = Guest::of(&program);
+    // Grown warm, it does nothing for the first time any more.
+    for _ in 0..20 {
+        guest.ask("run 65536");
+    }
+    let next = guest.ask("run 65536") + 1_001;
+    let mut taken = guest.taken();
+    let mut all = Vec::new();
+    for round in 0..200 {
+        assert_eq!(guest.ask("run 65536"), next, "round {round}");
+        all.push(taken.put_back(&guest));
+    }
+    guest.ask("run 1048576");
+    let (stopped, _) = taken.stopped_and_put_back(&guest).unwrap();
+    taken.memory.compare(&stopped).unwrap();
+    eprintln!("an interpreter, medians: {:?}", medians(&all));
+}
+
+/// A program that runs `guest.py` where the root is mounted read-only.
+fn interpreter(folder: &Path) -> PathBuf {
+    let guest = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/renewal/memory/tests/guest.py"
+    );
+    let inside = format!("mount -o remount,ro,bind / && exec python3 {guest}");
+    let program = folder.join("interpreter");
+    std::fs::write(
+        &program,
+        format!("#!/bin/sh\nexec unshare -m sh -c '{inside}'\n"),
+    )
+    .unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+/// The median of each figure.
+fn medians(all: &[PutBack]) -> PutBack {
+    let median = |of: fn(&PutBack) -> u64| {
+        let mut values: Vec<_> = all.iter().map(of).collect();
+        values.sort_unstable();
+        values[values.len() / 2]
+    };
+    PutBack {
+        found_pages: median(|one| one.found_pages),
+        copied_pages: median(|one| one.copied_pages),
+        dropped_pages: median(|one| one.dropped_pages),
+        layout_us: median(|one| one.layout_us),
+        search_us: median(|one| one.search_us),
+        copy_us: median(|one| one.copy_us),
+        rest_us: median(|one| one.rest_us),
+        repairs: all.iter().map(|one| one.repairs).max().unwrap(),
+        searched_all: all.iter().any(|one| one.searched_all),
+    }
 }
 
 #[test]
@@ -85,35 +151,4 @@ fn kernels_that_tell_less_are_asked_otherwise() {
         assert!(taken.put_back(&guest).searched_all);
     }
     assert!(means().pages.is_some());
-}
-
-/// Prints what the steps take; run it with `--ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn steps() {
-    for bytes in [0, 64 << 10, 1 << 20, 16 << 20] {
-        let mut guest = Guest::start();
-        let mut taken = guest.taken();
-        let mut all = Vec::new();
-        for _ in 0..200 {
-            guest.ask("count 0");
-            guest.ask(&format!("dirty {bytes}"));
-            all.push(taken.put_back(&guest));
-        }
-        let median = |of: fn(&crate::renewal::memory::PutBack) -> u64| {
-            let mut values: Vec<_> = all.iter().map(of).collect();
-            values.sort_unstable();
-            values[values.len() / 2]
-        };
-        eprintln!(
-            "{bytes} bytes: found {} copied {} dropped {} pages; layout {} search {} copy {} rest {} us",
-            median(|one| one.found_pages),
-            median(|one| one.copied_pages),
-            median(|one| one.dropped_pages),
-            median(|one| one.layout_us),
-            median(|one| one.search_us),
-            median(|one| one.copy_us),
-            median(|one| one.rest_us),
-        );
-    }
 }
