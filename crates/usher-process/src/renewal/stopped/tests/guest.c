@@ -94,6 +94,7 @@ static void *churning(void *with) {
 
 // Signals with numbers, of which none may be lost, doubled or out of order.
 static atomic_long sent, taken;
+static atomic_int closed;
 static pthread_t taker;
 
 static void take(int signal, siginfo_t *info, void *context) {
@@ -110,6 +111,7 @@ static void *sending(void *with) {
         union sigval value = {.sival_int = (int)sent};
         if (pthread_sigqueue(taker, SIGRTMIN, value) == 0) sent++;
     }
+    closed = 1;
     return NULL;
 }
 
@@ -143,6 +145,9 @@ static void *taking(void *with) {
         }
         if (taken + alarms == before && !over) woken++;
     }
+    while (!closed) sched_yield();
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+    while (taken < sent) sched_yield();
     return NULL;
 }
 
