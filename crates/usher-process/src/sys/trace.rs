@@ -22,12 +22,13 @@ pub(crate) use wait::{Status, poll};
 /// A thread, by the number that this process sees.
 pub(crate) type Tid = Pid;
 
+/// `PTRACE_GETREGS` and `PTRACE_SETREGS`, which other processors' kernels do not know.
+const GET_GENERAL: c_uint = 12;
+const SET_GENERAL: c_uint = 13;
 /// `PTRACE_DETACH`, which not every C library names.
 const DETACH: c_uint = 17;
 /// `PTRACE_GET_RSEQ_CONFIGURATION`
 const RSEQ: c_uint = 0x420f;
-/// `NT_PRSTATUS`: the general registers.
-const NOTE_GENERAL: usize = 1;
 /// `NT_X86_XSTATE`: everything that `XSAVE` stores.
 const NOTE_EXTENDED: usize = 0x202;
 /// `NT_X86_SHSTK`: there only where a thread has a shadow stack.
@@ -77,22 +78,21 @@ pub(crate) fn detach(thread: Tid) -> io::Result<()> {
     number(DETACH, thread, 0)
 }
 
-/// The general registers, in the order of `struct user_regs_struct`.
+/// The general registers, in the order of `struct user_regs_struct`. The newer request for a set of
+/// registers would give a thread that runs 32-bit code other ones, and take other ones from us.
 pub(crate) fn general(thread: Tid) -> io::Result<[u64; GENERAL_WORDS]> {
     let mut words = [0; GENERAL_WORDS];
-    let whole = mem::size_of_val(&words);
     let place: *mut [u64; GENERAL_WORDS] = &raw mut words;
-    match fetch(thread, NOTE_GENERAL, place.cast(), whole)? {
-        len if len == whole => Ok(words),
-        len => Err(odd_size(len)),
-    }
+    // SAFETY: the kernel writes that structure, which is as many words, and no more.
+    unsafe { request(GET_GENERAL, thread, 0, place.cast()) }?;
+    Ok(words)
 }
 
 /// Sets the general registers.
 pub(crate) fn set_general(thread: Tid, mut words: [u64; GENERAL_WORDS]) -> io::Result<()> {
-    let len = mem::size_of_val(&words);
     let place: *mut [u64; GENERAL_WORDS] = &raw mut words;
-    store(thread, NOTE_GENERAL, place.cast(), len)
+    // SAFETY: the kernel reads that structure, which is as many words.
+    unsafe { request(SET_GENERAL, thread, 0, place.cast()) }
 }
 
 /// The floating point, vector and other extended registers, as `XSAVE` stores them.

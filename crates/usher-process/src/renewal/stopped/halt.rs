@@ -12,6 +12,7 @@
 use std::fs;
 use std::io;
 use std::num::NonZeroI32;
+use std::os::unix::fs::MetadataExt as _;
 
 use rustix::process::Pid;
 
@@ -55,6 +56,10 @@ impl Stopped {
             for thread in new {
                 self.arrive(thread, patience)?;
             }
+            // Cheaper than another list: all known are stopped, and there are no more.
+            if self.count()? == self.threads.len() {
+                return Ok(());
+            }
         }
         Err(StopError::Restless {
             rounds_max: ROUNDS_MAX,
@@ -67,6 +72,13 @@ impl Stopped {
             source,
         };
         tasks(self.pid).map_err(missing)
+    }
+
+    fn count(&self) -> Result<usize, StopError> {
+        count(self.pid).map_err(|source| StopError::Missing {
+            pid: self.pid,
+            source,
+        })
     }
 
     fn seize(&mut self, thread: Tid) -> Result<(), StopError> {
@@ -123,6 +135,12 @@ impl Stopped {
             signals_max: SIGNALS_MAX,
         })
     }
+}
+
+/// How many threads a process has: its folder of tasks has one link each, besides its own two.
+fn count(pid: Pid) -> io::Result<usize> {
+    let links = fs::metadata(format!("/proc/{pid}/task"))?.nlink();
+    usize::try_from(links.saturating_sub(2)).map_err(io::Error::other)
 }
 
 /// The threads of a process; the main thread comes first.

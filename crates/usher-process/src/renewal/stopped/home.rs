@@ -6,12 +6,20 @@ use super::patience::asked;
 use super::{Stopped, Tid};
 use crate::sys::trace;
 
+/// All signals but the one that ends our calls: the kernel would take its handler from a thread
+/// that holds it back. (One that ignores it loses that, which no sane program would notice.)
+const HELD_BACK: u64 = !(1 << (libc::SIGTRAP - 1));
+/// Where in its area of restartable sequences a thread says which of them it is in.
+const SEQUENCE_AT: u64 = 8;
+
 /// What a thread had in its registers, and which signals it held back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Home {
     thread: Tid,
     pub(super) frame: Frame,
     pub(super) mask: u64,
+    /// The address and the value of the word that says in which restartable sequence it was.
+    sequence: Option<(u64, [u8; 8])>,
 }
 
 impl Stopped {
@@ -21,12 +29,22 @@ impl Stopped {
         if let Some(home) = self.home_of(thread) {
             return Ok(*home);
         }
+        let frame = frame_of(thread)?;
         let home = Home {
             thread,
-            frame: frame_of(thread)?,
+            frame,
             mask: asked("read the signal mask", thread, trace::mask(thread))?,
+            sequence: match frame.waited() {
+                // No call may be made in a sequence.
+                Waited::Again | Waited::Interrupted => None,
+                Waited::No => self.sequence(thread)?,
+            },
         };
-        asked("hold back signals", thread, trace::set_mask(thread, !0))?;
+        asked(
+            "hold back signals",
+            thread,
+            trace::set_mask(thread, HELD_BACK),
+        )?;
         self.homes.push(home);
         Ok(home)
     }
@@ -48,9 +66,27 @@ impl Stopped {
             asked("put back registers", thread, put)?;
             let put = trace::set_mask(thread, home.mask);
             asked("put back the signal mask", thread, put)?;
+            // The kernel has cleared the word when it found the thread elsewhere. It has to find
+            // it again, to see that the sequence was interrupted.
+            if let Some((address, word)) = home.sequence {
+                asked("put back a word", thread, self.write(address, &word))?;
+            }
         }
         self.homes.clear();
         Ok(())
+    }
+
+    fn sequence(&self, thread: Tid) -> Result<Option<(u64, [u8; 8])>, TraceError> {
+        let sequences = trace::sequences(thread);
+        let [area, ..] = asked("read the restartable sequences", thread, sequences)?;
+        if area == 0 {
+            return Ok(None);
+        }
+        let address = area.wrapping_add(SEQUENCE_AT);
+        let mut word = [0; 8];
+        // A thread that has no memory there is in no sequence.
+        let read = self.read(address, &mut word).is_ok();
+        Ok((read && word != [0; 8]).then_some((address, word)))
     }
 
     /// Lets `thread` make the call again that our stop has ended, where the kernel would not.

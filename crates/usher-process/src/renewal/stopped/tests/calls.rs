@@ -134,3 +134,24 @@ fn a_call_can_be_made_by_each_thread() {
     stopped.resume().unwrap();
     assert_eq!(guest.ask("woken"), 0);
 }
+
+#[test]
+fn the_program_keeps_its_handler_of_the_signal_that_ends_our_calls() {
+    let mut guest = Guest::start("echo", 0);
+    guest.ask("trap");
+    let handled = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", guest.pid)).unwrap();
+        let caught = status
+            .lines()
+            .find(|line| line.starts_with("SigCgt:"))
+            .unwrap();
+        let caught = u64::from_str_radix(caught.rsplit('\t').next().unwrap(), 16).unwrap();
+        caught & (1 << (libc::SIGTRAP - 1)) != 0
+    };
+    assert!(handled());
+    let mut stopped = Stopped::stop(guest.pid).unwrap();
+    let agent = stopped.install().unwrap();
+    stopped.run(&agent, &getpids(3, guest.pid)).unwrap();
+    stopped.resume().unwrap();
+    assert!(handled());
+}

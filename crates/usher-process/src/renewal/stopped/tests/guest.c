@@ -94,6 +94,7 @@ static void *churning(void *with) {
 
 // Signals with numbers, of which none may be lost, doubled or out of order.
 static atomic_long sent, taken;
+static atomic_int closed;
 static pthread_t taker;
 
 static void take(int signal, siginfo_t *info, void *context) {
@@ -110,6 +111,7 @@ static void *sending(void *with) {
         union sigval value = {.sival_int = (int)sent};
         if (pthread_sigqueue(taker, SIGRTMIN, value) == 0) sent++;
     }
+    closed = 1;
     return NULL;
 }
 
@@ -143,6 +145,9 @@ static void *taking(void *with) {
         }
         if (taken + alarms == before && !over) woken++;
     }
+    while (!closed) sched_yield();
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+    while (taken < sent) sched_yield();
     return NULL;
 }
 
@@ -168,6 +173,40 @@ static void *holding(void *with) {
                      : "rax", "r13", "xmm7", "xmm8", "memory", "cc");
     ended++;
     return NULL;
+}
+
+// Spins in 32-bit code.
+static void *narrow(void *with) {
+    unsigned char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    if (low == MAP_FAILED) die("mmap");
+    low[0] = 0xeb;
+    low[1] = 0xfe;
+    started++;
+    asm volatile("pushq $0x23\n pushq %0\n lretq" :: "r"((unsigned long)low) : "memory");
+    return NULL;
+}
+
+// Counts, by restartable sequences, on whatever processor it is. The second word of a thread's area
+// says which sequence it is in; its abort begins anew.
+static void *sequenced(void *with) {
+    static struct { uint32_t version, flags; uint64_t start, len, abort; } sequence
+        __attribute__((aligned(32)));
+    extern const ptrdiff_t __rseq_offset;
+    extern const unsigned int __rseq_size;
+    if (!__rseq_size) die("rseq");
+    char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+    asm volatile("lea 1f(%%rip), %%rax\n mov %%rax, 8(%0)\n lea 2f(%%rip), %%rcx\n"
+                 "sub %%rax, %%rcx\n mov %%rcx, 16(%0)\n lea 3f(%%rip), %%rax\n mov %%rax, 24(%0)"
+                 :: "r"(&sequence) : "rax", "rcx", "memory");
+    started++;
+    // In the sequence it waits for a word that only the abort leaves.
+    asm volatile("4: mov %1, 8(%0)\n 1: pause\n jmp 1b\n 2: nop\n jmp 4b\n"
+                 ".byte 0x0f, 0xb9, 0x3d\n .long 0x53053053\n"
+                 "3: lock incq (%2)\n cmpl $0, (%3)\n je 4b"
+                 :: "r"(area), "r"(&sequence), "r"(&ended), "r"(&let_off) : "memory", "cc");
+    wrong++;
+    for (;;) pause();
 }
 
 // Waits for a child that shares its memory and never ends: no signal but the last wakes it.
@@ -234,6 +273,9 @@ static void answer(int epoll) {
         else if (!strcmp(word, "stop")) raise(SIGSTOP);
         else if (!strcmp(word, "leave")) pthread_exit(NULL);
         else if (!strcmp(word, "park")) start(parked, NULL);
+        else if (!strcmp(word, "narrow")) start(narrow, NULL);
+        else if (!strcmp(word, "sequence")) start(sequenced, NULL);
+        else if (!strcmp(word, "trap")) signal(SIGTRAP, alarmed);
         dprintf(1, "%ld\n", said);
     }
 }

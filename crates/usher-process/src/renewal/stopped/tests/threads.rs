@@ -1,6 +1,6 @@
 //! Registers of all threads, and threads that were born since.
 
-use super::guest::{Guest, KILLED};
+use super::guest::{Guest, KILLED, getpids};
 use crate::renewal::stopped::{InjectError, RegisterError, Stopped};
 use crate::sys::trace;
 
@@ -140,4 +140,46 @@ fn a_thread_of_the_snapshot_that_has_ended_is_missed() {
     assert!(matches!(put, Err(RegisterError::Threads { .. })), "{put:?}");
     drop(stopped);
     assert_eq!(guest.ended(), KILLED);
+}
+
+#[test]
+fn a_thread_in_a_restartable_sequence_begins_it_anew() {
+    let mut guest = Guest::start("echo", 0);
+    guest.ask("sequence");
+    guest.ask_until("started", |count| count == 1);
+    let mut stopped = Stopped::stop(guest.pid).unwrap();
+    let agent = stopped.install().unwrap();
+    let thread = stopped.threads()[1];
+    stopped
+        .run_by(thread, &agent, &getpids(1, guest.pid))
+        .unwrap();
+    stopped.resume().unwrap();
+    // Only out of its sequence does it see this.
+    guest.ask("let-off");
+    guest.ask_until("wrong", |left| left == 1);
+}
+
+#[test]
+fn a_thread_that_runs_32_bit_code_makes_calls_but_is_not_renewable() {
+    let mut guest = Guest::start("echo", 0);
+    guest.ask("narrow");
+    guest.ask_until("started", |count| count == 1);
+    // It may be before its jump when it says so.
+    let mut stopped = loop {
+        let stopped = Stopped::stop(guest.pid).unwrap();
+        let cs = trace::general(stopped.threads()[1]).unwrap()[17];
+        if cs == 0x23 {
+            break stopped;
+        }
+        stopped.resume().unwrap();
+    };
+    let agent = stopped.install().unwrap();
+    let thread = stopped.threads()[1];
+    stopped
+        .run_by(thread, &agent, &getpids(1, guest.pid))
+        .unwrap();
+    let registers = stopped.registers();
+    let refused =
+        matches!(registers, Err(RegisterError::Thread { thread: found, .. }) if found == thread);
+    assert!(refused, "{registers:?}");
 }
