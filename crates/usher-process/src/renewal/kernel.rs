@@ -64,6 +64,10 @@ pub(crate) struct Surroundings {
 }
 
 /// A program's state in the kernel at its snapshot.
+///
+/// It holds duplicates of the program's descriptors: as long as it lives, the other ends of its pipes
+/// and connections do not hear that the program has closed them or has ended. Whoever learns of the
+/// end of a program drops this first.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     proc: Proc,
@@ -138,6 +142,7 @@ impl Kernel {
     /// If something is still there that was not at the snapshot.
     pub(crate) fn done(&mut self, stopped: &Stopped, answers: &Answers) -> Result<(), Leftover> {
         self.children.check(&self.proc, stopped)?;
+        self.signals.done(stopped)?;
         self.process.done(&self.proc, answers)?;
         self.ipc.done(answers)?;
         self.timers.done()?;

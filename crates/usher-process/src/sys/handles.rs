@@ -25,9 +25,6 @@ const QUEUED: libc::Ioctl = 0x5411;
 const GET_SEQUENCES: libc::c_uint = 0x420f;
 /// Bytes of the kernel's set of signals.
 const MASK_BYTES: usize = 8;
-/// The requests for the signal that a descriptor sends.
-const F_SETSIG: libc::c_int = 10;
-const F_GETSIG: libc::c_int = 11;
 /// Pending signals that are looked at: one is too many.
 const PEEKED: i32 = 1;
 
@@ -50,43 +47,14 @@ fn compare(one: Pid, other: Pid, what: i32, first: RawFd, second: RawFd) -> io::
     Ok(order? == 0)
 }
 
-/// What of an open file description can be asked, or set, by one number.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Control {
-    /// Who gets its signals.
-    Owner,
-    /// Which signal that is; 0 for the usual one.
-    Signal,
-    /// The lease on it.
-    Lease,
-}
-
-impl Control {
-    fn calls(self) -> (libc::c_int, libc::c_int) {
-        match self {
-            Self::Owner => (libc::F_GETOWN, libc::F_SETOWN),
-            Self::Signal => (F_GETSIG, F_SETSIG),
-            Self::Lease => (libc::F_GETLEASE, libc::F_SETLEASE),
-        }
-    }
-}
-
-/// Asks for it.
-pub(crate) fn control(file: impl AsFd, what: Control) -> io::Result<i32> {
+/// Who gets the signals of an open file description; 0 for nobody, negative for a group.
+pub(crate) fn owner(file: impl AsFd) -> io::Result<i32> {
     let file = file.as_fd().as_raw_fd();
-    // SAFETY: these requests take no argument, and answer by a number.
-    match unsafe { libc::fcntl(file, what.calls().0) } {
+    // SAFETY: this request takes no argument, and answers by a number.
+    match unsafe { libc::fcntl(file, libc::F_GETOWN) } {
         -1 => Err(io::Error::last_os_error()),
         value => Ok(value),
     }
-}
-
-/// Sets it.
-pub(crate) fn set_control(file: impl AsFd, what: Control, value: i32) -> io::Result<()> {
-    let file = file.as_fd().as_raw_fd();
-    // SAFETY: these requests take a number.
-    answered(unsafe { libc::fcntl(file, what.calls().1, value) }.into())?;
-    Ok(())
 }
 
 /// Takes all locks off that belong to this open file description, of both kinds.

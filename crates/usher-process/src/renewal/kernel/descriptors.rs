@@ -12,15 +12,15 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::event::{PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::renewal::stopped::{Batch, Call, Expect};
-use crate::sys::handles::{self, Control};
+use crate::sys::handles;
 
 use super::epoll;
 use super::errors::{About as _, Difference, Leftover, TakeError, same};
 use super::kinds::{Kind, info};
-use super::proc::Proc;
+use super::proc::{Proc, Text};
 use super::sockets::asked;
 
 /// Descriptors at the snapshot: each costs one in the platform too.
@@ -44,7 +44,6 @@ struct Descriptor {
     /// Whether it is closed when another program is executed.
     closes: bool,
     owner: i32,
-    signal: i32,
     kind: Kind,
     /// What `/proc` told of it.
     told: String,
@@ -76,32 +75,22 @@ impl Descriptors {
         for one in &self.known {
             one.is_the_same(proc)?;
         }
-        self.plan_epoll(proc, &new, batch)?;
+        self.plan_epoll(&new, batch)?;
         for (first, last) in ranges(&new, |number| self.knows(number)) {
             let close = [first.into(), last.into(), 0_u64.into()];
             batch.call(Call::new(libc::SYS_close_range, close), Expect::Value(0));
         }
-        let polled = self.known.iter().filter(|one| one.kind.is_polled());
-        let mut questions: Vec<_> = polled.map(|one| asked(&one.file)).collect();
-        poll(&mut questions, Some(&Timespec::default())).putting("what waits")?;
-        let mut answers = questions.iter().map(rustix::event::PollFd::revents);
         let unlocked = batch.bytes(&handles::unlocked())?;
-        for one in &self.known {
-            let ready = match one.kind.is_polled() {
-                true => answers.next().unwrap_or(PollFlags::NVAL),
-                false => PollFlags::empty(),
-            };
+        for (one, ready) in self.known.iter().zip(self.readiness()?) {
             one.put_flags()?;
             one.kind.plan(proc, one.number, &one.file, ready)?;
             let closes = if one.closes { libc::FD_CLOEXEC } else { 0 };
             let set = [one.number.into(), libc::F_SETFD.into(), closes.into()];
             batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
-            if one.kind.is_unlocked_inside() {
+            if one.kind.is_unlocked() && !one.is_path() {
+                handles::unlock(&one.file).putting("the locks on a descriptor")?;
                 let set = [one.number.into(), libc::F_SETLK.into(), unlocked.into()];
                 batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
-                // Notices about a folder; for what is none the kernel says so.
-                let set = [one.number.into(), libc::F_NOTIFY.into(), 0_u64.into()];
-                batch.call(Call::new(libc::SYS_fcntl, set), Expect::Any);
             }
         }
         Ok(())
@@ -111,12 +100,17 @@ impl Descriptors {
         if !self.new_ones(proc)?.is_empty() {
             return Err(Leftover::State("a descriptor could not be closed"));
         }
-        for one in &self.known {
+        // What was closed may have told something to what has stayed.
+        for (one, ready) in self.known.iter().zip(self.readiness()?) {
+            if one.kind.is_polled() && !one.kind.rests(ready) {
+                let (number, what) = (one.number, "is not at rest any more");
+                return Err(Leftover::Descriptor { number, what });
+            }
             if !self.changed.contains(&one.number) {
                 continue;
             }
-            if let Kind::Epoll { entries } = &one.kind
-                && entries_of(proc, one.number)? != *entries
+            if let Kind::Epoll { entries, told } = &one.kind
+                && entries_of(told, one.number)? != *entries
             {
                 let (number, what) = (one.number, "is an epoll set that does not go back");
                 return Err(Leftover::Descriptor { number, what });
@@ -140,15 +134,29 @@ impl Descriptors {
                 lines.map(str::to_owned).collect::<Vec<_>>()
             };
             same(piece, &still(&one.told), &still(&told))?;
-            let owner = one.control(Control::Owner).comparing(piece)?;
-            let signal = one.control(Control::Signal).comparing(piece)?;
-            same(piece, &(one.owner, one.signal), &(owner, signal))?;
+            same(piece, &one.owner, &one.owner().comparing(piece)?)?;
             if let Some(how) = one.kind.difference(&one.file).comparing(piece)? {
                 let what = format!("descriptor {} {how}", one.number);
                 return Err(Difference::Found { piece, what });
             }
         }
         Ok(())
+    }
+
+    /// How each of them polls; what is not asked polls as nothing.
+    fn readiness(&self) -> Result<Vec<PollFlags>, Leftover> {
+        let polled = self.known.iter().filter(|one| one.kind.is_polled());
+        let mut questions: Vec<_> = polled.map(|one| asked(&one.file)).collect();
+        poll(&mut questions, Some(&Timespec::default())).putting("what waits")?;
+        let mut answers = questions.iter().map(rustix::event::PollFd::revents);
+        let all = self.known.iter().map(|one| {
+            if one.kind.is_polled() {
+                answers.next().unwrap_or(PollFlags::NVAL)
+            } else {
+                PollFlags::empty()
+            }
+        });
+        Ok(all.collect())
     }
 
     fn knows(&self, number: RawFd) -> bool {
@@ -166,18 +174,13 @@ impl Descriptors {
         Ok(listed)
     }
 
-    fn plan_epoll(
-        &mut self,
-        proc: &Proc,
-        new: &[RawFd],
-        batch: &mut Batch,
-    ) -> Result<(), Leftover> {
+    fn plan_epoll(&mut self, new: &[RawFd], batch: &mut Batch) -> Result<(), Leftover> {
         self.changed.clear();
         for one in &self.known {
-            let Kind::Epoll { entries } = &one.kind else {
+            let Kind::Epoll { entries, told } = &one.kind else {
                 continue;
             };
-            let now = entries_of(proc, one.number)?;
+            let now = entries_of(told, one.number)?;
             let is_open = |number| self.knows(number) || new.contains(&number);
             let changes = epoll::changes(entries, &now, is_open);
             let changes = changes.ok_or(Leftover::Descriptor {
@@ -214,13 +217,11 @@ impl Descriptor {
             flags: fcntl_getfl(&file).taking(what)?,
             closes: OFlags::from_bits_retain(flags).contains(OFlags::CLOEXEC),
             owner: 0,
-            signal: 0,
             file,
             kind,
             told,
         };
-        one.owner = one.control(Control::Owner).taking(what)?;
-        one.signal = one.control(Control::Signal).taking(what)?;
+        one.owner = one.owner().taking(what)?;
         Ok(one)
     }
 
@@ -240,22 +241,24 @@ impl Descriptor {
         }
     }
 
-    /// A path that was opened as such has neither.
-    fn control(&self, what: Control) -> std::io::Result<i32> {
-        if self.flags.contains(OFlags::PATH) {
+    /// Whether it was opened to name a path only, which nothing can be done to.
+    fn is_path(&self) -> bool {
+        self.flags.contains(OFlags::PATH)
+    }
+
+    fn owner(&self) -> std::io::Result<i32> {
+        if self.is_path() {
             Ok(0)
         } else {
-            handles::control(&self.file, what)
+            handles::owner(&self.file)
         }
     }
 
     fn put_flags(&self) -> Result<(), Leftover> {
         let what = "the flags of a descriptor";
-        if self.flags.contains(OFlags::PATH) {
+        if self.is_path() {
             return Ok(());
         }
-        // A lease is a flag and an owner too.
-        self.kind.release(&self.file)?;
         if fcntl_getfl(&self.file).putting(what)? != self.flags {
             fcntl_setfl(&self.file, self.flags).putting(what)?;
             if fcntl_getfl(&self.file).putting(what)? != self.flags {
@@ -263,21 +266,16 @@ impl Descriptor {
                 return Err(Leftover::Descriptor { number, what });
             }
         }
-        let owner = self.control(Control::Owner).putting(what)?;
-        let signal = self.control(Control::Signal).putting(what)?;
-        if (owner, signal) != (self.owner, self.signal) {
-            let (number, what) = (self.number, "sends signals in another way");
+        if self.owner().putting(what)? != self.owner {
+            let (number, what) = (self.number, "sends signals to somebody else");
             return Err(Leftover::Descriptor { number, what });
-        }
-        if !matches!(&self.kind, Kind::File { .. }) {
-            flock(&self.file, FlockOperation::Unlock).putting(what)?;
         }
         Ok(())
     }
 }
 
-fn entries_of(proc: &Proc, number: RawFd) -> Result<Vec<epoll::Entry>, Leftover> {
-    let told = proc.text(&info(number)).putting("an epoll set")?;
+fn entries_of(told: &Text, number: RawFd) -> Result<Vec<epoll::Entry>, Leftover> {
+    let told = told.read().putting("an epoll set")?;
     epoll::entries(&told).ok_or(Leftover::Descriptor {
         number,
         what: "is an epoll set that is told of in an unknown way",

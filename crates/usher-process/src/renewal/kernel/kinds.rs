@@ -13,11 +13,11 @@ use rustix::time::{
     Itimerspec, TimerfdTimerFlags, Timespec as Time, timerfd_gettime, timerfd_settime,
 };
 
-use crate::sys::handles::{self, Control};
+use crate::sys::handles;
 
 use super::epoll::{self, Entry};
 use super::errors::{About as _, Leftover, TakeError};
-use super::proc::{Proc, field};
+use super::proc::{Proc, Text, field};
 use super::sockets::Socket;
 
 /// Reads that empty a pipe or a counter in one renewal.
@@ -48,6 +48,8 @@ pub(super) enum Kind {
     Event {
         /// What it counted.
         count: u64,
+        /// Where `/proc` tells of it.
+        told: Text,
     },
     /// A timer.
     Timer {
@@ -63,6 +65,8 @@ pub(super) enum Kind {
     Epoll {
         /// What is in it.
         entries: Vec<Entry>,
+        /// Where `/proc` tells of it.
+        told: Text,
     },
     /// A socket.
     Socket(Box<Socket>),
@@ -107,9 +111,11 @@ impl Kind {
             return match kind.trim_matches(['[', ']']) {
                 "eventpoll" => Ok(Self::Epoll {
                     entries: epoll::entries(told).ok_or_else(unclear)?,
+                    told: proc.file(&info(number)).taking(what)?,
                 }),
                 "eventfd" => Ok(Self::Event {
                     count: count(told).ok_or_else(unclear)?,
+                    told: proc.file(&info(number)).taking(what)?,
                 }),
                 "timerfd" if field(told, "ticks").is_some_and(|ticks| ticks != "0") => {
                     Err(refuse("is a timer that has run out".to_owned()))
@@ -180,9 +186,7 @@ impl Kind {
                 locks: then,
             } => {
                 rustix::fs::seek(file, SeekFrom::Start(*offset)).putting(what)?;
-                if then.is_empty() {
-                    handles::unlock(file).putting("the locks of a file")?;
-                } else if locks(&proc.text(&info(number)).putting(what)?) != *then {
+                if !then.is_empty() && locks(&proc.text(&info(number)).putting(what)?) != *then {
                     return Err(left("is a file with other locks"));
                 }
             }
@@ -194,11 +198,11 @@ impl Kind {
                     fcntl_setpipe_size(file, *size).putting("the size of a pipe")?;
                 }
             }
-            Self::Event { count: then } => {
+            Self::Event { count: then, told } => {
                 let untouched = if *then == 0 {
                     !ready.contains(PollFlags::IN)
                 } else {
-                    count(&proc.text(&info(number)).putting(what)?) == Some(*then)
+                    count(&told.read().putting(what)?) == Some(*then)
                 };
                 if !untouched {
                     if !empty(file).putting("a counter")? {
@@ -222,16 +226,13 @@ impl Kind {
         Ok(())
     }
 
-    /// Takes off what else the program holds on a file.
-    pub(super) fn release(&self, file: &OwnedFd) -> Result<(), Leftover> {
-        let what = "the lease on a file";
-        if self.is_unlocked_inside() {
-            let lease = handles::control(file, Control::Lease).putting(what)?;
-            if lease != libc::F_UNLCK {
-                handles::set_control(file, Control::Lease, libc::F_UNLCK).putting(what)?;
-            }
+    /// Whether it polls as it does at rest.
+    pub(super) fn rests(&self, ready: PollFlags) -> bool {
+        match self {
+            Self::Socket(socket) => socket.rests(ready),
+            Self::Event { count, .. } => ready.contains(PollFlags::IN) == (*count != 0),
+            _ => !ready.contains(PollFlags::IN),
         }
-        Ok(())
     }
 
     /// How it differs now in what `/proc` does not tell, for an audit.
@@ -242,10 +243,6 @@ impl Kind {
                 let now = fcntl_getpipe_size(file)?;
                 let differs = is_readable(file)? || now != *size;
                 differs.then(|| format!("is a pipe of {now} bytes with {unread} in it"))
-            }
-            Self::File { locks, .. } if locks.is_empty() => {
-                let lease = handles::control(file, Control::Lease)?;
-                (lease != libc::F_UNLCK).then(|| format!("is a file with the lease {lease}"))
             }
             Self::Socket(socket) => socket.difference(file)?,
             _ => None,
@@ -260,9 +257,9 @@ impl Kind {
         )
     }
 
-    /// Whether a lock on it is taken off by the program itself, as locks of processes are.
-    pub(super) fn is_unlocked_inside(&self) -> bool {
-        matches!(self, Self::File { locks, .. } if locks.is_empty())
+    /// Whether it held no lock at the snapshot, so that all of them are taken off.
+    pub(super) fn is_unlocked(&self) -> bool {
+        !matches!(self, Self::File { locks, .. } if !locks.is_empty())
     }
 
     /// Lines of what `/proc` tells of it that move by themselves.

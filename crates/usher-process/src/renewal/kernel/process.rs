@@ -2,9 +2,9 @@
 //! what `prctl` and its like have set.
 //!
 //! ```text
-//! set each time, as asking costs as much:  mask of new files, limits, dumpable, subreaper,
-//!                                          huge pages, locked memory (none)
-//! looked at, and set if another:           the folder
+//! set each time, as asking costs as much:  mask of new files, dumpable, subreaper, huge pages,
+//!                                          locked memory (none)
+//! looked at, and set if another:           the folder, limits
 //! looked at, and the program replaced:     registrations of membarrier, permitted registers
 //! ```
 //!
@@ -20,7 +20,7 @@ use crate::renewal::stopped::{Agent, Answers, Batch, Call, Expect, Pointer, Stop
 use crate::sys::handles::limit;
 
 use super::errors::{About as _, Difference, Leftover, TakeError, same};
-use super::proc::{Proc, field};
+use super::proc::{Proc, Text, field};
 
 /// All limits there are.
 const LIMITS: [Resource; 16] = [
@@ -71,10 +71,11 @@ pub(super) struct Process {
     path: CString,
     mask: u64,
     limits: Vec<Rlimit>,
+    /// The limits as `/proc` tells them, all at once.
+    limits_told: (Text, String),
     flags: Flags,
     locks_memory: bool,
     status: Vec<Option<String>>,
-    limits_text: String,
     asked: Option<Asked>,
     moved: bool,
 }
@@ -112,6 +113,9 @@ impl Process {
         let status = proc.text("status").taking("the status")?;
         let mask = field(&status, "Umask").and_then(|mask| u64::from_str_radix(mask, 8).ok());
         let mask = mask.ok_or_else(|| TakeError::State("does not tell its mask".to_owned()))?;
+        let limits_told = proc.file("limits").taking("the limits")?;
+        let limits_told = (limits_told.read()).map(|text| (limits_told, text));
+        let limits_told = limits_told.taking("the limits")?;
         let limits = LIMITS.map(|which| limit(proc.pid(), which));
         let limits: Result<Vec<_>, _> = limits.into_iter().collect();
         Ok(Self {
@@ -119,25 +123,17 @@ impl Process {
             path: path.taking("the folder")?,
             mask,
             limits: limits.taking("the limits")?,
+            limits_told,
             flags: flags(stopped, agent)?,
             locks_memory: field(&status, "VmLck").is_some_and(|locked| locked != "0 kB"),
             status: told(&status),
-            limits_text: proc.text("limits").taking("the limits")?,
             asked: None,
             moved: false,
         })
     }
 
     pub(super) fn plan(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {
-        for (limit, value) in LIMITS.iter().zip(&self.limits) {
-            match prlimit(Some(proc.pid()), *limit, *value) {
-                // Only a platform with the capability may raise what a program has lowered.
-                Err(rustix::io::Errno::PERM) => {
-                    return Err(Leftover::State("a limit was lowered for good"));
-                }
-                other => other.putting("a limit")?,
-            };
-        }
+        self.put_limits(proc)?;
         let about = proc.behind("cwd").putting("the folder")?;
         self.moved = identity(&about) != self.folder;
         if self.moved {
@@ -155,6 +151,24 @@ impl Process {
             batch.call(Call::new(libc::SYS_munlockall, []), Expect::Value(0));
         }
         self.asked = Some(self.set_flags(batch)?);
+        Ok(())
+    }
+
+    /// One text is read sooner than sixteen limits are set.
+    fn put_limits(&self, proc: &Proc) -> Result<(), Leftover> {
+        let (told, then) = &self.limits_told;
+        if told.read().putting("the limits")? == *then {
+            return Ok(());
+        }
+        for (limit, value) in LIMITS.iter().zip(&self.limits) {
+            match prlimit(Some(proc.pid()), *limit, *value) {
+                // Only a platform with the capability may raise what a program has lowered.
+                Err(rustix::io::Errno::PERM) => {
+                    return Err(Leftover::State("a limit was lowered for good"));
+                }
+                other => other.putting("a limit")?,
+            };
+        }
         Ok(())
     }
 
@@ -230,7 +244,7 @@ impl Process {
             same(line, then, now)?;
         }
         let limits = proc.text("limits").comparing("limits")?;
-        same("limits", &self.limits_text, &limits)?;
+        same("limits", &self.limits_told.1, &limits)?;
         let path = proc.link("cwd").comparing("folder")?;
         let path = path.as_os_str().as_bytes();
         same("folder", &self.path.as_bytes(), &path)?;

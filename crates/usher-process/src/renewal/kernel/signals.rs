@@ -62,6 +62,14 @@ impl Signals {
         Ok(())
     }
 
+    /// Looks again: a timer may have run out before it was stopped.
+    pub(super) fn done(&self, stopped: &Stopped) -> Result<(), Leftover> {
+        if pending(stopped).putting("the pending signals")? {
+            return Err(Leftover::Signal);
+        }
+        Ok(())
+    }
+
     pub(super) fn compare(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Difference> {
         same(
             "pending signals",

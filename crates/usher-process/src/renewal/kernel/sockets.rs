@@ -176,6 +176,11 @@ impl Socket {
         Ok(())
     }
 
+    /// Whether it polls as it did at the snapshot.
+    pub(super) fn rests(&self, ready: PollFlags) -> bool {
+        ready == self.readiness
+    }
+
     /// Bytes that it was given and keeps.
     fn unsent(&self, file: &OwnedFd) -> io::Result<i32> {
         if self.manner.tcp && !self.manner.listens {

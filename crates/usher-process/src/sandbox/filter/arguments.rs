@@ -67,6 +67,14 @@ const PERSONALITY_ASK: u64 = 0xffff_ffff;
 const GUARD_INSTALL: u64 = 102;
 const GUARD_REMOVE: u64 = 103;
 
+/// What of an open file sends signals in another way than usual, holds others off, tells of changes,
+/// or gives hints to disks that are not there.
+const F_SETSIG: u64 = 10;
+const F_SETLEASE: u64 = 1024;
+const F_NOTIFY: u64 = 1026;
+const F_SET_RW_HINT: u64 = 1036;
+const F_SET_FILE_RW_HINT: u64 = 1038;
+
 /// A table of descriptors of the caller's own, beside that of its process.
 const CLOSE_RANGE_UNSHARE: u64 = 2;
 
@@ -353,6 +361,16 @@ pub(super) const DENIED_ARGUMENTS: Rules = &[
             UDP_OPTIONS,
             IPV6_OPTIONS,
             NETLINK_OPTIONS,
+        ],
+    ),
+    (
+        libc::SYS_fcntl,
+        &[
+            &[(1, When::Is(F_SETSIG))],
+            &[(1, When::Is(F_SETLEASE))],
+            &[(1, When::Is(F_NOTIFY))],
+            &[(1, When::Is(F_SET_RW_HINT))],
+            &[(1, When::Is(F_SET_FILE_RW_HINT))],
         ],
     ),
     (

@@ -99,14 +99,35 @@ static void watch(int set, int fd, unsigned events) {
     MUST(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event));
 }
 
-static void prepare(void) {
-    socklen_t len = sizeof address;
-    sigset_t mask;
-    char done;
+static void apart(void) {
     MUST(mount("none", "/", "", MS_REC | MS_PRIVATE, ""));
     MUST(mount("none", "/tmp", "tmpfs", 0, "size=16m,nr_inodes=1000,mode=1777"));
     MUST(mount("proc", "/proc", "proc", 0, ""));
     loopback();
+}
+
+/* What an interpreter that serves requests has: a connection, an epoll set, a counter. */
+static void prepare_plain(void) {
+    socklen_t len = sizeof address;
+    listener = socket(AF_INET, SOCK_STREAM, 0);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    MUST(bind(listener, (void *)&address, sizeof address));
+    MUST(listen(listener, 16));
+    MUST(getsockname(listener, (void *)&address, &len));
+    counter = eventfd(0, EFD_NONBLOCK);
+    set = epoll_create1(EPOLL_CLOEXEC);
+    watch(set, counter, EPOLLIN | EPOLLET);
+    watch(set, listener, EPOLLIN);
+    MUST(pipe(self_pipe));
+    for (int i = 0; i < 4; i++)
+        MUST(open("/dev/null", O_RDWR));
+}
+
+static void prepare(void) {
+    socklen_t len = sizeof address;
+    sigset_t mask;
+    char done;
     MUST(pipe(self_pipe));
     counter = eventfd(0, EFD_NONBLOCK);
     pulse = eventfd(5, 0);
@@ -214,8 +235,6 @@ static int descriptors(const char *what) {
         MUST(fcntl(self_pipe[0], F_SETFD, FD_CLOEXEC));
     else if (IS("owner"))
         MUST(fcntl(near, F_SETOWN, getpid()));
-    else if (IS("signal"))
-        MUST(fcntl(near, F_SETSIG, SIGUSR2));
     else if (IS("offset"))
         MUST(lseek(file, 9, SEEK_SET));
     else if (IS("listing")) {
@@ -227,8 +246,10 @@ static int descriptors(const char *what) {
         lock(file, F_SETLK);
     else if (IS("description-lock"))
         lock(file, F_OFD_SETLK);
-    else if (IS("lease"))
-        MUST(fcntl(file, F_SETLEASE, F_WRLCK));
+    else if (IS("pipe-lock")) {
+        lock(self_pipe[0], F_SETLK);
+        MUST(flock(self_pipe[1], LOCK_EX));
+    }
     else if (IS("pipe-size"))
         MUST(fcntl(self_pipe[0], F_SETPIPE_SZ, 8192));
     else if (IS("pipe-fill"))
@@ -481,9 +502,13 @@ static int refused(const char *what) {
     return 1;
 }
 
-static void serve(void) {
+static void serve(int plain) {
     char line[128];
-    prepare();
+    apart();
+    if (plain)
+        prepare_plain();
+    else
+        prepare();
     MUST(write(1, "ready\n", 6));
     for (;;) {
         ssize_t len = read(0, line, sizeof line - 1);
@@ -500,14 +525,17 @@ static void serve(void) {
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    (void)argv;
+    /* Other tests of the same process have files open. */
+    MUST(close_range(3, ~0U, 0));
     MUST(unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID));
     pid_t first = fork();
     if (first == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         pid_t program = fork();
         if (program == 0)
-            serve();
+            serve(argc > 1);
         while (wait(NULL) != program)
             ;
         _exit(0);

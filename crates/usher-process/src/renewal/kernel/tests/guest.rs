@@ -20,10 +20,22 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// One with some of everything.
     pub(super) fn start() -> Self {
+        Self::start_as(&[])
+    }
+
+    /// One with as little as an interpreter has that serves requests.
+    pub(super) fn start_plain() -> Self {
+        Self::start_as(&["plain"])
+    }
+
+    fn start_as(arguments: &[&str]) -> Self {
         let mut parent = Command::new(program())
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut answers = BufReader::new(parent.stdout.take().unwrap());

@@ -9,7 +9,11 @@ const CYCLES: u32 = 300;
 
 #[test]
 fn a_program_at_rest_is_put_back_again_and_again() {
-    let mut guest = Guest::start();
+    again_and_again("some of everything", Guest::start());
+    again_and_again("as an interpreter", Guest::start_plain());
+}
+
+fn again_and_again(name: &str, mut guest: Guest) {
     let mut renewed = guest.take().unwrap();
     let mut spent = [const { Vec::new() }; 3];
     for _ in 0..CYCLES {
@@ -31,5 +35,5 @@ fn a_program_at_rest_is_put_back_again_and_again() {
         all.sort();
         format!("{:?} at best, {:?} as a rule", all[0], all[all.len() / 2])
     });
-    eprintln!("plan {plan}; batch {run}; done {done}");
+    eprintln!("{name}: plan {plan}; batch {run}; done {done}");
 }
