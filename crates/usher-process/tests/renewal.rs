@@ -1,0 +1,16 @@
+//! Nothing that a hostile program leaves in one run is there in the next one: the attack suite,
+//! with a scanner that shares no code with what renews.
+//!
+//! Each test holds however a program becomes clean, and has its control in the same program with
+//! `isolation = "none"`, where everything that is planted is found. Needs the programs of
+//! `examples/hostile` (`cargo xtask examples`), and gcc.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "renewal/attacks.rs"]
+mod attacks;
+#[path = "renewal/channels.rs"]
+mod channels;
+#[path = "renewal/rig.rs"]
+mod rig;
+#[path = "renewal/scan.rs"]
+mod scan;
