@@ -6,11 +6,19 @@
 //! `examples/hostile` (`cargo xtask examples`), and gcc.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "renewal/answers.rs"]
+mod answers;
 #[path = "renewal/attacks.rs"]
 mod attacks;
 #[path = "renewal/channels.rs"]
 mod channels;
+#[path = "renewal/probes.rs"]
+mod probes;
+#[path = "renewal/randomness.rs"]
+mod randomness;
 #[path = "renewal/rig.rs"]
 mod rig;
 #[path = "renewal/scan.rs"]
 mod scan;
+#[path = "renewal/streams.rs"]
+mod streams;

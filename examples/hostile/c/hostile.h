@@ -54,6 +54,8 @@ extern const struct channel memory_channels[], register_channels[], file_channel
 
 /* The socket at $PORT, and the one whose request is answered. */
 extern int listener, current;
+/* A request came that this program has sent to itself. */
+extern bool smuggled;
 /* Whether $BEFORE named the channel. */
 extern bool was_before(const char *name);
 

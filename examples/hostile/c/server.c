@@ -46,6 +46,7 @@ static const struct channel *const tables[] = {
 static unsigned calls;
 static bool holding;
 int listener, current;
+bool smuggled;
 
 bool was_before(const char *name) {
     const char *before = getenv("BEFORE"), *at = before;
@@ -80,12 +81,15 @@ static bool send_all(int fd, const void *bytes, size_t length) {
     return true;
 }
 
+static bool last; /* The caller is to use this connection no more. */
+
 static bool reply(int fd, int status, const char *told) {
     static char text[1024], body[512];
     int length = snprintf(body, sizeof body, "{\"pid\":%d,\"calls\":%u,\"told\":\"%s\"}\n", getpid(), calls, told);
     int whole = snprintf(text, sizeof text,
-                         "HTTP/1.1 %d x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s", status,
-                         length, body);
+                         "HTTP/1.1 %d x\r\ncontent-type: application/json\r\n%scontent-length: %d\r\n\r\n%s", status,
+                         last ? "connection: close\r\n" : "", length, body);
+    last = false;
     return send_all(fd, text, (size_t)whole);
 }
 
@@ -126,6 +130,7 @@ static bool plant(struct connection *c, const char *name, const char *query) {
     if (!parse(query, &secret))
         return reply(c->fd, 400, "say ?secret= with 32 hexadecimal digits");
     const struct channel *one = channel(name);
+    last = strcmp(name, "half-read") == 0;
     bool sent = one ? reply(c->fd, 200, one->plant(&secret)) : plant_reply(c, name, &secret);
     if (strcmp(name, "own-backlog") == 0) {
         dial_own_port(&secret);
@@ -190,8 +195,10 @@ static bool answer(struct connection *c, char *path) {
         return look(c, path + 6);
     if (strcmp(path, "/stream") == 0)
         return stream(c->fd, query);
-    if (strcmp(path, "/smuggled") == 0)
+    if (strcmp(path, "/smuggled") == 0) {
+        smuggled = true;
         return reply(c->fd, 200, query ? query : "smuggled");
+    }
     return reply(c->fd, 200, strcmp(path, "/answer") == 0 ? works() : "no such path");
 }
 

@@ -136,6 +136,8 @@ static int dialled(int port) {
 }
 
 static void before_second(void) {
+    if (is_open(SECOND_LISTENER))
+        return;
     struct sockaddr_in at = own(SECOND_PORT);
     int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -143,8 +145,7 @@ static void before_second(void) {
         abort();
 }
 static void before_tcp(void) {
-    if (!is_open(SECOND_LISTENER))
-        before_second();
+    before_second();
     int one = dialled(SECOND_PORT), other = accept4(SECOND_LISTENER, NULL, NULL, SOCK_CLOEXEC);
     if (one < 0 || other < 0 || moved(one, TCP_ONE) < 0 || moved(other, TCP_OTHER) < 0)
         abort();
@@ -160,8 +161,7 @@ static const char *look_tcp(void) {
 
 /* Connections that nobody has accepted yet: the other end is closed, and the bytes wait. */
 static const char *plant_backlog(const struct secret *secret) {
-    if (!is_open(SECOND_LISTENER))
-        before_second();
+    before_second();
     int fd = dialled(SECOND_PORT);
     if (fd < 0)
         return planted(true);
@@ -200,7 +200,7 @@ static const char *look_own_backlog(void) {
     fcntl(listener, F_SETFL, flags | O_NONBLOCK);
     const char *answer = accepted_bytes(listener);
     fcntl(listener, F_SETFL, flags);
-    return answer;
+    return smuggled ? found("a request of its own") : answer;
 }
 
 static const char *plant_listener_option(const struct secret *secret) {

@@ -19,11 +19,14 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use usher_api::body::Body;
+use usher_api::invoke::BoxFuture;
 use usher_core::function::{Contract, Isolation, Process, Settings};
 use usher_core::id::RequestId;
 use usher_core::proof::Renewal;
 use usher_engine::contract::{function, get, revision};
-use usher_engine::{Call, Engine as _, Environment as _, GuestOutput, GuestStream, Over, Used as _};
+use usher_engine::{
+    Call, Engine as _, Environment as _, GuestOutput, GuestStream, Over, Used as _,
+};
 use usher_process::bundle::pack;
 use usher_process::sandbox::{Root, SandboxOptions};
 use usher_process::{ProcessConfig, ProcessEngine, ProcessEnvironment, ProcessImage, ProcessUsed};
@@ -60,6 +63,26 @@ impl Guest {
         }
     }
 }
+
+/// Names and commands of the example servers.
+pub(crate) const SERVERS: [(&str, &[&str]); 6] = [
+    ("http-c", &["./server"]),
+    ("http-go", &["./server"]),
+    ("http-node-http", &["/usr/bin/node", "app.js"]),
+    ("http-node-express", &["/usr/bin/node", "app.js"]),
+    ("http-python-flask", &["/usr/bin/python3", "app.py"]),
+    (
+        "http-python-uvicorn",
+        &["/usr/bin/python3", "-m", "uvicorn", "app:app", "--host", "0.0.0.0", "--port", "$PORT", "--no-access-log"],
+    ),
+];
+
+/// And of the leak probes.
+pub(crate) const PROBES: [(&str, &[&str]); 3] = [
+    ("probe-c", &["./server"]),
+    ("probe-python", &["/usr/bin/python3", "app.py"]),
+    ("probe-node", &["/usr/bin/node", "app.js"]),
+];
 
 /// The folder of an example that the chore has built.
 pub(crate) fn built(name: &str) -> PathBuf {
@@ -195,6 +218,20 @@ pub(crate) struct Seat {
     pub(crate) served: Vec<Renewal>,
 }
 
+/// A run whose reply's head is there.
+pub(crate) struct Begun {
+    pub(crate) reply: Body,
+    pub(crate) rest: BoxFuture<'static, Option<ProcessUsed>>,
+}
+
+/// Drives what is left of a run; none if that ended its environment.
+async fn ended(over: Over<ProcessUsed>) -> Option<ProcessUsed> {
+    match over {
+        Over::Now(left) => left.ok(),
+        Over::Later(rest) => rest.await.ok(),
+    }
+}
+
 /// What a hostile program says.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub(crate) struct Told {
@@ -215,29 +252,46 @@ impl Seat {
     /// Asks the program, and then renews or keeps it. None: the run failed, and ended it; the next
     /// one gets a new program.
     pub(crate) async fn try_ask(&mut self, request: http::Request<Body>) -> Option<Bytes> {
-        let (used, bytes) = self.run(request).await;
-        match used {
-            Some(used) if self.image.keeps => self.environment = used.keep().ok(),
-            Some(used) => {
-                // As a node does it: an environment that cannot be renewed is gone.
-                let renewed = used.renew(false).await;
-                self.environment = renewed.ok().map(|renewed| {
-                    if let Some(behind) = renewed.behind {
-                        behind.scrub();
-                    }
-                    renewed.clean
-                });
-            }
-            None => {}
-        }
-        bytes
+        let answered = self.answer(request).await?;
+        Some(answered.into_body())
     }
 
-    /// Asks the program, and reads the reply to its end.
-    pub(crate) async fn run(
+    /// The same with the reply's head.
+    pub(crate) async fn answer(
         &mut self,
         request: http::Request<Body>,
-    ) -> (Option<ProcessUsed>, Option<Bytes>) {
+    ) -> Option<http::Response<Bytes>> {
+        let (reply, over) = self.run(request).await;
+        let body = async {
+            let (head, body) = reply?.into_parts();
+            let body = body.collect().await.ok()?.to_bytes();
+            Some(http::Response::from_parts(head, body))
+        };
+        let (used, reply) = tokio::join!(ended(over), body);
+        self.renew(used).await;
+        reply
+    }
+
+    /// Asks for a path, and leaves the reply's body to whoever wants it.
+    pub(crate) async fn begin(&mut self, path: &str) -> Begun {
+        let (reply, over) = self.run(get(&format!("http://hostile.test{path}"))).await;
+        Begun {
+            reply: reply.unwrap().into_body(),
+            rest: Box::pin(ended(over)),
+        }
+    }
+
+    /// Drives such a run to its end, and then renews or keeps the program.
+    pub(crate) async fn finish(&mut self, rest: BoxFuture<'static, Option<ProcessUsed>>) {
+        let used = rest.await;
+        assert!(used.is_some(), "the run ended its program");
+        self.renew(used).await;
+    }
+
+    async fn run(
+        &mut self,
+        request: http::Request<Body>,
+    ) -> (Option<http::Response<Body>>, Over<ProcessUsed>) {
         let environment = match self.environment.take() {
             Some(environment) => environment,
             None => self.image.start().await,
@@ -251,33 +305,37 @@ impl Seat {
             })
             .await;
         self.served.push(run.facts.renewal);
-        let end = async {
-            match run.over {
-                Over::Now(left) => left,
-                Over::Later(rest) => rest.await,
-            }
-        };
-        let body = async {
-            let body = run.reply.ok()?.into_body().collect().await.ok()?;
-            Some(body.to_bytes())
-        };
-        let (left, body) = tokio::join!(end, body);
-        (left.ok(), body)
+        (run.reply.ok(), run.over)
     }
 
-    pub(crate) fn put_back(&mut self, environment: ProcessEnvironment) {
-        self.environment = Some(environment);
+    async fn renew(&mut self, used: Option<ProcessUsed>) {
+        self.environment = match used {
+            Some(used) if self.image.keeps => used.keep().ok(),
+            // As a node does it: an environment that cannot be renewed is gone.
+            Some(used) => used.renew(false).await.ok().map(|renewed| {
+                if let Some(behind) = renewed.behind {
+                    behind.scrub();
+                }
+                renewed.clean
+            }),
+            None => None,
+        };
     }
 
     /// Asks for a path; fails if there is no reply.
     pub(crate) async fn ask(&mut self, path: &str) -> Told {
-        let reply = self.try_ask(get(&format!("http://hostile.test{path}"))).await;
+        let reply = self
+            .try_ask(get(&format!("http://hostile.test{path}")))
+            .await;
         let reply = reply.unwrap_or_else(|| panic!("{path} was not answered"));
         serde_json::from_slice(&reply).unwrap_or_else(|error| panic!("{path}: {error}: {reply:?}"))
     }
 
     pub(crate) async fn plant(&mut self, channel: &str, secret: &Secret) -> Option<Told> {
-        let uri = format!("http://hostile.test/plant/{channel}?secret={}", secret.hex());
+        let uri = format!(
+            "http://hostile.test/plant/{channel}?secret={}",
+            secret.hex()
+        );
         let mut request = get(&uri);
         match channel {
             // More than sockets hold, so that what is not read stays.
@@ -302,12 +360,20 @@ impl Seat {
         serde_json::from_slice(&reply).ok()
     }
 
-    /// The number that the host gives the program, which calls itself `inner`.
-    pub(crate) fn host_pid(&self, inner: u32) -> Option<u32> {
+    /// The number that the host gives the program: of those of its image the one whose parent is
+    /// none of them. Waits until those have gone that were before it.
+    pub(crate) fn pid(&self) -> Option<u32> {
         let mark = format!("{MARK}={}\0", self.image.mark);
-        scan::processes()
-            .into_iter()
-            .find(|&pid| scan::inner_pid(pid) == Some(inner) && scan::has_variable(pid, &mark))
+        let marked = |pid: &u32| scan::has_variable(*pid, &mark);
+        loop {
+            let programs = scan::processes().into_iter().filter(marked);
+            let programs = programs.filter(|&pid| !scan::parent(pid).is_some_and(|it| marked(&it)));
+            let programs: Vec<u32> = programs.collect();
+            if let [] | [_] = programs[..] {
+                return programs.first().copied();
+            }
+            scan::until_one_ends(&programs);
+        }
     }
 }
 
@@ -343,7 +409,7 @@ impl Chance {
         let seed = told.map(|seed| seed.parse().unwrap()).unwrap_or_else(|| {
             let now = std::time::SystemTime::now();
             let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
-            since.as_nanos() as u64
+            u64::from(since.subsec_nanos()) << 32 | since.as_secs() & 0xffff_ffff
         });
         println!("USHER_SEED={seed}");
         Self(seed)
