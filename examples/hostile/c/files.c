@@ -12,7 +12,7 @@
 
 #include "hostile.h"
 
-#define OPENED "/tmp/opened-before"
+#define OPENED SCRATCH "/opened-before"
 
 static const char *written(int fd, const struct secret *secret) {
     return planted(fd < 0 || pwrite(fd, secret->bytes, SECRET_BYTES, 0) != SECRET_BYTES);
@@ -125,7 +125,7 @@ static const char *look_time(void) {
 static const char *plant_renamed(const struct secret *secret) {
     char path[64];
     opened();
-    snprintf(path, sizeof path, "/tmp/%s", secret->hex);
+    snprintf(path, sizeof path, SCRATCH "/%s", secret->hex);
     return planted(rename(OPENED, path) < 0);
 }
 static const char *look_renamed(void) {
@@ -149,10 +149,10 @@ static const char *look_at(const char *path) {
     return answer;
 }
 static const char *plant_scratch(const struct secret *secret) {
-    return plant_at("/tmp/left", secret);
+    return plant_at(SCRATCH "/left", secret);
 }
 static const char *look_scratch(void) {
-    return look_at("/tmp/left");
+    return look_at(SCRATCH "/left");
 }
 static const char *plant_posix_memory(const struct secret *secret) {
     return plant_at("/dev/shm/left", secret);
@@ -168,22 +168,22 @@ static const char *look_own_folder(void) {
 }
 static const char *plant_folder(const struct secret *secret) {
     char path[64];
-    snprintf(path, sizeof path, "/tmp/deep/%s", secret->hex);
-    return planted(mkdir("/tmp/deep", 0) || chmod("/tmp/deep", 0700) || mkdir(path, 0700) || chmod("/tmp/deep", 0));
+    snprintf(path, sizeof path, SCRATCH "/deep/%s", secret->hex);
+    return planted(mkdir(SCRATCH "/deep", 0) || chmod(SCRATCH "/deep", 0700) || mkdir(path, 0700) || chmod(SCRATCH "/deep", 0));
 }
 static const char *look_folder(void) {
-    return access("/tmp/deep", F_OK) ? clean() : found("a folder");
+    return access(SCRATCH "/deep", F_OK) ? clean() : found("a folder");
 }
 static const char *plant_link(const struct secret *secret) {
-    return planted(symlink(secret->hex, "/tmp/link") < 0);
+    return planted(symlink(secret->hex, SCRATCH "/link") < 0);
 }
 static const char *look_link(void) {
     char target[64] = {0};
-    return readlink("/tmp/link", target, sizeof target - 1) < 0 ? clean() : found("%s", target);
+    return readlink(SCRATCH "/link", target, sizeof target - 1) < 0 ? clean() : found("%s", target);
 }
 static const char *plant_unlinked(const struct secret *secret) {
-    int fd = moved(open("/tmp/unlinked", O_RDWR | O_CREAT | O_CLOEXEC, 0600), UNLINKED_FILE);
-    unlink("/tmp/unlinked");
+    int fd = moved(open(SCRATCH "/unlinked", O_RDWR | O_CREAT | O_CLOEXEC, 0600), UNLINKED_FILE);
+    unlink(SCRATCH "/unlinked");
     return written(fd, secret);
 }
 static const char *look_unlinked(void) {

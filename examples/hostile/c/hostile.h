@@ -11,6 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Where a program may write. */
+#define SCRATCH "/tmp"
+
 enum {
     SECRET_BYTES = 16,
     PAGE_BYTES = 4096,

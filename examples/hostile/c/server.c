@@ -168,7 +168,7 @@ static bool stream(int fd, const char *query) {
 /* Memory, files, time and signals, as any program uses them. */
 static const char *works(void) {
     char *block = malloc(300000);
-    int fd = open("/tmp/works", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), pair[2];
+    int fd = open(SCRATCH "/works", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), pair[2];
     bool well = block && fd >= 0 && write(fd, "works", 5) == 5 && pipe2(pair, O_CLOEXEC) == 0;
     if (block)
         memset(block, 7, 300000);
@@ -179,7 +179,7 @@ static const char *works(void) {
         close(pair[0]);
         close(pair[1]);
     }
-    unlink("/tmp/works");
+    unlink(SCRATCH "/works");
     return well ? "works" : "broken";
 }
 

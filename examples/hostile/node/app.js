@@ -14,7 +14,8 @@ const net = require("node:net");
 const os = require("node:os");
 const { Worker } = require("node:worker_threads");
 
-const SCRATCH = "/tmp/left";
+const SCRATCH = "/tmp";
+const FILE = `${SCRATCH}/left`;
 const USUAL_UMASK = 0o022;
 
 let calls = 0;
@@ -34,7 +35,7 @@ class Kept {
     Kept.#secret = value;
   }
 }
-const opened = fs.openSync("/tmp/opened-before", "w+");
+const opened = fs.openSync(`${SCRATCH}/opened-before`, "w+");
 const usualDescriptors = () => fs.readdirSync("/proc/self/fd").length;
 let descriptorsBefore = 0;
 // What runs this program may have asked for another one than the usual.
@@ -120,7 +121,7 @@ const channels = {
         net.connect(18082, "127.0.0.1").on("connect", () => tell("a server")).on("error", () => tell(undefined)),
       ),
   ],
-  file: [(secret) => fs.writeFileSync(SCRATCH, secret), () => readOrNothing(SCRATCH)],
+  file: [(secret) => fs.writeFileSync(FILE, secret), () => readOrNothing(FILE)],
   "opened-file": [
     (secret) => fs.writeSync(opened, secret, 0),
     () => {
@@ -177,7 +178,7 @@ const sources = {
   fill: () => crypto.randomFillSync(Buffer.alloc(16)).toString("hex"),
   key: () => crypto.generateKeySync("aes", { length: 128 }).export().toString("hex"),
   "folder-name": () => {
-    const path = fs.mkdtempSync("/tmp/named-");
+    const path = fs.mkdtempSync(`${SCRATCH}/named-`);
     fs.rmdirSync(path);
     return path;
   },
@@ -185,10 +186,11 @@ const sources = {
   seeded: () => 0.25,
 };
 
+const WORKS = `${SCRATCH}/works`;
 const works = () => {
-  fs.writeFileSync("/tmp/works", "works");
-  const text = fs.readFileSync("/tmp/works", "utf8");
-  fs.unlinkSync("/tmp/works");
+  fs.writeFileSync(WORKS, "works");
+  const text = fs.readFileSync(WORKS, "utf8");
+  fs.unlinkSync(WORKS);
   return crypto.createHash("sha1").update("a").digest("hex").startsWith("86f7e437") ? text : "broken";
 };
 

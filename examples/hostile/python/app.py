@@ -31,7 +31,8 @@ import uuid
 import weakref
 
 FIRST_NEW_DESCRIPTOR = 50
-SCRATCH = "/tmp/left"
+SCRATCH = "/tmp"
+FILE = f"{SCRATCH}/left"
 
 calls = 0
 variable = None
@@ -50,7 +51,7 @@ reader, writer = socket.socketpair()
 reader.setblocking(False)
 pipe_reader, pipe_writer = os.pipe()
 os.set_blocking(pipe_reader, False)
-opened = open("/tmp/opened-before", "w+b", buffering=0)
+opened = open(f"{SCRATCH}/opened-before", "w+b", buffering=0)
 
 
 @functools.lru_cache
@@ -105,13 +106,13 @@ variable_names = []
 
 
 def leave_file(secret):
-    with open(SCRATCH, "w") as file:
+    with open(FILE, "w") as file:
         file.write(secret)
 
 
 def see_file():
     try:
-        with open(SCRATCH) as file:
+        with open(FILE) as file:
             return file.read()
     except FileNotFoundError:
         return None
@@ -206,7 +207,7 @@ def leave_profile(secret):
 
 
 def leave_path(secret):
-    sys.path.insert(0, f"/tmp/{secret}")
+    sys.path.insert(0, f"{SCRATCH}/{secret}")
 
 
 def leave_exception(secret):
@@ -263,7 +264,7 @@ CHANNELS = {
     "descriptor": (leave_descriptor, see_descriptor),
     "recursion-limit": (leave_recursion, lambda: None if sys.getrecursionlimit() == 1_000 else "another limit"),
     "profile": (leave_profile, lambda: None if sys.getprofile() is None else "a profiler"),
-    "sys-path": (leave_path, lambda: sys.path[0] if sys.path[0].startswith("/tmp/") else None),
+    "sys-path": (leave_path, lambda: sys.path[0] if sys.path[0].startswith(SCRATCH) else None),
     "except-hook": (leave_exception, lambda: None if sys.excepthook is sys.__excepthook__ else "another hook"),
     "small-number": (leave_small_number, see_small_number),
 }

@@ -23,7 +23,8 @@
 
 enum { MASK = 0xa5, MARKER_BYTES = 16, PLACE_BYTES = 64, FREED_BYTES = 1008, DEEP_BYTES = 128 * 1024, PIPE = 100 };
 
-#define SCRATCH "/tmp/left-behind"
+#define FOLDER "/tmp"
+#define SCRATCH FOLDER "/left-behind"
 #define SHARED "/dev/shm/left-behind"
 
 typedef struct {

@@ -11,7 +11,8 @@ const http = require("node:http");
 const MASK = 0xa5;
 const BYTES = 16;
 const COPIES = 64;
-const FILES = { file: "/tmp/left-behind", shared: "/dev/shm/left-behind" };
+const SCRATCH = "/tmp";
+const FILES = { file: `${SCRATCH}/left-behind`, shared: "/dev/shm/left-behind" };
 
 let variable;
 let text;

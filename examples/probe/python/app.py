@@ -20,7 +20,8 @@ import urllib.parse
 MASK = 0xA5
 BYTES = 16
 COPIES = 64
-FILES = {"file": "/tmp/left-behind", "shared": "/dev/shm/left-behind"}
+SCRATCH = "/tmp"
+FILES = {"file": f"{SCRATCH}/left-behind", "shared": "/dev/shm/left-behind"}
 
 calls = 0
 variable = None
@@ -118,7 +119,7 @@ PLACES = {
     "file": (leave_file("file"), see_file("file")),
     "shared": (leave_file("shared"), see_file("shared")),
     "pipe": (lambda marker: os.write(writer, marker), see_pipe),
-    "folder": (lambda _: os.chdir("/tmp"), lambda: None if os.getcwd() == usual["folder"] else os.getcwd()),
+    "folder": (lambda _: os.chdir(SCRATCH), lambda: None if os.getcwd() == usual["folder"] else os.getcwd()),
     "thread": (leave_thread, lambda: True if threading.active_count() > usual["threads"] else None),
     "handler": (
         lambda marker: signal.signal(signal.SIGUSR1, lambda *_: marker),

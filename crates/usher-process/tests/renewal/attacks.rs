@@ -98,6 +98,34 @@ async fn each_attack_is_found_with_renewal_off() {
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
 
+/// The control of what is compared only where a program is put back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_scanner_sees_pages_registers_and_connections() {
+    let rig = Rig::new();
+    let secret = Secret::new(&mut Chance::new());
+    let image = rig.hostile(Guest::C, Isolation::None, "").await;
+    for (channel, seen) in [
+        ("static", "page "),
+        ("rounding", "registers "),
+        ("gs-base", "registers "),
+        ("half-read", "descriptor "),
+    ] {
+        let mut seat = image.seat().await;
+        let pid = seat.pid().unwrap();
+        let before = Fingerprint::of(pid, Depth::Whole);
+        let again = Fingerprint::of(pid, Depth::Whole);
+        assert_eq!(
+            before.differences(&again),
+            Vec::<String>::new(),
+            "of nothing"
+        );
+        seat.plant(channel, &secret).await;
+        let differences = before.differences(&Fingerprint::of(pid, Depth::Whole));
+        let is_seen = differences.iter().any(|told| told.starts_with(seen));
+        assert!(is_seen, "{channel}: {differences:?}");
+    }
+}
+
 /// Channels of a program that tells them itself: all of them are seen where state is kept.
 async fn told_channels(image: &Image) -> Vec<String> {
     let told = image.seat().await.ask("/channels").await.told;

@@ -1,5 +1,5 @@
-//! The leak probes, which are ordinary functions: they find nothing where state is not kept, and all
-//! that they have left where it is.
+//! The leak probes, which are ordinary functions: they find nothing where state is not kept, and
+//! all that they have left where it is.
 
 use serde::Deserialize;
 use usher_core::function::Isolation;
@@ -40,17 +40,25 @@ async fn ask(seat: &mut Seat, verb: &str, marker: &Secret) -> Found {
 async fn probes_find_nothing() {
     let rig = Rig::new();
     let mut chance = Chance::new();
-    for (example, command) in PROBES {
-        let image = rig.image(example, command, Isolation::Request, &[]).await;
+    for probe in PROBES {
+        let example = probe.name;
+        let image = rig.image(probe, Isolation::Request, &[]).await;
         let mut seat = image.seat().await;
         for pair in 0..count(PAIRS) {
             let marker = Secret::new(&mut chance);
             let planted = ask(&mut seat, "plant", &marker).await;
-            assert!(planted.planted && planted.counter == 1, "{example}: {planted:?}");
+            assert!(
+                planted.planted && planted.counter == 1,
+                "{example}: {planted:?}"
+            );
             if pair == 0 {
                 let pid = seat.pid().unwrap();
                 let form = marker.bytes().map(|byte| byte ^ MASK);
-                assert_eq!(hits(pid, &Needles::of(&form)), Vec::<String>::new(), "{example}");
+                assert_eq!(
+                    hits(pid, &Needles::of(&form)),
+                    Vec::<String>::new(),
+                    "{example}"
+                );
             }
             let found = ask(&mut seat, "seek", &marker).await;
             assert!(found.is_nothing(), "{example}: {found:?}");
@@ -62,8 +70,9 @@ async fn probes_find_nothing() {
 async fn probes_find_what_was_left_where_state_is_kept() {
     let rig = Rig::new();
     let mut chance = Chance::new();
-    for (example, command) in PROBES {
-        let image = rig.image(example, command, Isolation::None, &[]).await;
+    for probe in PROBES {
+        let example = probe.name;
+        let image = rig.image(probe, Isolation::None, &[]).await;
         let mut seat = image.seat().await;
         let marker = Secret::new(&mut chance);
         let before = ask(&mut seat, "seek", &marker).await;
@@ -72,6 +81,9 @@ async fn probes_find_what_was_left_where_state_is_kept() {
         let found = ask(&mut seat, "seek", &marker).await;
         assert!(!found.planted && found.counter == 3, "{example}: {found:?}");
         // Static, held, stack, mapping, two files, pipe, environment, name and register, at least.
-        assert!(found.hits >= 10 || found.survived.len() >= 14, "{example}: {found:?}");
+        assert!(
+            found.hits >= 10 || found.survived.len() >= 14,
+            "{example}: {found:?}"
+        );
     }
 }

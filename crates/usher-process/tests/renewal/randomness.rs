@@ -1,5 +1,5 @@
-//! No generator of a runtime answers the same to two runs, whatever it was seeded with before any of
-//! them.
+//! No generator of a runtime answers the same to two runs, whatever it was seeded with before any
+//! of them.
 //!
 //! `USHER_COUNT` says how many runs each source has.
 

@@ -47,41 +47,91 @@ pub(crate) enum Guest {
 }
 
 impl Guest {
-    fn command(self) -> &'static [&'static str] {
+    fn example(self) -> Example {
         match self {
-            Self::C => &["./server"],
-            Self::Python => &["/usr/bin/python3", "app.py"],
-            Self::Node => &["/usr/bin/node", "app.js"],
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::C => "hostile-c",
-            Self::Python => "hostile-python",
-            Self::Node => "hostile-node",
+            Self::C => server("hostile-c", NATIVE),
+            Self::Python => server("hostile-python", PYTHON),
+            Self::Node => server("hostile-node", NODE),
         }
     }
 }
 
-/// Names and commands of the example servers.
-pub(crate) const SERVERS: [(&str, &[&str]); 6] = [
-    ("http-c", &["./server"]),
-    ("http-go", &["./server"]),
-    ("http-node-http", &["/usr/bin/node", "app.js"]),
-    ("http-node-express", &["/usr/bin/node", "app.js"]),
-    ("http-python-flask", &["/usr/bin/python3", "app.py"]),
-    (
+/// An example that is a program, as its manifest has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Example {
+    pub(crate) name: &'static str,
+    pub(crate) command: &'static [&'static str],
+    /// Of a Lambda function; a server has none.
+    pub(crate) handler: Option<&'static str>,
+}
+
+const fn server(name: &'static str, command: &'static [&'static str]) -> Example {
+    Example {
+        name,
+        command,
+        handler: None,
+    }
+}
+
+const fn lambda(
+    name: &'static str,
+    command: &'static [&'static str],
+    handler: &'static str,
+) -> Example {
+    Example {
+        name,
+        command,
+        handler: Some(handler),
+    }
+}
+
+const NATIVE: &[&str] = &["./server"];
+const PYTHON: &[&str] = &["/usr/bin/python3", "app.py"];
+const NODE: &[&str] = &["/usr/bin/node", "app.js"];
+
+/// The servers among the examples.
+pub(crate) const SERVERS: [Example; 6] = [
+    server("http-c", NATIVE),
+    server("http-go", NATIVE),
+    server("http-node-http", NODE),
+    server("http-node-express", NODE),
+    server("http-python-flask", PYTHON),
+    server(
         "http-python-uvicorn",
-        &["/usr/bin/python3", "-m", "uvicorn", "app:app", "--host", "0.0.0.0", "--port", "$PORT", "--no-access-log"],
+        &[
+            "/usr/bin/python3",
+            "-m",
+            "uvicorn",
+            "app:app",
+            "--host",
+            "0.0.0.0",
+            "--port",
+            "$PORT",
+            "--no-access-log",
+        ],
     ),
 ];
 
-/// And of the leak probes.
-pub(crate) const PROBES: [(&str, &[&str]); 3] = [
-    ("probe-c", &["./server"]),
-    ("probe-python", &["/usr/bin/python3", "app.py"]),
-    ("probe-node", &["/usr/bin/node", "app.js"]),
+/// The Lambda functions.
+pub(crate) const LAMBDAS: [Example; 3] = [
+    lambda(
+        "lambda-python",
+        &["/usr/bin/python3", "-m", "awslambdaric", "app.handler"],
+        "app.handler",
+    ),
+    lambda(
+        "lambda-node",
+        &["/usr/bin/node", "node_modules/aws-lambda-ric/index.mjs"],
+        "app.handler",
+    ),
+    lambda("lambda-rust", &["./bootstrap"], "bootstrap"),
+];
+
+/// And the leak probes.
+pub(crate) const PROBES: [Example; 3] = [
+    server("probe-c", NATIVE),
+    server("probe-python", PYTHON),
+    server("probe-node", NODE),
 ];
 
 /// The folder of an example that the chore has built.
@@ -141,15 +191,13 @@ impl Rig {
         before: &str,
     ) -> Image {
         let environment = [("BEFORE", before), ("ROOM", ROOM)];
-        self.image(guest.name(), guest.command(), isolation, &environment)
-            .await
+        self.image(guest.example(), isolation, &environment).await
     }
 
-    /// Any example, run by a command.
+    /// Any example.
     pub(crate) async fn image(
         self: &Arc<Self>,
-        example: &str,
-        command: &[&str],
+        example: Example,
         isolation: Isolation,
         environment: &[(&str, &str)],
     ) -> Image {
@@ -162,14 +210,23 @@ impl Rig {
         let settings = Settings {
             isolation,
             process: Some(Process {
-                contract: Contract::Http,
-                command: command.iter().map(|&word| word.to_owned()).collect(),
-                handler: None,
+                contract: match example.handler {
+                    Some(_) => Contract::Lambda,
+                    None => Contract::Http,
+                },
+                command: example
+                    .command
+                    .iter()
+                    .map(|&word| word.to_owned())
+                    .collect(),
+                handler: example.handler.map(str::to_owned),
                 environment: variables.collect::<BTreeMap<_, _>>(),
             }),
             ..Settings::default()
         };
-        let artifact = pack(&built(example), Default::default()).unwrap().bytes;
+        let artifact = pack(&built(example.name), Default::default())
+            .unwrap()
+            .bytes;
         let revision = Arc::new(revision(function("hostile"), &artifact, settings));
         let (progress, _) = mpsc::channel(1);
         let image = self.engine.load(revision, artifact, progress).await;

@@ -125,7 +125,7 @@ pub(super) fn shared(pid: u32, all: &mut All) {
     }
 }
 
-/// Reads a list that is about the reader's own namespace of shared objects, in that of a process: by
+/// Reads a list that is about the reader's own namespace of shared objects, in a process's one: by
 /// a thread that ends then.
 fn in_namespace(pid: u32, list: &str) -> String {
     let reading = std::thread::scope(|scope| {
@@ -263,8 +263,8 @@ fn without_address(line: &str) -> String {
         .join(" ")
 }
 
-/// Notes each descriptor: what it leads to, flags, place, and whatever else the kernel tells. Without
-/// `connections` those at which the platform's requests come are left out.
+/// Notes each descriptor: what it leads to, flags, place, and whatever else the kernel tells.
+/// Without `connections` those at which the platform's requests come are left out.
 pub(super) fn descriptors(pid: u32, connections: bool, all: &mut All) {
     let answering = rows(pid).into_iter();
     let answering = answering.filter(|row| row.local.ends_with(PORT) && row.state == OPEN[0]);
