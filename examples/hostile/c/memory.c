@@ -21,7 +21,7 @@
 #define GROWING_MAP FIXED(0x160000000000)
 #define MARK 0x6b
 
-enum { ADVISE_GUARD = 102, SET_MAP = 0x53564d41, MAP_NAME = 0, PAGES = 256, OLD_PAGES = 16, DEEP_BYTES = 192 * 1024, FREED_BYTES = 1008, FREED_COUNT = 6 };
+enum { ADVISE_GUARD = 102, SET_MAP = 0x53564d41, MAP_NAME = 0, PAGES = 256, OLD_PAGES = 16, WRITTEN_MAX_KIB = 16 * 1024, DEEP_BYTES = 192 * 1024, FREED_BYTES = 1008, FREED_COUNT = 6 };
 
 static uint8_t *kept;
 static uint8_t fixed[SECRET_BYTES];
@@ -384,6 +384,16 @@ static const char *look_sealed(void) {
         return clean();
     }
     return found("a sealed mapping");
+}
+
+/* Writes to that much memory, page by page; answers where it is. */
+const char *write_pages(size_t kib) {
+    static PAGE uint8_t written[WRITTEN_MAX_KIB][1024];
+    static char told[32];
+    for (size_t at = 0; at < kib && at < WRITTEN_MAX_KIB; at += PAGE_BYTES / 1024)
+        written[at][0]++;
+    snprintf(told, sizeof told, "at %lx", (unsigned long)written);
+    return told;
 }
 
 /* --- The program's own code. --- */

@@ -3,6 +3,7 @@
  *   /plant/CHANNEL?secret=HEX   leaves the secret there, or says what denied it
  *   /look/CHANNEL               tells whether a program that runs now sees anything
  *   /answer                     checks that the program still works
+ *   /write?kib=N                writes to N KiB of memory, and tells where they are
  *   /stream?mib=N               a reply of N MiB whose every byte is known
  *
  *   main ─► before ─► wait ─► head ─► plant or look ─► reply ─┐
@@ -31,6 +32,7 @@
 enum { CONNECTIONS = 16, HEAD_MAX_BYTES = 16 * 1024, BACKLOG = 64, HOLD_MS = 300, STREAM_PIECE_BYTES = 64 * 1024 };
 
 const char *dial_own_port(const struct secret *secret);
+const char *write_pages(size_t kib);
 
 struct connection {
     int fd; /* 0: none. */
@@ -195,6 +197,8 @@ static bool answer(struct connection *c, char *path) {
         return look(c, path + 6);
     if (strcmp(path, "/stream") == 0)
         return stream(c->fd, query);
+    if (strcmp(path, "/write") == 0)
+        return reply(c->fd, 200, write_pages((size_t)atoi(query ? query + strlen("kib=") : "4")));
     if (strcmp(path, "/smuggled") == 0) {
         smuggled = true;
         return reply(c->fd, 200, query ? query : "smuggled");

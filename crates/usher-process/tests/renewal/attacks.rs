@@ -33,11 +33,11 @@ async fn try_kept(image: &Image, channel: &str, secret: &Secret, scan: bool) -> 
     let first = seat.look(channel).await.unwrap();
     assert!(first.is_clean(), "{channel}: a new program says {first:?}");
     let pid = seat.pid().unwrap();
-    let before = scan.then(|| Fingerprint::of(pid, Depth::Kernel));
+    let before = scan.then(|| Fingerprint::settled(pid, Depth::Kernel));
     let planted = seat.plant(channel, secret).await;
     let mut scanned = Vec::new();
     if let Some(before) = before {
-        scanned = before.differences(&Fingerprint::of(pid, Depth::Kernel));
+        scanned = before.differences(&Fingerprint::settled(pid, Depth::Kernel));
         scanned.extend(hits(pid, &Needles::planted(secret.bytes())));
     }
     let looked = seat.look(channel).await;
@@ -112,15 +112,15 @@ async fn the_scanner_sees_pages_registers_and_connections() {
     ] {
         let mut seat = image.seat().await;
         let pid = seat.pid().unwrap();
-        let before = Fingerprint::of(pid, Depth::Whole);
-        let again = Fingerprint::of(pid, Depth::Whole);
+        let before = Fingerprint::settled(pid, Depth::Whole);
+        let again = Fingerprint::settled(pid, Depth::Whole);
         assert_eq!(
             before.differences(&again),
             Vec::<String>::new(),
             "of nothing"
         );
         seat.plant(channel, &secret).await;
-        let differences = before.differences(&Fingerprint::of(pid, Depth::Whole));
+        let differences = before.differences(&Fingerprint::settled(pid, Depth::Whole));
         let is_seen = differences.iter().any(|told| told.starts_with(seen));
         assert!(is_seen, "{channel}: {differences:?}");
     }
@@ -166,7 +166,9 @@ struct Guarded {
 impl Guarded {
     async fn new(image: &Image, depth: Depth) -> Self {
         let seat = image.seat().await;
-        let clean = seat.pid().map(|pid| (pid, Fingerprint::of(pid, depth)));
+        let clean = seat
+            .pid()
+            .map(|pid| (pid, Fingerprint::settled(pid, depth)));
         Self {
             seat,
             depth,
@@ -224,13 +226,13 @@ impl Guarded {
         );
         match &self.clean {
             Some((before, clean)) if *before == pid => {
-                let differences = clean.differences(&Fingerprint::of(pid, self.depth));
+                let differences = clean.differences(&Fingerprint::settled(pid, self.depth));
                 let told = differences.iter().map(|told| format!("{channel}: {told}"));
                 self.bad.extend(told);
             }
             // Where every program is new, a look at it proves nothing more than its start does.
             _ if self.is_put_back() => {
-                self.clean = Some((pid, Fingerprint::of(pid, self.depth)));
+                self.clean = Some((pid, Fingerprint::settled(pid, self.depth)));
             }
             _ => self.clean = None,
         }

@@ -313,6 +313,21 @@ impl Seat {
         Some(answered.into_body())
     }
 
+    /// Asks for a path, and does something between the run and the renewal.
+    pub(crate) async fn ask_and<T>(
+        &mut self,
+        path: &str,
+        then: impl FnOnce(&Self, &Told) -> T,
+    ) -> T {
+        let (reply, over) = self.run(get(&format!("http://hostile.test{path}"))).await;
+        let body = reply.unwrap().into_body().collect();
+        let (used, body) = tokio::join!(ended(over), body);
+        let told: Told = serde_json::from_slice(&body.unwrap().to_bytes()).unwrap();
+        let done = then(self, &told);
+        self.renew(used).await;
+        done
+    }
+
     /// The same with the reply's head.
     pub(crate) async fn answer(
         &mut self,

@@ -24,7 +24,10 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub(crate) use memory::Needles;
+pub(crate) use memory::{Needles, frames};
+
+/// How often a program is looked at until it rests.
+const SETTLES_MAX: usize = 50;
 
 /// What there is of a program but for a secret: each thing by a name that stays.
 #[derive(Debug, Default)]
@@ -57,6 +60,19 @@ impl Fingerprint {
             memory::contents(pid, &mut all);
         }
         Self(all)
+    }
+
+    /// That of a program that has come to rest: two in a row are the same, or it never rests.
+    pub(crate) fn settled(pid: u32, depth: Depth) -> Self {
+        let mut last = Self::of(pid, depth);
+        for _ in 0..SETTLES_MAX {
+            let next = Self::of(pid, depth);
+            if last.0 == next.0 {
+                break;
+            }
+            last = next;
+        }
+        last
     }
 
     /// What differs, as sentences; `self` is what ought to be.

@@ -11,7 +11,10 @@ const PAGE_BYTES: u64 = 4096;
 /// Bytes that are read at once.
 const PIECE_BYTES: u64 = 1 << 20;
 /// Bits of an entry in a page map: in memory, or swapped out.
-const PRESENT: u64 = 1 << 63 | 1 << 62;
+const PRESENT: u64 = IN_MEMORY | 1 << 62;
+const IN_MEMORY: u64 = 1 << 63;
+/// And the number of its frame.
+const FRAME: u64 = (1 << 55) - 1;
 /// What two readings of one mapping's flags may differ in: it is noted that it was written.
 const FLAGS_LEFT_OUT: [&str; 1] = ["sd"];
 
@@ -179,6 +182,20 @@ fn pieces(pid: u32, mapping: &Mapping, overlap: usize, mut take: impl FnMut(u64,
         }
         at = end;
     }
+}
+
+/// Which frame of the machine's memory holds each page from `start` on, for as many pages; none
+/// where there is none.
+pub(crate) fn frames(pid: u32, start: u64, pages: u64) -> Vec<Option<u64>> {
+    let map = File::open(format!("/proc/{pid}/pagemap")).unwrap();
+    let frame = |page: u64| {
+        let mut entry = [0; 8];
+        map.read_exact_at(&mut entry, (start / PAGE_BYTES + page) * 8)
+            .unwrap();
+        let entry = u64::from_le_bytes(entry);
+        (entry & IN_MEMORY != 0).then_some(entry & FRAME)
+    };
+    (0..pages).map(frame).collect()
 }
 
 /// Mappings in which a needle stands.
