@@ -1,6 +1,7 @@
 /* What is left in registers, of the thread that serves and of one that waits. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -86,6 +87,10 @@ static struct parked early, late;
 
 static void *park(void *given) {
     struct parked *p = given;
+    sigset_t all;
+    /* Signals of the process are for the other thread. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
     for (;;) {
         int seen = p->word;
         __asm__ volatile(

@@ -181,9 +181,9 @@ impl Guarded {
     /// Plants in one run, and looks in the next one; between the two it is looked at from outside.
     async fn attack(&mut self, channel: &str, secret: &Secret, scan: bool) {
         let planted = self.seat.plant(channel, secret).await;
-        if planted.is_none_or(|told| told.calls != 1) {
+        if planted.as_ref().is_none_or(|told| told.calls != 1) {
             self.bad
-                .push(format!("{channel}: the run before left something"));
+                .push(format!("{channel}: its plant came to {planted:?}"));
         }
         self.runs += 1;
         if scan && (self.is_put_back() || self.runs % NEW_SCANNED_EVERY == 1) {
