@@ -11,6 +11,7 @@
 
 mod bundle;
 mod command;
+mod hostile;
 mod http;
 mod program;
 mod recipe;
@@ -31,7 +32,8 @@ pub(crate) use tools::apt;
 /// What `cargo xtask examples` is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these languages: rust, c, wat, js, py; lambda and http for programs, by contract.
+    /// Only these languages: rust, c, wat, js, py; lambda and http for programs, by contract;
+    /// hostile and probe for those of tests.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Language>,
     /// Only functions whose file name (such as rust-hello) contains this.

@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::command;
+use super::hostile;
 use super::http;
 use super::program;
 use super::source::{Guest, Language};
@@ -47,6 +48,7 @@ pub(super) fn build(root: &Path, guest: &Guest, tools: &Tools, target: &Path) ->
         Language::Py => py(guest, tools, target),
         Language::Lambda => program::build(guest, tools, target),
         Language::Http => http::build(guest, tools, target),
+        Language::Hostile | Language::Probe => hostile::build(guest, tools, target),
     }
 }
 

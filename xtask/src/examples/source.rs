@@ -18,12 +18,19 @@ pub(super) enum Language {
     Lambda,
     /// Programs that listen on `$PORT`, likewise.
     Http,
+    /// Those that attack whatever runs them, for tests.
+    Hostile,
+    /// Those that tell whether one request sees what another one left.
+    Probe,
 }
 
 impl Language {
     /// Whether what is built is a folder and not a component.
     pub(super) fn is_program(self) -> bool {
-        matches!(self, Self::Lambda | Self::Http)
+        matches!(
+            self,
+            Self::Lambda | Self::Http | Self::Hostile | Self::Probe
+        )
     }
 
     /// The folder in `examples/` and the first part of a component's file name.
@@ -36,6 +43,8 @@ impl Language {
             Self::Py => "py",
             Self::Lambda => "lambda",
             Self::Http => "http",
+            Self::Hostile => "hostile",
+            Self::Probe => "probe",
         }
     }
 }
@@ -73,6 +82,8 @@ pub(super) fn discover(root: &Path) -> Result<Vec<Guest>> {
         Language::Py,
         Language::Lambda,
         Language::Http,
+        Language::Hostile,
+        Language::Probe,
     ];
     let mut guests = Vec::new();
     for language in languages {

@@ -18,6 +18,8 @@ const RECIPE: &[u8] = include_bytes!("recipe.rs");
 const PROGRAM: &[u8] = include_bytes!("program.rs");
 /// And a changed recipe for servers every server.
 const HTTP: &[u8] = include_bytes!("http.rs");
+/// And so on.
+const HOSTILE: &[u8] = include_bytes!("hostile.rs");
 
 /// The digest of the files that `guest` is made of: names, relative to the workspace, and contents.
 ///
@@ -50,6 +52,7 @@ pub(super) fn digest(root: &Path, guest: &Guest) -> Result<String> {
     if guest.language.is_program() {
         hash.update(match guest.language {
             Language::Http => HTTP,
+            Language::Hostile | Language::Probe => HOSTILE,
             _ => PROGRAM,
         });
         return Ok(hex(&hash.finalize()));

@@ -62,7 +62,8 @@ impl Tools {
         match language {
             Language::Rust => self.rust()?,
             Language::Js => self.npm_packages()?,
-            Language::C | Language::Wat | Language::Py | Language::Lambda | Language::Http => {}
+            Language::C | Language::Wat | Language::Py => {}
+            Language::Lambda | Language::Http | Language::Hostile | Language::Probe => {}
         }
         self.ready.push(language);
         Ok(())

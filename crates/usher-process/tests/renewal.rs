@@ -1,0 +1,26 @@
+//! Nothing that a hostile program leaves in one run is there in the next one: the attack suite,
+//! with a scanner that shares no code with what renews.
+//!
+//! Each test holds however a program becomes clean, and has its control in the same program with
+//! `isolation = "none"`, where everything that is planted is found. Needs the programs of
+//! `examples/hostile` (`cargo xtask examples`), and gcc.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "renewal/answers.rs"]
+mod answers;
+#[path = "renewal/attacks.rs"]
+mod attacks;
+#[path = "renewal/channels.rs"]
+mod channels;
+#[path = "renewal/frames.rs"]
+mod frames;
+#[path = "renewal/probes.rs"]
+mod probes;
+#[path = "renewal/randomness.rs"]
+mod randomness;
+#[path = "renewal/rig.rs"]
+mod rig;
+#[path = "renewal/scan.rs"]
+mod scan;
+#[path = "renewal/streams.rs"]
+mod streams;

@@ -1,0 +1,258 @@
+//! What each channel of the hostile programs comes to where nothing is put back. The programs
+//! themselves know how it is planted and seen (`examples/hostile`).
+
+use Kept::{Denied, Ends, Perhaps, Raced, Seen, Shut};
+
+/// What becomes of a plant where state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The next run sees it.
+    Seen,
+    /// The next run sees it, or this machine has no such thing, and says so by one of these errors.
+    Perhaps(&'static [&'static str]),
+    /// The sandbox denies it, by one of these errors.
+    Denied(&'static [&'static str]),
+    /// It happens, and the platform or the sandbox keeps it from the next run in any case.
+    Shut,
+    /// It is a race: mostly the platform sees it in time.
+    Raced,
+    /// The next run is ended by it.
+    Ends,
+}
+
+/// A channel of the program in C.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Channel {
+    pub(crate) name: &'static str,
+    /// Whether it can misuse something that was made ahead of every run.
+    pub(crate) before: bool,
+    pub(crate) kept: Kept,
+}
+
+/// Counters that only rise. A program that is put back in place shows them to the next run, which
+/// can learn from them how much was done before, and nothing else. A new process does not.
+pub(crate) const COUNTERS: [&str; 4] = [
+    "process-numbers",
+    "peak-memory",
+    "time-used",
+    "packet-count",
+];
+
+/// Channels that leave nothing which the scanner sees: the program's own look is all there is.
+pub(crate) const UNSCANNED: [&str; 34] = [
+    "brk-shrunk",
+    "mlockall",
+    "rounding",
+    "x87",
+    "gs-base",
+    "memfd-seals",
+    "pipe",
+    "pipe-room",
+    "socketpair",
+    "listener-option",
+    "listener-ttl",
+    "listener-backlog",
+    "half-read",
+    "other-handler",
+    "alternate-stack",
+    "itimer",
+    "itimer-cpu",
+    "io-class",
+    "subreaper",
+    "death-signal",
+    "dumpable",
+    "keep-rights",
+    "membarrier",
+    "robust-list",
+    "tid-address",
+    "rseq",
+    "process-numbers",
+    "peak-memory",
+    "time-used",
+    "memory-policy",
+    "session",
+    "passed",
+    "huge-off",
+    "merging",
+];
+
+const fn of(name: &'static str, before: bool, kept: Kept) -> Channel {
+    Channel { name, before, kept }
+}
+
+/// All channels of the program in C.
+pub(crate) const C: &[Channel] = &[
+    // Memory, and how it is mapped.
+    of("heap", false, Seen),
+    of("freed", false, Seen),
+    of("static", false, Seen),
+    of("stack", false, Seen),
+    of("thread-local", false, Seen),
+    of("setenv", false, Seen),
+    of("environ", false, Seen),
+    of("brk", false, Seen),
+    of("brk-shrunk", false, Seen),
+    of("mmap", false, Seen),
+    of("moved", true, Seen),
+    of("unmapped", false, Seen),
+    of("remapped", false, Seen),
+    of("shut", false, Seen),
+    of("guard", false, Perhaps(&["EINVAL"])),
+    of("cold-for-hot", false, Seen),
+    of("lazily-freed", false, Seen),
+    of("shared", true, Seen),
+    of("memfd-map", false, Seen),
+    of("growsdown", false, Seen),
+    of("mlock", false, Seen),
+    of("mlockall", false, Seen),
+    of("dont-fork", false, Seen),
+    of("wipe-on-fork", false, Seen),
+    of("map-name", false, Perhaps(&["EINVAL"])),
+    of("mseal", false, Perhaps(&["ENOSYS"])),
+    of("text", false, Seen),
+    of("text-forced", false, Denied(&["EROFS", "EACCES"])),
+    // Registers.
+    of("xmm", false, Seen),
+    of("ymm", false, Perhaps(&["ENOSYS"])),
+    of("rounding", false, Seen),
+    of("x87", false, Seen),
+    of("gs-base", false, Seen),
+    of("parked", true, Denied(&["ENOENT"])),
+    of("thread", false, Seen),
+    // Files, and descriptors of them.
+    of("file-content", true, Seen),
+    of("file-grown", true, Seen),
+    of("file-offset", true, Seen),
+    of("file-append", true, Seen),
+    of("file-lock", true, Seen),
+    of("record-lock", true, Seen),
+    of("xattr", true, Seen),
+    of("file-mode", true, Seen),
+    of("file-time", true, Seen),
+    of("file-renamed", true, Seen),
+    of("tmp-file", false, Seen),
+    of("posix-shm", false, Seen),
+    of("own-folder", false, Denied(&["EROFS"])),
+    of("tmp-folder", false, Seen),
+    of("tmp-link", false, Seen),
+    of("unlinked", false, Seen),
+    of("descriptor", false, Seen),
+    of("stdin-closed", false, Seen),
+    of("stdin-replaced", false, Seen),
+    of("close-on-exec", false, Seen),
+    of("output-flags", false, Seen),
+    of("memfd", true, Seen),
+    of("memfd-seals", true, Seen),
+    // What only a descriptor names.
+    of("pipe", true, Seen),
+    of("pipe-room", true, Seen),
+    of("socketpair", true, Seen),
+    of("passed", true, Seen),
+    of("tcp", true, Seen),
+    of("backlog", true, Seen),
+    of("own-backlog", false, Seen),
+    of("listener-option", false, Seen),
+    of("listener-ttl", false, Seen),
+    of("listener-flags", false, Seen),
+    of("listener-backlog", false, Seen),
+    of("abstract-name", false, Seen),
+    of("eventfd", true, Seen),
+    of("timerfd", true, Seen),
+    of("epoll", true, Seen),
+    of("inotify", false, Seen),
+    of("signalfd", false, Seen),
+    of("half-read", false, Seen),
+    // Signals and timers.
+    of("handler", false, Seen),
+    of("other-handler", false, Seen),
+    of("ignored", false, Seen),
+    of("blocked", false, Seen),
+    of("pending", false, Seen),
+    of("thread-pending", false, Seen),
+    of("alternate-stack", false, Seen),
+    of("itimer", false, Seen),
+    of("itimer-cpu", false, Seen),
+    of("alarm", false, Ends),
+    of("posix-timer", false, Seen),
+    of("timer-signal", false, Seen),
+    // The process, other processes, and what processes share.
+    of("child", false, Seen),
+    of("zombie", false, Seen),
+    of("grandchild", false, Seen),
+    of("sysv-shm", false, Seen),
+    of("sysv-message", false, Seen),
+    of("sysv-semaphore", false, Seen),
+    of("posix-queue", false, Perhaps(&["EACCES"])),
+    of("cwd", false, Seen),
+    of("umask", false, Seen),
+    of("limit", false, Seen),
+    of("hard-limit", false, Seen),
+    of("name", false, Seen),
+    of("affinity", false, Seen),
+    of("nice", false, Seen),
+    of("policy", false, Seen),
+    of("io-class", false, Seen),
+    of("memory-policy", false, Perhaps(&["ENOSYS", "EPERM"])),
+    of("session", false, Denied(&["EPERM"])),
+    of("timer-slack", false, Seen),
+    of("subreaper", false, Seen),
+    of("death-signal", false, Seen),
+    of("dumpable", false, Seen),
+    of("keep-rights", false, Seen),
+    of("huge-off", false, Seen),
+    of(
+        "speculation",
+        false,
+        Perhaps(&["ENXIO", "ENODEV", "EPERM", "EINVAL"]),
+    ),
+    of("merging", false, Perhaps(&["EINVAL"])),
+    of("time-counter", false, Denied(&["EPERM"])),
+    of("membarrier", false, Seen),
+    of("robust-list", false, Seen),
+    of("tid-address", false, Seen),
+    of("rseq", false, Seen),
+    of("pkey", false, Perhaps(&["ENOSPC", "EINVAL"])),
+    // What the sandbox is to deny, and counters.
+    of("personality", false, Denied(&["EPERM"])),
+    of("oom-score", false, Denied(&["EROFS", "EACCES"])),
+    of("seccomp-prctl", false, Denied(&["EPERM"])),
+    of("seccomp", false, Denied(&["EPERM"])),
+    of("ptrace", false, Denied(&["EPERM"])),
+    of("io-uring", false, Denied(&["EPERM"])),
+    of("userfaultfd", false, Denied(&["EPERM"])),
+    of("keyring", false, Denied(&["EPERM"])),
+    of("unshare", false, Denied(&["EPERM"])),
+    of("ldt", false, Denied(&["EPERM"])),
+    of("landlock", false, Denied(&["EPERM"])),
+    of("dispatch", false, Denied(&["EPERM"])),
+    of("no-new-code", false, Denied(&["EPERM"])),
+    of("memfd-secret", false, Denied(&["EPERM"])),
+    of("process-numbers", false, Seen),
+    of("peak-memory", false, Seen),
+    of("time-used", false, Seen),
+    of("packet-count", false, Shut),
+    // Replies, and output.
+    of("late-reply", false, Raced),
+    of("late-bytes", false, Raced),
+    of("smuggled", false, Raced),
+    of("output", false, Shut),
+];
+
+impl Channel {
+    /// What it comes to where what it misuses was, or was not, there ahead of every run.
+    pub(crate) fn kept(&self, before: bool) -> Kept {
+        match self.name {
+            // Without the thread there is nothing to plant in.
+            "parked" if before => Seen,
+            _ => self.kept,
+        }
+    }
+
+    /// With and without what it misuses.
+    pub(crate) fn ways(&self) -> &'static [bool] {
+        match self.before {
+            true => &[false, true],
+            false => &[false],
+        }
+    }
+}
