@@ -100,6 +100,9 @@ pub enum LogEvent {
         status: u16,
         /// From the node's receipt to the reply's head, in microseconds.
         took_us: u64,
+        /// The beginning of the SHA-256 digest of its key, where the function keeps state by key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
         /// How it was served; none where no environment was reached.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proof: Option<Proof>,

@@ -134,7 +134,7 @@ impl<E: Engine> Node<E> {
             let metrics = snapshot.functions.entry(function).or_default();
             metrics.totals.add(&entry.counters.totals());
             if let Some(pool) = entry.pool() {
-                metrics.standing.add(pool.counts());
+                metrics.standing.add(pool.counts(), pool.keys());
             }
         }
         snapshot
@@ -206,7 +206,7 @@ impl<E: Engine> Shop<E> {
     /// more as are to stand ready.
     async fn start_first(&self, pool: &Arc<Pool<E>>) -> Result<(), PrepareFault> {
         if pool.counts().environments() == 0 {
-            let asked = match pool.ask() {
+            let asked = match pool.ask(None) {
                 Ok(Asked::Waits(line)) => line.served(FIRST_START_MAX).await,
                 Ok(Asked::Got(claimed)) => Ok(claimed),
                 Err(error) => Err(error),
