@@ -144,6 +144,9 @@ pub struct RevisionStatus {
     pub starting: u32,
     /// Requests that wait for an environment.
     pub waiting: u32,
+    /// Keys that have an environment, where state is kept by key.
+    #[serde(default)]
+    pub keys: u32,
     /// Environments taken out of service because something about them could not be proven.
     pub quarantined: u64,
     /// Requests served since the node started.

@@ -301,7 +301,8 @@ impl<E: Engine> NodeControl for Node<E> {
         let Some(entry) = self.shop.entries.read().get(&revision).cloned() else {
             return RevisionStatus::default();
         };
-        let counts = entry.pool().map(|pool| pool.counts()).unwrap_or_default();
+        let pool = entry.pool();
+        let counts = pool.as_ref().map(|pool| pool.counts()).unwrap_or_default();
         let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let counters = &entry.counters;
         RevisionStatus {
@@ -310,6 +311,7 @@ impl<E: Engine> NodeControl for Node<E> {
             renewing: small(counts.renewing),
             starting: small(counts.starting),
             waiting: small(counts.waiting),
+            keys: small(pool.map_or(0, |pool| pool.keys())),
             quarantined: counters.quarantined.get(),
             served: counters.served_total(),
             started: counters.started.get(),

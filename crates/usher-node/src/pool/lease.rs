@@ -120,3 +120,74 @@ impl<E: Engine> Drop for Lease<E> {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use tokio::sync::mpsc;
+    use usher_core::function::{Isolation, Settings};
+    use usher_engine::contract;
+    use usher_engine::fake::FakeEngine;
+
+    use super::*;
+    use crate::audits::Audits;
+    use crate::logs::{LogOptions, Logs};
+    use crate::pool::{Asked, Parts};
+
+    fn key(text: &str) -> Key {
+        Key::one_of([text.as_bytes()]).unwrap()
+    }
+
+    async fn claimed(pool: &Arc<Pool<FakeEngine>>, key: &Key) -> Claimed<FakeEngine> {
+        match pool.ask(Some(key)) {
+            Ok(Asked::Got(claimed)) => claimed,
+            Ok(Asked::Waits(line)) => line.served(std::time::Duration::MAX).await.unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// One run of a key, after which its environment is kept.
+    async fn run(pool: &Arc<Pool<FakeEngine>>, key: &Key) {
+        let (parked, lease, ..) = claimed(pool, key).await.take().unwrap();
+        lease.offer(parked, pool.trust());
+    }
+
+    /// The plan names an environment that another key has used: what travels with it refuses.
+    #[tokio::test]
+    async fn an_environment_that_another_key_has_used_is_refused_whatever_the_plan_says() {
+        let artifact = FakeEngine::artifact("hello");
+        let settings = Settings {
+            isolation: Isolation::Key("header:x-tenant".parse().unwrap()),
+            ..Settings::default()
+        };
+        let revision = contract::revision(contract::function("hello"), &artifact, settings);
+        let (engine, revision) = (Arc::new(FakeEngine::new()), Arc::new(revision));
+        let (progress, _) = mpsc::channel(1);
+        let image = engine.load(revision.clone(), artifact, progress).await;
+        let logs = Logs::open(LogOptions::default()).unwrap();
+        let pool = Pool::new(Parts {
+            engine,
+            image: image.unwrap(),
+            log: logs.function(&revision.function),
+            revision,
+            counters: Arc::default(),
+            audits: Audits::new(0),
+            distrusts: Arc::default(),
+            starts_parallel_max: NonZeroUsize::MIN,
+        });
+        let (ann, bob) = (key("ann"), key("bob"));
+        run(&pool, &ann).await;
+        // The control: nothing is refused while the two books agree.
+        run(&pool, &ann).await;
+        assert_eq!(pool.counters.quarantined.get(), 0);
+        for stored in pool.state.lock().parked.values_mut() {
+            stored.kept_for = Some(bob.clone());
+        }
+        assert!(claimed(&pool, &ann).await.take().is_none());
+        assert_eq!(pool.counters.quarantined.get(), 1);
+        assert_eq!(pool.counts().environments(), 0, "it is destroyed");
+        run(&pool, &ann).await;
+    }
+}
