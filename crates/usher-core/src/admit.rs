@@ -8,12 +8,13 @@
 //! ```
 //!
 //! Every function has a line of its own (`line`). Where it keeps state by key, the requests of one
-//! key run one after the other, and those that wait hold up no other key. The *round* holds the functions that have somebody waiting
-//! and room to run; `admit_next` takes one from each in turn.
+//! key run one after the other, and those that wait hold up no other key. The *round* holds the
+//! functions that have somebody waiting and room to run; `admit_next` takes one from each in turn.
 //!
 //! Invariants: no bound is exceeded, overall or of a function; within a function first come, first
-//! served among those whose key is not in use; between functions round robin, so that one with a long line delays another by one
-//! request at most; nobody waits who could run, once `admit_next` has answered `None`.
+//! served among those whose key is not in use; between functions round robin, so that one with a
+//! long line delays another by one request at most; nobody waits who could run, once `admit_next`
+//! has answered `None`.
 //!
 //! Deliberately absent: the clock and the tasks that wait. After any other call, ask
 //! `admit_next` until it answers `None`, and wake whom it names.

@@ -151,6 +151,41 @@ impl Twin {
         }
     }
 
+    fn finish(&mut self, door: &mut Admission<u8>, at: usize) {
+        if at < self.running.len() {
+            let (function, of) = self.running.remove(at);
+            door.finished(&function, of.map(key).as_ref());
+        } else {
+            // One that does not run changes nothing.
+            door.finished(&0, Some(&key(9)));
+            door.finished(&9, None);
+        }
+    }
+
+    fn leave(&mut self, door: &mut Admission<u8>, at: usize) {
+        let ticket = self.waiting.keys().nth(at).copied();
+        let left = ticket.and_then(|ticket| self.waiting.remove_entry(&ticket));
+        if let Some((ticket, waiter)) = left {
+            let of = waiter.key.map(key);
+            assert!(door.gone(&waiter.function, of.as_ref(), ticket));
+            let twice = door.gone(&waiter.function, of.as_ref(), ticket);
+            assert!(!twice, "it went away twice");
+        }
+    }
+
+    fn expire(&mut self, door: &mut Admission<u8>, now_ms: u64) {
+        while let Some(waited) = door.expired(now_ms) {
+            let waiter = self.waiting.remove(&waited.ticket).expect("it waited");
+            let expected = Waited {
+                function: waiter.function,
+                key: waiter.key.map(key),
+                ticket: waited.ticket,
+            };
+            assert_eq!(waited, expected);
+            assert!(waiter.until_ms <= now_ms, "sent away too early");
+        }
+    }
+
     fn pump(&mut self, door: &mut Admission<u8>) {
         while let Some(waited) = door.admit_next() {
             let (function, ticket) = (waited.function, waited.ticket);
@@ -198,40 +233,12 @@ fn play(overall: Overall, moves: Vec<Move>) {
                 bytes,
             } => twin.arrive(&mut door, (function, key), bytes, now_ms),
             Move::Finished(index) => {
-                let at = index.index(twin.running.len() + 1);
-                if at < twin.running.len() {
-                    let (function, of) = twin.running.remove(at);
-                    door.finished(&function, of.map(key).as_ref());
-                } else {
-                    // One that does not run changes nothing.
-                    door.finished(&0, Some(&key(9)));
-                    door.finished(&9, None);
-                }
+                twin.finish(&mut door, index.index(twin.running.len() + 1));
             }
-            Move::Gone(index) => {
-                let at = index.index(twin.waiting.len() + 1);
-                let ticket = twin.waiting.keys().nth(at).copied();
-                if let Some((ticket, waiter)) =
-                    ticket.and_then(|ticket| twin.waiting.remove_entry(&ticket))
-                {
-                    let of = waiter.key.map(key);
-                    assert!(door.gone(&waiter.function, of.as_ref(), ticket));
-                    let twice = door.gone(&waiter.function, of.as_ref(), ticket);
-                    assert!(!twice, "it went away twice");
-                }
-            }
+            Move::Gone(index) => twin.leave(&mut door, index.index(twin.waiting.len() + 1)),
             Move::Later(ms) => {
                 now_ms += ms;
-                while let Some(waited) = door.expired(now_ms) {
-                    let waiter = twin.waiting.remove(&waited.ticket).expect("it waited");
-                    let expected = Waited {
-                        function: waiter.function,
-                        key: waiter.key.map(key),
-                        ticket: waited.ticket,
-                    };
-                    assert_eq!(waited, expected);
-                    assert!(waiter.until_ms <= now_ms, "sent away too early");
-                }
+                twin.expire(&mut door, now_ms);
             }
             Move::Redeployed {
                 function,
@@ -277,7 +284,8 @@ proptest! {
         prop_assert_eq!(door.arrive(&99, None, bounds, 0, 0), Arrival::Run);
         for (function, length) in lines.iter().enumerate() {
             for _ in 0..*length {
-                prop_assert!(matches!(door.arrive(&function, None, bounds, 0, 0), Arrival::Wait(_)));
+                let arrival = door.arrive(&function, None, bounds, 0, 0);
+                prop_assert!(matches!(arrival, Arrival::Wait(_)));
             }
         }
         let mut left = lines.clone();

@@ -1,5 +1,5 @@
-//! State that is kept by key: it grows within a key and never crosses to another one, for components
-//! and for programs, and what loses it.
+//! State that is kept by key: it grows within a key and never crosses to another one, for
+//! components and for programs, and what loses it.
 
 use std::collections::BTreeSet;
 

@@ -5,8 +5,8 @@
 //! and hold up nobody else.
 //!
 //! ```text
-//! push ─┬ no key, or the first of its key ► in front ─pop→ runs ─finished→ the key's next: in front
-//!       └ else ► behind its key                 └─remove→ the key's next: in front
+//! push ─┬ no key, or first of its key ► in front ─pop→ runs ─finished→ the key's next: in front
+//!       └ else ► behind its key             └─remove→ the key's next: in front
 //! ```
 //!
 //! Deliberately absent: bounds over all functions, and the clock (`admit`).

@@ -229,6 +229,22 @@ mod tests {
     }
 
     #[test]
+    fn keys_stand_in_the_text_as_they_will_for_ever() {
+        let mut settings = Settings {
+            isolation: Isolation::Key("header:x-tenant".parse().unwrap()),
+            ..Settings::default()
+        };
+        let of =
+            |settings: &Settings| Revision::identity(&key("a", "f"), &Digest([0; 32]), settings);
+        let text = of(&settings);
+        assert!(text.contains("{ isolation: Key(KeySource(\"x-tenant\")), renewal: Auto,"));
+        assert!(text.ends_with("hide_proof: false }\n"));
+        settings.keep.keys_max = 7;
+        let last = "Keys { keys_max: 7, key_idle_max_s: 300 }\n";
+        assert_eq!(of(&settings), format!("{text}{last}"));
+    }
+
+    #[test]
     fn a_component_keeps_the_identity_that_it_had_before_there_were_programs() {
         // The text of a revision that was deployed then; its digest is an id in people's stores.
         let then = "usher-revision-1\na/f\n\

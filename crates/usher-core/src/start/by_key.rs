@@ -8,13 +8,14 @@
 //!
 //! A *clean* environment is anybody's; the first key that takes one owns it from then on. A key
 //! without an environment waits for a start, and where there is no room for one, the environment is
-//! ended that was used least recently. A key's requests run one at a time, first come, first served;
-//! among keys without an environment, the one whose first request has waited longest is next.
+//! ended that was used least recently. A key's requests run one at a time, first come, first
+//! served; among keys without an environment, the one whose first request has waited longest is
+//! next.
 //!
 //! Invariants: never more than `environments_max` environments, those being started included; an
-//! environment that one key has used is never another one's; one that is out, or whose key waits, is
-//! never ended for another key; who waits is never forgotten; a key that has neither an environment
-//! nor anybody who waits takes up no memory.
+//! environment that one key has used is never another one's; one that is out, or whose key waits,
+//! is never ended for another key; who waits is never forgotten; a key that has neither an
+//! environment nor anybody who waits takes up no memory.
 //!
 //! Deliberately absent: starting and ending anything, and the clock. The node carries out what is
 //! answered.
@@ -168,9 +169,9 @@ impl ByKey {
         self.begin_missing(serve)
     }
 
-    /// A start failed. Others have succeeded where state is kept, so the machine may have no room for
-    /// as many: the state that was used least recently is given up, and the start tried once more.
-    /// After that it is not tried again by itself: the next request that finds nothing may.
+    /// A start failed. Others have succeeded where state is kept, so the machine may have no room
+    /// for as many: the state that was used least recently is given up, and the start tried once
+    /// more. After that it is not tried again by itself: the next request that finds nothing may.
     pub fn start_failed(&mut self) -> Failed {
         self.starting = self.starting.saturating_sub(1);
         if !self.squeezed

@@ -118,8 +118,8 @@ fn read_tail(shared: &Shared, log: &FunctionLog) {
     }
 }
 
-/// What stands for a key in a log: the same for the same key, and not the key itself, which may be a
-/// secret.
+/// What stands for a key in a log: the same for the same key, and not the key itself, which may be
+/// a secret.
 fn mark(key: &Key) -> String {
     Digest(Sha256::digest(key.bytes()).into()).short()
 }
