@@ -267,8 +267,10 @@ fn settings_written_as_json_are_read_back() {
     settings.limits.total_max_ms = Some(5);
     settings.isolation = Isolation::None;
     settings.renew = RenewWhen::BeforeRun;
-    let mut by_key = Settings::default();
-    by_key.isolation = Isolation::Key("header:x-tenant".parse().unwrap());
+    let by_key = Settings {
+        isolation: Isolation::Key("header:x-tenant".parse().unwrap()),
+        ..Settings::default()
+    };
     for settings in [settings, by_key, Settings::default()] {
         let request = DeployRequest {
             owner: None,
