@@ -25,6 +25,8 @@ mod faults;
 mod folder;
 #[path = "platform/isolation.rs"]
 mod isolation;
+#[path = "platform/keys.rs"]
+mod keys;
 #[path = "platform/lambda.rs"]
 mod lambda;
 #[path = "platform/limits.rs"]

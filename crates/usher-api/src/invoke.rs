@@ -7,6 +7,7 @@ use std::sync::Arc;
 use usher_core::fault::Fault;
 use usher_core::function::Revision;
 use usher_core::id::RequestId;
+use usher_core::key::Key;
 use usher_core::proof::Proof;
 
 use crate::body::Body;
@@ -16,6 +17,9 @@ use crate::body::Body;
 pub struct Invocation {
     /// What to run. The gateway has resolved the name, so that the node never runs by name.
     pub revision: Arc<Revision>,
+    /// Whose state it needs, where the revision keeps state by key; such a revision is never run
+    /// without one.
+    pub key: Option<Key>,
     /// The request, from first log line to last.
     pub request_id: RequestId,
     /// Head and body as the function is to see them: prefix stripped, `usher-*` headers removed,

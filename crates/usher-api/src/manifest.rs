@@ -3,7 +3,7 @@
 //! ```toml
 //! name = "hello"                 # one DNS label
 //! component = "hello.wasm"       # inside the manifest's folder
-//! isolation = "request"          # or "none"
+//! isolation = "request"          # or "none", or { key = "header:x-tenant" }
 //! renewal = "auto"               # or "live", "fresh"
 //! renew = "after-run"            # or "before-run"
 //! outbound = ["https://api.example.com"]

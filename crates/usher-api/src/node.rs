@@ -100,6 +100,9 @@ pub enum LogEvent {
         status: u16,
         /// From the node's receipt to the reply's head, in microseconds.
         took_us: u64,
+        /// The beginning of the SHA-256 digest of its key, where the function keeps state by key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
         /// How it was served; none where no environment was reached.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proof: Option<Proof>,
@@ -141,6 +144,9 @@ pub struct RevisionStatus {
     pub starting: u32,
     /// Requests that wait for an environment.
     pub waiting: u32,
+    /// Keys that have an environment, where state is kept by key.
+    #[serde(default)]
+    pub keys: u32,
     /// Environments taken out of service because something about them could not be proven.
     pub quarantined: u64,
     /// Requests served since the node started.

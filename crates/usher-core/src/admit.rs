@@ -7,18 +7,26 @@
 //!         └→ refused
 //! ```
 //!
-//! Every function has a line of its own. The *round* holds the functions that have somebody waiting
-//! and room to run; `admit_next` takes one from each in turn.
+//! Every function has a line of its own (`line`). Where it keeps state by key, the requests of one
+//! key run one after the other, and those that wait hold up no other key. The *round* holds the
+//! functions that have somebody waiting and room to run; `admit_next` takes one from each in turn.
 //!
 //! Invariants: no bound is exceeded, overall or of a function; within a function first come, first
-//! served; between functions round robin, so that one with a long line delays another by one
-//! request at most; nobody waits who could run, once `admit_next` has answered `None`.
+//! served among those whose key is not in use; between functions round robin, so that one with a
+//! long line delays another by one request at most; nobody waits who could run, once `admit_next`
+//! has answered `None`.
 //!
 //! Deliberately absent: the clock and the tasks that wait. After any other call, ask
 //! `admit_next` until it answers `None`, and wake whom it names.
 
+mod line;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
+
+use crate::key::Key;
+
+use line::{Line, Waiting};
 
 /// Longest time that a refused caller is told to stay away, in seconds.
 pub const RETRY_AFTER_MAX_S: u32 = 60;
@@ -68,6 +76,8 @@ pub enum Arrival {
 pub struct Waited<K> {
     /// Its function.
     pub function: K,
+    /// Its key, where it has one.
+    pub key: Option<Key>,
     /// Which.
     pub ticket: Ticket,
 }
@@ -92,35 +102,8 @@ pub struct Admission<K> {
     /// Functions with somebody waiting and room to run; some may have lost either meanwhile.
     round: VecDeque<K>,
     /// Everybody who waits, by the moment until which.
-    until: BTreeMap<(u64, Ticket), K>,
+    until: BTreeMap<(u64, Ticket), (K, Option<Key>)>,
     next_ticket: u64,
-}
-
-#[derive(Debug, Default)]
-struct Line {
-    running: usize,
-    concurrency_max: usize,
-    waiting: BTreeMap<Ticket, Waiting>,
-    in_round: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    until_ms: u64,
-    bytes: u64,
-}
-
-impl Line {
-    fn begin(&mut self, bounds: PerFunction, room: bool) -> bool {
-        self.concurrency_max = bounds.concurrency_max.max(1) as usize;
-        let began = room && self.waiting.is_empty() && self.can_run();
-        self.running += usize::from(began);
-        began
-    }
-
-    fn can_run(&self) -> bool {
-        self.running < self.concurrency_max
-    }
 }
 
 impl<K: Eq + Hash + Clone> Admission<K> {
@@ -146,28 +129,30 @@ impl<K: Eq + Hash + Clone> Admission<K> {
         self.lines
             .get(function)
             .map_or(Load::default(), |line| Load {
-                running: line.running,
-                waiting: line.waiting.len(),
-                waiting_bytes: line.waiting.values().map(|waiting| waiting.bytes).sum(),
+                running: line.running(),
+                waiting: line.waiting(),
+                waiting_bytes: line.waiting_bytes(),
             })
     }
 
-    /// A request arrives that holds `bytes` of memory while it waits.
+    /// A request arrives that holds `bytes` of memory while it waits. With a `key` it runs when no
+    /// other request of that key does.
     pub fn arrive(
         &mut self,
         function: &K,
+        key: Option<&Key>,
         bounds: PerFunction,
         bytes: u64,
         now_ms: u64,
     ) -> Arrival {
-        if self.begin(function, bounds) {
+        if self.begin(function, key, bounds) {
             return Arrival::Run;
         }
         // The bounds may have grown since the last arrival, for those who wait already.
         self.enter_round(function);
         let line = self.lines.entry(function.clone()).or_default();
         let bytes_then = self.load.waiting_bytes.saturating_add(bytes);
-        if line.waiting.len() >= bounds.queue_max as usize
+        if !line.admits(bounds, key)
             || self.load.waiting >= self.overall.waiting_max
             || bytes_then > self.overall.waiting_max_bytes
         {
@@ -176,8 +161,14 @@ impl<K: Eq + Hash + Clone> Admission<K> {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let until_ms = now_ms.saturating_add(bounds.queue_wait_max_ms);
-        line.waiting.insert(ticket, Waiting { until_ms, bytes });
-        self.until.insert((until_ms, ticket), function.clone());
+        let waiting = Waiting {
+            until_ms,
+            bytes,
+            key: key.cloned(),
+        };
+        line.push(ticket, waiting);
+        let who = (function.clone(), key.cloned());
+        self.until.insert((until_ms, ticket), who);
         self.load.waiting += 1;
         self.load.waiting_bytes = bytes_then;
         self.enter_round(function);
@@ -185,11 +176,10 @@ impl<K: Eq + Hash + Clone> Admission<K> {
     }
 
     /// A request that ran has ended.
-    pub fn finished(&mut self, function: &K) {
+    pub fn finished(&mut self, function: &K, key: Option<&Key>) {
         if let Some(line) = self.lines.get_mut(function)
-            && line.running > 0
+            && line.finished(key)
         {
-            line.running -= 1;
             self.load.running -= 1;
             self.enter_round(function);
         }
@@ -208,27 +198,32 @@ impl<K: Eq + Hash + Clone> Admission<K> {
             if !line.can_run() {
                 continue;
             }
-            let Some((ticket, waiting)) = line.waiting.pop_first() else {
+            let Some((ticket, waiting)) = line.pop() else {
                 continue;
             };
-            line.running += 1;
             self.load.running += 1;
-            self.leave(ticket, waiting);
+            self.leave(ticket, &waiting);
             self.enter_round(&function);
-            return Some(Waited { function, ticket });
+            return Some(Waited {
+                function,
+                key: waiting.key,
+                ticket,
+            });
         }
         None
     }
 
     /// A request that waited has gone away. False: it did not wait any more, so it runs, and
     /// `finished` is due.
-    pub fn gone(&mut self, function: &K, ticket: Ticket) -> bool {
+    pub fn gone(&mut self, function: &K, key: Option<&Key>, ticket: Ticket) -> bool {
         let line = self.lines.get_mut(function);
-        let waiting = line.and_then(|line| line.waiting.remove(&ticket));
-        if let Some(waiting) = waiting {
-            self.leave(ticket, waiting);
-        }
-        waiting.is_some()
+        let Some(waiting) = line.and_then(|line| line.remove(ticket, key)) else {
+            return false;
+        };
+        self.leave(ticket, &waiting);
+        // Whoever stood behind it may be able to run now.
+        self.enter_round(function);
+        true
     }
 
     /// One request that has waited as long as it may; ask until there is none.
@@ -236,9 +231,13 @@ impl<K: Eq + Hash + Clone> Admission<K> {
         if self.next_expiry_ms()? > now_ms {
             return None;
         }
-        let ((_, ticket), function) = self.until.pop_first()?;
-        self.gone(&function, ticket);
-        Some(Waited { function, ticket })
+        let ((_, ticket), (function, key)) = self.until.pop_first()?;
+        self.gone(&function, key.as_ref(), ticket);
+        Some(Waited {
+            function,
+            key,
+            ticket,
+        })
     }
 
     /// When the next request will have waited as long as it may.
@@ -252,19 +251,19 @@ impl<K: Eq + Hash + Clone> Admission<K> {
     /// as when functions were deleted: a function that is not known costs its first request only.
     pub fn sweep(&mut self) {
         self.lines
-            .retain(|_, line| line.running > 0 || !line.waiting.is_empty());
+            .retain(|_, line| line.running() > 0 || line.waiting() > 0);
         let lines = &self.lines;
         self.round.retain(|function| lines.contains_key(function));
     }
 
     /// The fast path: with room and nobody before it, a request runs at once.
-    fn begin(&mut self, function: &K, bounds: PerFunction) -> bool {
+    fn begin(&mut self, function: &K, key: Option<&Key>, bounds: PerFunction) -> bool {
         let room = self.load.running < self.overall.running_max;
         let began = if let Some(line) = self.lines.get_mut(function) {
-            line.begin(bounds, room)
+            line.begin(bounds, key, room)
         } else {
             let mut line = Line::default();
-            let began = line.begin(bounds, room);
+            let began = line.begin(bounds, key, room);
             self.lines.insert(function.clone(), line);
             began
         };
@@ -276,14 +275,13 @@ impl<K: Eq + Hash + Clone> Admission<K> {
         if let Some(line) = self.lines.get_mut(function)
             && !line.in_round
             && line.can_run()
-            && !line.waiting.is_empty()
         {
             line.in_round = true;
             self.round.push_back(function.clone());
         }
     }
 
-    fn leave(&mut self, ticket: Ticket, waiting: Waiting) {
+    fn leave(&mut self, ticket: Ticket, waiting: &Waiting) {
         self.until.remove(&(waiting.until_ms, ticket));
         self.load.waiting -= 1;
         self.load.waiting_bytes -= waiting.bytes;

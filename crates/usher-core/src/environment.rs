@@ -5,7 +5,7 @@
 //!
 //! Busy ─replied→ Renewing, then offer     (after-run)
 //!              → Used                     (before-run)   ─claim→ Renewing, then run
-//!              → Kept                     (isolation none) ─claim→ Claimed
+//!              → Kept             (isolation by key, none) ─claim→ Claimed
 //!
 //! Renewing ─clean→ Clean, or Claimed if it was claimed before
 //!          ─audit due→ Auditing ─audit passed→ the same
@@ -30,15 +30,15 @@ pub enum Policy {
     AfterRun,
     /// When the next request claims it.
     BeforeRun,
-    /// Never: state is kept on purpose.
+    /// Never: state is kept on purpose, for one key or for all.
     Keep,
 }
 
 impl Policy {
     /// The policy that a revision's settings ask for.
-    pub const fn of(isolation: Isolation, renew: RenewWhen) -> Self {
+    pub const fn of(isolation: &Isolation, renew: RenewWhen) -> Self {
         match (isolation, renew) {
-            (Isolation::None, _) => Self::Keep,
+            (Isolation::Key(_) | Isolation::None, _) => Self::Keep,
             (Isolation::Request, RenewWhen::AfterRun) => Self::AfterRun,
             (Isolation::Request, RenewWhen::BeforeRun) => Self::BeforeRun,
         }
@@ -209,6 +209,7 @@ pub const fn step(
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -255,16 +256,17 @@ mod tests {
 
     #[test]
     fn settings_name_the_policy() {
-        let of = |isolation, renew| Policy::of(isolation, renew);
-        assert_eq!(
-            of(Isolation::Request, RenewWhen::AfterRun),
-            Policy::AfterRun
-        );
-        assert_eq!(
-            of(Isolation::Request, RenewWhen::BeforeRun),
-            Policy::BeforeRun
-        );
-        assert_eq!(of(Isolation::None, RenewWhen::AfterRun), Policy::Keep);
-        assert_eq!(of(Isolation::None, RenewWhen::BeforeRun), Policy::Keep);
+        use RenewWhen::{AfterRun, BeforeRun};
+        let by_key = Isolation::Key("header:x-tenant".parse().unwrap());
+        for (isolation, renew, policy) in [
+            (&Isolation::Request, AfterRun, Policy::AfterRun),
+            (&Isolation::Request, BeforeRun, Policy::BeforeRun),
+            (&Isolation::None, AfterRun, Policy::Keep),
+            (&Isolation::None, BeforeRun, Policy::Keep),
+            (&by_key, AfterRun, Policy::Keep),
+            (&by_key, BeforeRun, Policy::Keep),
+        ] {
+            assert_eq!(Policy::of(isolation, renew), policy);
+        }
     }
 }

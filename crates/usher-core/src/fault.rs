@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::KeyFlaw;
+
 /// Who has to act so that it does not happen again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -28,6 +30,13 @@ pub enum Fault {
     NoSuchFunction,
     /// The request is not one that can be served (bad target, bad header).
     BadRequest,
+    /// The function keeps state by key, and the request does not name one.
+    BadKey {
+        /// The header that is to name it.
+        header: String,
+        /// What is wrong with it.
+        flaw: KeyFlaw,
+    },
     /// The request's body is larger than the function accepts.
     BodyTooLarge {
         /// The bound, in bytes.
@@ -105,6 +114,7 @@ impl Fault {
         let (blame, status, label, retry) = match self {
             Self::NoSuchFunction => (Blame::Caller, 404, "no-such-function", false),
             Self::BadRequest => (Blame::Caller, 400, "bad-request", false),
+            Self::BadKey { .. } => (Blame::Caller, 400, "bad-key", false),
             Self::BodyTooLarge { .. } => (Blame::Caller, 413, "body-too-large", false),
             Self::CallerGone => (Blame::Caller, 499, "caller-gone", false),
             Self::Busy { .. } => (Blame::Platform, 429, "busy", true),
@@ -131,6 +141,11 @@ impl fmt::Display for Fault {
                 "no function answers at this address; `usher list` shows those that are deployed",
             ),
             Self::BadRequest => f.write_str("the request cannot be served as it is"),
+            Self::BadKey { header, flaw } => write!(
+                f,
+                "the function keeps state by the header {header}, and {flaw}; \
+                 send it exactly once, with a value"
+            ),
             Self::BodyTooLarge { body_max_bytes } => write!(
                 f,
                 "the request's body is larger than {body_max_bytes} bytes; \

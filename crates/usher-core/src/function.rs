@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use process::{Contract, PORT_MARK, Process};
 
 use crate::id::{Digest, FunctionKey, RevisionId};
+use crate::key::KeySource;
 
 /// One immutable deployment of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,14 +38,31 @@ impl Revision {
 }
 
 /// What separates one request's state from the next one's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
     /// Every request begins in a clean area.
     #[default]
     Request,
+    /// State is kept within a key, and never crosses it: each key owns one whole environment.
+    Key(KeySource),
     /// State is kept from request to request, on purpose.
     None,
+}
+
+impl Isolation {
+    /// Whether what a request leaves in its environment is kept for a next one.
+    pub const fn keeps(&self) -> bool {
+        matches!(self, Self::Key(_) | Self::None)
+    }
+
+    /// Where requests name their key, if state is kept by key.
+    pub const fn key(&self) -> Option<&KeySource> {
+        match self {
+            Self::Key(source) => Some(source),
+            Self::Request | Self::None => None,
+        }
+    }
 }
 
 /// By what means an environment is made clean.
@@ -170,6 +188,11 @@ pub struct Keep {
     pub ready_min: u32,
     /// How long an environment above that number may stay unused, in seconds.
     pub idle_max_s: u64,
+    /// Keys that have an environment, where state is kept by key; at least 1. One more, and the
+    /// state of the one used least recently is lost.
+    pub keys_max: u32,
+    /// How long the environment of a key may stay unused, in seconds.
+    pub key_idle_max_s: u64,
 }
 
 impl Default for Keep {
@@ -177,6 +200,8 @@ impl Default for Keep {
         Self {
             ready_min: 0,
             idle_max_s: 300,
+            keys_max: 1_000,
+            key_idle_max_s: 300,
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod fault;
 pub mod function;
 pub mod id;
 pub mod keep;
+pub mod key;
 pub mod outbound;
 pub mod proof;
 pub mod renewal;

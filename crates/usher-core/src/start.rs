@@ -13,7 +13,10 @@
 //! there is always something on its way or out that can serve them. The environment that was used
 //! last is taken first: its caches are warm, and the others grow old enough to be ended (`keep`).
 //!
-//! Deliberately absent: starting anything, and the clock. The node carries out what is answered.
+//! Deliberately absent: starting anything, and the clock. The node carries out what is answered;
+//! environments that keep the state of a key (`by_key`).
+
+pub mod by_key;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -101,16 +104,16 @@ pub const fn decide(counts: Counts, bounds: Bounds, starts_max: usize) -> Decisi
 pub struct Ticket(pub u64);
 
 /// What became of a request that asked for an environment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquired {
     /// It has one.
     Taken(EnvironmentId),
-    /// It waits. If `start` is set the caller begins one start.
+    /// It waits.
     Waits {
         /// To be named when it is served, fails, or gives up.
         ticket: Ticket,
-        /// One environment is to be started now.
-        start: bool,
+        /// What follows; nobody is served.
+        moves: Moves,
     },
     /// Too many wait already.
     Refused,
@@ -127,12 +130,14 @@ pub struct Served {
     pub start: Start,
 }
 
-/// What follows from an event: carry out both.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What follows from an event: carry out all of it, in the order of these fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Moves {
     /// Give an environment to a request that waits.
     pub serve: Option<Served>,
+    /// End these environments, which nobody uses: their places are needed.
+    pub ended: Vec<EnvironmentId>,
     /// Begin this many starts.
     pub starts: usize,
 }
@@ -228,7 +233,11 @@ impl Pool {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.waiting.insert(ticket, start);
-        Acquired::Waits { ticket, start }
+        let moves = Moves {
+            starts: usize::from(start),
+            ..Moves::default()
+        };
+        Acquired::Waits { ticket, moves }
     }
 
     /// Asks to start one environment before anybody needs it. True: begin it.
@@ -249,6 +258,7 @@ impl Pool {
         Moves {
             serve,
             starts: self.begin_missing(),
+            ..Moves::default()
         }
     }
 
@@ -291,7 +301,10 @@ impl Pool {
         self.renewing -= usize::from(out == Out::Renewing);
         // Whoever began a start and gets this one instead did not wait for anything to be made.
         let serve = self.hand_out(environment, now_ms, |_| Start::Warm);
-        Ok(Moves { serve, starts: 0 })
+        Ok(Moves {
+            serve,
+            ..Moves::default()
+        })
     }
 
     /// An environment is gone, whatever it was doing. One that is not known changes nothing.
@@ -302,8 +315,8 @@ impl Pool {
             self.idle.retain(|idle| idle.environment != environment);
         }
         Moves {
-            serve: None,
             starts: self.begin_missing(),
+            ..Moves::default()
         }
     }
 

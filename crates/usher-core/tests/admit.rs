@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use usher_core::admit::{Admission, Arrival, Load, Overall, PerFunction, Ticket, Waited};
+use usher_core::key::Key;
 
 const ROOMY: Overall = Overall {
     running_max: 1_000,
@@ -13,18 +14,26 @@ const ROOMY: Overall = Overall {
 
 #[derive(Clone, Copy, Debug)]
 enum Move {
-    Arrive { function: u8, bytes: u64 },
-    Finished(u8),
+    Arrive {
+        function: u8,
+        key: Option<u8>,
+        bytes: u64,
+    },
+    Finished(prop::sample::Index),
     Gone(prop::sample::Index),
     Later(u64),
-    Redeployed { function: u8, concurrency_max: u32 },
+    Redeployed {
+        function: u8,
+        concurrency_max: u32,
+    },
     Sweep,
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
-        8 => (0..4_u8, 0..100_u64).prop_map(|(function, bytes)| Move::Arrive { function, bytes }),
-        5 => (0..4_u8).prop_map(Move::Finished),
+        10 => (0..4_u8, prop::option::of(0..3_u8), 0..100_u64)
+            .prop_map(|(function, key, bytes)| Move::Arrive { function, key, bytes }),
+        5 => any::<prop::sample::Index>().prop_map(Move::Finished),
         1 => any::<prop::sample::Index>().prop_map(Move::Gone),
         1 => (0..60_u64).prop_map(Move::Later),
         1 => (0..4_u8, 1..4_u32).prop_map(|(function, concurrency_max)| Move::Redeployed {
@@ -36,8 +45,13 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 0..300)
 }
 
+fn key(number: u8) -> Key {
+    Key::one_of([[number].as_slice()]).expect("a byte is a key")
+}
+
 struct Waiter {
     function: u8,
+    key: Option<u8>,
     bytes: u64,
     until_ms: u64,
 }
@@ -48,18 +62,19 @@ struct Twin {
     bounds: BTreeMap<u8, PerFunction>,
     /// What the function's latest arrival brought: it holds from then on.
     concurrency: BTreeMap<u8, usize>,
-    running: BTreeMap<u8, usize>,
+    running: Vec<(u8, Option<u8>)>,
     waiting: BTreeMap<Ticket, Waiter>,
 }
 
 impl Twin {
     fn running_of(&self, function: u8) -> usize {
-        self.running.get(&function).copied().unwrap_or(0)
+        let of_function = self.running.iter().filter(|(it, _)| *it == function);
+        of_function.count()
     }
 
     fn load(&self) -> Load {
         Load {
-            running: self.running.values().sum(),
+            running: self.running.len(),
             waiting: self.waiting.len(),
             waiting_bytes: self.waiting.values().map(|waiter| waiter.bytes).sum(),
         }
@@ -77,19 +92,41 @@ impl Twin {
             && self.running_of(function) < self.concurrency[&function]
     }
 
-    fn arrive(&mut self, door: &mut Admission<u8>, function: u8, bytes: u64, now_ms: u64) {
+    /// Whether a key stands in nobody's way.
+    fn free(&self, function: u8, key: Option<u8>) -> bool {
+        key.is_none() || !self.running.contains(&(function, key))
+    }
+
+    /// Who of a function could run but for the bounds, first come first.
+    fn ready(&self, function: u8) -> Option<Ticket> {
+        let mut waiting = self.waiting.iter();
+        let ready = waiting.find(|(_, it)| it.function == function && self.free(function, it.key));
+        ready.map(|(ticket, _)| *ticket)
+    }
+
+    fn arrive(
+        &mut self,
+        door: &mut Admission<u8>,
+        (function, of): (u8, Option<u8>),
+        bytes: u64,
+        now_ms: u64,
+    ) {
         let bounds = self.bounds[&function];
         self.concurrency
             .insert(function, bounds.concurrency_max as usize);
         let load = self.load();
+        let waits = |it: &&Waiter| it.function == function && it.key == of;
+        let of_key = self.waiting.values().filter(waits).count();
         let full = self.waiting_of(function) >= bounds.queue_max as usize
+            || of.is_some() && of_key >= bounds.queue_max.div_ceil(2) as usize
             || load.waiting >= self.overall.waiting_max
             || load.waiting_bytes + bytes > self.overall.waiting_max_bytes;
-        let runs = self.waiting_of(function) == 0 && self.room(function);
-        match door.arrive(&function, bounds, bytes, now_ms) {
+        let first = self.ready(function).is_none();
+        let runs = first && self.room(function) && self.free(function, of);
+        match door.arrive(&function, of.map(key).as_ref(), bounds, bytes, now_ms) {
             Arrival::Run => {
                 assert!(runs, "it runs where there is no room");
-                *self.running.entry(function).or_default() += 1;
+                self.running.push((function, of));
             }
             Arrival::Wait(ticket) => {
                 assert!(
@@ -101,6 +138,7 @@ impl Twin {
                     ticket,
                     Waiter {
                         function,
+                        key: of,
                         bytes,
                         until_ms,
                     },
@@ -113,23 +151,61 @@ impl Twin {
         }
     }
 
+    fn finish(&mut self, door: &mut Admission<u8>, at: usize) {
+        if at < self.running.len() {
+            let (function, of) = self.running.remove(at);
+            door.finished(&function, of.map(key).as_ref());
+        } else {
+            // One that does not run changes nothing.
+            door.finished(&0, Some(&key(9)));
+            door.finished(&9, None);
+        }
+    }
+
+    fn leave(&mut self, door: &mut Admission<u8>, at: usize) {
+        let ticket = self.waiting.keys().nth(at).copied();
+        let left = ticket.and_then(|ticket| self.waiting.remove_entry(&ticket));
+        if let Some((ticket, waiter)) = left {
+            let of = waiter.key.map(key);
+            assert!(door.gone(&waiter.function, of.as_ref(), ticket));
+            let twice = door.gone(&waiter.function, of.as_ref(), ticket);
+            assert!(!twice, "it went away twice");
+        }
+    }
+
+    fn expire(&mut self, door: &mut Admission<u8>, now_ms: u64) {
+        while let Some(waited) = door.expired(now_ms) {
+            let waiter = self.waiting.remove(&waited.ticket).expect("it waited");
+            let expected = Waited {
+                function: waiter.function,
+                key: waiter.key.map(key),
+                ticket: waited.ticket,
+            };
+            assert_eq!(waited, expected);
+            assert!(waiter.until_ms <= now_ms, "sent away too early");
+        }
+    }
+
     fn pump(&mut self, door: &mut Admission<u8>) {
-        while let Some(Waited { function, ticket }) = door.admit_next() {
+        while let Some(waited) = door.admit_next() {
+            let (function, ticket) = (waited.function, waited.ticket);
             assert!(self.room(function), "a bound was exceeded");
-            let first = self
-                .waiting
-                .iter()
-                .find(|(_, waiter)| waiter.function == function);
             assert_eq!(
-                first.map(|(ticket, _)| *ticket),
+                self.ready(function),
                 Some(ticket),
                 "not first come first served"
             );
-            self.waiting.remove(&ticket);
-            *self.running.entry(function).or_default() += 1;
+            let waiter = self.waiting.remove(&ticket).expect("it waited");
+            assert_eq!(waited.key, waiter.key.map(key));
+            assert!(self.free(function, waiter.key), "two of one key run");
+            self.running.push((function, waiter.key));
         }
         for waiter in self.waiting.values() {
-            assert!(!self.room(waiter.function), "one waits who could run");
+            let free = self.free(waiter.function, waiter.key);
+            assert!(
+                !free || !self.room(waiter.function),
+                "one waits who could run"
+            );
         }
     }
 }
@@ -145,39 +221,24 @@ fn play(overall: Overall, moves: Vec<Move>) {
         overall,
         bounds: (0..4).map(|function| (function, bounds(2))).collect(),
         concurrency: BTreeMap::new(),
-        running: BTreeMap::new(),
+        running: Vec::new(),
         waiting: BTreeMap::new(),
     };
     let mut now_ms = 0;
     for one in moves {
         match one {
-            Move::Arrive { function, bytes } => {
-                twin.arrive(&mut door, function, bytes, now_ms);
+            Move::Arrive {
+                function,
+                key,
+                bytes,
+            } => twin.arrive(&mut door, (function, key), bytes, now_ms),
+            Move::Finished(index) => {
+                twin.finish(&mut door, index.index(twin.running.len() + 1));
             }
-            Move::Finished(function) => {
-                // One too many changes nothing.
-                door.finished(&function);
-                if let Some(running) = twin.running.get_mut(&function) {
-                    *running = running.saturating_sub(1);
-                }
-            }
-            Move::Gone(index) => {
-                let at = index.index(twin.waiting.len() + 1);
-                let ticket = twin.waiting.keys().nth(at).copied();
-                if let Some((ticket, waiter)) =
-                    ticket.and_then(|ticket| twin.waiting.remove_entry(&ticket))
-                {
-                    assert!(door.gone(&waiter.function, ticket));
-                    assert!(!door.gone(&waiter.function, ticket), "it went away twice");
-                }
-            }
+            Move::Gone(index) => twin.leave(&mut door, index.index(twin.waiting.len() + 1)),
             Move::Later(ms) => {
                 now_ms += ms;
-                while let Some(Waited { function, ticket }) = door.expired(now_ms) {
-                    let waiter = twin.waiting.remove(&ticket).expect("it waited");
-                    assert_eq!(waiter.function, function);
-                    assert!(waiter.until_ms <= now_ms, "sent away too early");
-                }
+                twin.expire(&mut door, now_ms);
             }
             Move::Redeployed {
                 function,
@@ -220,10 +281,11 @@ proptest! {
     ) {
         let mut door = Admission::new(Overall { running_max: 1, ..ROOMY });
         let bounds = PerFunction { concurrency_max: 9, queue_max: 9, queue_wait_max_ms: 1 };
-        prop_assert_eq!(door.arrive(&99, bounds, 0, 0), Arrival::Run);
+        prop_assert_eq!(door.arrive(&99, None, bounds, 0, 0), Arrival::Run);
         for (function, length) in lines.iter().enumerate() {
             for _ in 0..*length {
-                prop_assert!(matches!(door.arrive(&function, bounds, 0, 0), Arrival::Wait(_)));
+                let arrival = door.arrive(&function, None, bounds, 0, 0);
+                prop_assert!(matches!(arrival, Arrival::Wait(_)));
             }
         }
         let mut left = lines.clone();
@@ -231,7 +293,7 @@ proptest! {
         while left.iter().any(|left| *left > 0) {
             for function in 0..lines.len() {
                 if left[function] > 0 {
-                    door.finished(&running);
+                    door.finished(&running, None);
                     let next = door.admit_next().map(|waited| waited.function);
                     prop_assert_eq!(next, Some(function));
                     prop_assert_eq!(door.admit_next(), None);
@@ -240,7 +302,7 @@ proptest! {
                 }
             }
         }
-        door.finished(&running);
+        door.finished(&running, None);
         prop_assert_eq!(door.load(), Load::default());
     }
 }
@@ -253,13 +315,13 @@ fn a_function_at_its_own_bound_does_not_hold_up_the_others() {
         queue_max: 9,
         queue_wait_max_ms: 2_500,
     };
-    assert_eq!(door.arrive(&"slow", bounds, 0, 0), Arrival::Run);
+    assert_eq!(door.arrive(&"slow", None, bounds, 0, 0), Arrival::Run);
     assert!(matches!(
-        door.arrive(&"slow", bounds, 0, 0),
+        door.arrive(&"slow", None, bounds, 0, 0),
         Arrival::Wait(_)
     ));
     assert_eq!(door.admit_next(), None);
-    assert_eq!(door.arrive(&"quick", bounds, 0, 0), Arrival::Run);
+    assert_eq!(door.arrive(&"quick", None, bounds, 0, 0), Arrival::Run);
 }
 
 #[test]
@@ -270,9 +332,9 @@ fn a_full_waiting_room_says_when_to_come_back() {
         queue_max: 0,
         queue_wait_max_ms: 2_500,
     };
-    assert_eq!(door.arrive(&1, bounds, 0, 0), Arrival::Run);
+    assert_eq!(door.arrive(&1, None, bounds, 0, 0), Arrival::Run);
     assert_eq!(
-        door.arrive(&1, bounds, 0, 0),
+        door.arrive(&1, None, bounds, 0, 0),
         Arrival::Refuse { retry_after_s: 3 }
     );
     let patient = PerFunction {
@@ -280,7 +342,7 @@ fn a_full_waiting_room_says_when_to_come_back() {
         ..bounds
     };
     assert_eq!(
-        door.arrive(&1, patient, 0, u64::MAX),
+        door.arrive(&1, None, patient, 0, u64::MAX),
         Arrival::Refuse { retry_after_s: 60 }
     );
 }
@@ -298,10 +360,54 @@ fn the_bound_on_bytes_is_what_refuses() {
             waiting_max_bytes,
             ..ROOMY
         });
-        door.arrive(&1, bounds, 0, 0);
-        door.arrive(&1, bounds, 60, 0);
-        door.arrive(&1, bounds, 60, 0)
+        door.arrive(&1, None, bounds, 0, 0);
+        door.arrive(&1, None, bounds, 60, 0);
+        door.arrive(&1, None, bounds, 60, 0)
     };
     assert!(matches!(last(100), Arrival::Refuse { .. }));
     assert!(matches!(last(120), Arrival::Wait(_)));
+}
+
+/// Two requests of one key never run at once, and those that wait hold up nobody else.
+#[test]
+fn a_key_in_use_holds_up_itself_only() {
+    let mut door = Admission::new(ROOMY);
+    let bounds = PerFunction {
+        concurrency_max: 2,
+        queue_max: 9,
+        queue_wait_max_ms: 1,
+    };
+    let (ann, bob) = (key(1), key(2));
+    assert_eq!(door.arrive(&1, Some(&ann), bounds, 0, 0), Arrival::Run);
+    let Arrival::Wait(second) = door.arrive(&1, Some(&ann), bounds, 0, 0) else {
+        panic!("two of one key run");
+    };
+    assert_eq!(door.admit_next(), None);
+    assert_eq!(door.arrive(&1, Some(&bob), bounds, 0, 0), Arrival::Run);
+    door.finished(&1, Some(&ann));
+    let next = door.admit_next().map(|waited| waited.ticket);
+    assert_eq!(next, Some(second));
+    // The control: without a key nobody waits.
+    let mut door = Admission::new(ROOMY);
+    for _ in 0..2 {
+        assert_eq!(door.arrive(&1, None, bounds, 0, 0), Arrival::Run);
+    }
+}
+
+#[test]
+fn one_key_has_half_of_the_places_at_most() {
+    let mut door = Admission::new(ROOMY);
+    let bounds = PerFunction {
+        concurrency_max: 9,
+        queue_max: 4,
+        queue_wait_max_ms: 1,
+    };
+    let mut ask = |number| door.arrive(&1, Some(&key(number)), bounds, 0, 0);
+    assert_eq!(ask(1), Arrival::Run);
+    for _ in 0..2 {
+        assert!(matches!(ask(1), Arrival::Wait(_)));
+    }
+    assert!(matches!(ask(1), Arrival::Refuse { .. }));
+    assert_eq!(ask(2), Arrival::Run);
+    assert!(matches!(ask(2), Arrival::Wait(_)));
 }

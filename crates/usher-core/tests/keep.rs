@@ -17,7 +17,7 @@ proptest! {
         now_ms in 0..15_000_u64,
     ) {
         idle.sort_unstable();
-        let keep = Keep { ready_min, idle_max_s };
+        let keep = Keep { ready_min, idle_max_s, ..Keep::default() };
         let supply = Supply { environments: idle.len() + others, environments_max };
         let plan = plan(&keep, supply, idle.iter().copied(), now_ms);
 
@@ -71,7 +71,7 @@ proptest! {
 
     #[test]
     fn the_stock_is_bounded(ready_min: u32, high_water: u32, concurrency_max: u32) {
-        let keep = Keep { ready_min, idle_max_s: 0 };
+        let keep = Keep { ready_min, idle_max_s: 0, ..Keep::default() };
         let target = stock_target(&keep, high_water, concurrency_max);
         prop_assert!(target <= STOCK_MAX && target <= concurrency_max);
         prop_assert!(target >= ready_min.min(STOCK_MAX).min(concurrency_max));
@@ -83,6 +83,7 @@ fn a_function_without_requests_scales_to_zero() {
     let keep = Keep {
         ready_min: 0,
         idle_max_s: 300,
+        ..Keep::default()
     };
     let supply = Supply {
         environments: 2,

@@ -49,6 +49,7 @@ impl Twin {
             (None, None) => {}
             (Some(_), None) => panic!("an environment out of nothing"),
         }
+        assert_eq!(moves.ended, [], "nobody's state is kept here");
         self.starting += moves.starts;
     }
 
@@ -130,9 +131,9 @@ fn carry_out(pool: &mut Pool, twin: &mut Twin, one: Move, now_ms: u64) {
                     "served to two"
                 );
             }
-            Acquired::Waits { ticket, start } => {
+            Acquired::Waits { ticket, moves } => {
                 twin.waiting.push_back(ticket);
-                twin.starting += usize::from(start);
+                twin.moves(moves, None);
             }
             Acquired::Refused => {}
         },
@@ -262,7 +263,7 @@ proptest! {
 
 fn ticket(acquired: Acquired) -> (Ticket, bool) {
     match acquired {
-        Acquired::Waits { ticket, start } => (ticket, start),
+        Acquired::Waits { ticket, moves } => (ticket, moves.starts == 1),
         other => panic!("it does not wait: {other:?}"),
     }
 }
@@ -288,7 +289,8 @@ fn concurrent_misses_join_one_start_until_it_has_succeeded() {
         moves,
         Moves {
             serve: Some(served),
-            starts: 4
+            starts: 4,
+            ..Moves::default()
         }
     );
     let moves = pool.started(EnvironmentId(2), 0);
@@ -328,8 +330,8 @@ fn an_environment_that_dies_is_replaced_for_those_who_wait() {
     assert_eq!(
         pool.died(EnvironmentId(1)),
         Moves {
-            serve: None,
-            starts: 1
+            starts: 1,
+            ..Moves::default()
         }
     );
     assert_eq!(pool.died(EnvironmentId(1)), Moves::default());

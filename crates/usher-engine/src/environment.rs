@@ -139,8 +139,9 @@ pub trait Used: Sized + Send + 'static {
         audit: bool,
     ) -> impl Future<Output = Result<Renewed<Self::Clean>, RenewError>> + Send;
 
-    /// Keeps the state for the next request, on purpose: only for images of revisions with
-    /// `isolation = "none"`, any other is refused and destroyed.
+    /// Keeps the state for the next request, on purpose: only for images of revisions that keep it
+    /// (`Isolation::keeps`), any other is refused and destroyed. By key or for all is one to the
+    /// engine: the node lets nobody else in.
     fn keep(self) -> Result<Self::Clean, RenewError>;
 }
 

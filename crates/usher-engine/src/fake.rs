@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use usher_api::node::{ImageReport, Mode, PrepareFault, Progress};
 use usher_core::claim::RuntimeAbi;
 use usher_core::fault::{Blame, Fault};
-use usher_core::function::{Isolation, RenewalChoice, Revision};
+use usher_core::function::{RenewalChoice, Revision};
 use usher_core::id::Digest;
 
 pub use environment::{FakeEnvironment, FakeUsed};
@@ -114,7 +114,7 @@ impl FakeImage {
     }
 
     fn kept(&self) -> bool {
-        self.revision.settings.isolation == Isolation::None
+        self.revision.settings.isolation.keeps()
     }
 
     fn live(&self) -> bool {

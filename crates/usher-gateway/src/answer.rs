@@ -29,6 +29,7 @@ use usher_core::fault::Fault;
 use usher_core::route::{NoTarget, route};
 
 use crate::connection::{Beat, Connection};
+use crate::door::Who;
 use crate::head::{self, Arrived, Side};
 use crate::inbound;
 use crate::loan::Offer;
@@ -201,9 +202,16 @@ async fn serve(
     let limits = &entry.revision.settings.limits;
     let inbound = inbound::bounded(incoming, limits.body_max_bytes)?;
     let look = head::look(&parts.headers, Side::Client);
+    let source = entry.revision.settings.isolation.key();
+    let key = source.map(|source| head::key(&parts.headers, source));
+    let key = key.transpose()?;
+    let who = Who {
+        slot: entry.slot,
+        key: key.clone(),
+    };
     let permit = gateway
         .door
-        .enter(entry.slot, entry.bounds, look.bytes, tally.started())
+        .enter(who, entry.bounds, look.bytes, tally.started())
         .await?;
     tally.admitted(permit);
     let arrived = Arrived {
@@ -220,6 +228,7 @@ async fn serve(
     }
     let invocation = Invocation {
         revision: Arc::clone(&entry.revision),
+        key,
         request_id: stamp.id,
         request: Request::from_parts(parts, inbound.body),
     };

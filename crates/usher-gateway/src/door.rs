@@ -21,6 +21,7 @@ use usher_core::admit::{
     Admission, Arrival, Load, Overall, PerFunction, RETRY_AFTER_MAX_S, Ticket,
 };
 use usher_core::fault::Fault;
+use usher_core::key::Key;
 
 /// After how many arrivals the lines of functions that nobody calls any more are forgotten.
 const SWEEP_EVERY_ARRIVALS: u32 = 1 << 16;
@@ -44,13 +45,21 @@ struct State {
 /// The right to run; given back by drop.
 pub(crate) struct Permit {
     door: Arc<Door>,
-    slot: Slot,
+    who: Who,
+}
+
+/// Whose line a request stands in.
+#[derive(Clone, Debug)]
+pub(crate) struct Who {
+    pub(crate) slot: Slot,
+    /// Where the function keeps state by key: the requests of one run one after the other.
+    pub(crate) key: Option<Key>,
 }
 
 /// A place in the waiting room; given back by drop.
 struct Place {
     door: Arc<Door>,
-    slot: Slot,
+    who: Who,
     ticket: Ticket,
     turn: oneshot::Receiver<()>,
     kept: bool,
@@ -76,12 +85,12 @@ impl Door {
     /// Waits until the request may run. `bytes` is what it holds in memory meanwhile.
     pub(crate) async fn enter(
         self: &Arc<Self>,
-        slot: Slot,
+        who: Who,
         bounds: PerFunction,
         bytes: u64,
         now: Instant,
     ) -> Result<Permit, Fault> {
-        match self.arrive(slot, bounds, bytes, now)? {
+        match self.arrive(who, bounds, bytes, now)? {
             Entry::Run(permit) => Ok(permit),
             Entry::Wait(place) => place.wait(bounds).await,
         }
@@ -97,7 +106,7 @@ impl Door {
 
     fn arrive(
         self: &Arc<Self>,
-        slot: Slot,
+        who: Who,
         bounds: PerFunction,
         bytes: u64,
         now: Instant,
@@ -109,11 +118,15 @@ impl Door {
         if state.arrivals.is_multiple_of(SWEEP_EVERY_ARRIVALS) {
             state.admission.sweep();
         }
-        match state.admission.arrive(&slot, bounds, bytes, now_ms) {
+        let key = who.key.as_ref();
+        match state
+            .admission
+            .arrive(&who.slot, key, bounds, bytes, now_ms)
+        {
             Arrival::Run => {
                 drop(state);
                 let door = Arc::clone(self);
-                Ok(Entry::Run(Permit { door, slot }))
+                Ok(Entry::Run(Permit { door, who }))
             }
             Arrival::Wait(ticket) => {
                 let (sender, turn) = oneshot::channel();
@@ -121,7 +134,7 @@ impl Door {
                 drop(state);
                 let place = Place {
                     door: Arc::clone(self),
-                    slot,
+                    who,
                     ticket,
                     turn,
                     kept: true,
@@ -134,10 +147,10 @@ impl Door {
         }
     }
 
-    fn finished(&self, slot: Slot) {
+    fn finished(&self, who: &Who) {
         let next = {
             let mut state = self.state.lock();
-            state.admission.finished(&slot);
+            state.admission.finished(&who.slot, who.key.as_ref());
             state.next_turn()
         };
         if let Some(turn) = next {
@@ -166,7 +179,7 @@ impl State {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.door.finished(self.slot);
+        self.door.finished(&self.who);
     }
 }
 
@@ -178,10 +191,12 @@ impl Place {
             self.kept = false;
             return Ok(Permit {
                 door: Arc::clone(&self.door),
-                slot: self.slot,
+                who: self.who.clone(),
             });
         }
         self.kept = false;
+        // The next one of its key may have been waiting behind it.
+        self.door.wake();
         let wait_s = u32::try_from(bounds.queue_wait_max_ms.div_ceil(1_000));
         Err(Fault::Busy {
             retry_after_s: wait_s.unwrap_or(u32::MAX).clamp(1, RETRY_AFTER_MAX_S),
@@ -192,7 +207,9 @@ impl Place {
     fn leave(&self) -> bool {
         let mut state = self.door.state.lock();
         state.waiting.remove(&self.ticket);
-        state.admission.gone(&self.slot, self.ticket)
+        state
+            .admission
+            .gone(&self.who.slot, self.who.key.as_ref(), self.ticket)
     }
 }
 
@@ -202,7 +219,7 @@ impl Drop for Place {
             return;
         }
         if !self.leave() {
-            self.door.finished(self.slot);
+            self.door.finished(&self.who);
         }
         self.door.wake();
     }

@@ -11,6 +11,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, request, response};
 use usher_api::upgrade::{permits, protocols};
 use usher_core::fault::Fault;
+use usher_core::key::{Key, KeyFlaw, KeySource};
 use usher_core::proof::{PROOF_HEADER, Proof};
 use usher_core::trace::{TRACEPARENT, TraceParent};
 
@@ -135,6 +136,21 @@ pub(crate) fn authority(parts: &request::Parts) -> Result<Authority, Fault> {
         }
         _ => Err(Fault::BadRequest),
     }
+}
+
+/// The key that a request names. One that the client declares to belong to the connection alone is
+/// none: the function would not see it.
+pub(crate) fn key(headers: &HeaderMap, source: &KeySource) -> Result<Key, Fault> {
+    let name = source.header();
+    let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let key = match lists(headers, &CONNECTION, name) {
+        true => Err(KeyFlaw::Missing),
+        false => Key::one_of(values),
+    };
+    key.map_err(|flaw| Fault::BadKey {
+        header: name.to_owned(),
+        flaw,
+    })
 }
 
 /// What the gateway knows of a request beyond its head.

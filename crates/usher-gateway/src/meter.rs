@@ -13,7 +13,7 @@ use usher_core::id::FunctionKey;
 use usher_core::proof::{Proof, Renewal, Start};
 
 /// What may become of a request: the class of the function's own status, or the label of a fault.
-const OUTCOMES: [&str; 16] = [
+const OUTCOMES: [&str; 17] = [
     "2xx",
     "3xx",
     "4xx",
@@ -30,6 +30,7 @@ const OUTCOMES: [&str; 16] = [
     "start-failed",
     "unavailable",
     "draining",
+    "bad-key",
 ];
 
 const STARTS: [Start; 3] = [Start::Warm, Start::Cold, Start::Joined];
@@ -76,6 +77,7 @@ impl Outcome {
             Fault::StartFailed => 13,
             Fault::Unavailable => 14,
             Fault::Draining => 15,
+            Fault::BadKey { .. } => 16,
         })
     }
 }
@@ -216,6 +218,7 @@ pub struct GatewayFigures {
 #[cfg(test)]
 mod tests {
     use usher_core::fault::TimeLimit;
+    use usher_core::key::KeyFlaw;
 
     use super::*;
 
@@ -238,6 +241,10 @@ mod tests {
             Fault::StartFailed,
             Fault::Unavailable,
             Fault::Draining,
+            Fault::BadKey {
+                header: "x-tenant".to_owned(),
+                flaw: KeyFlaw::Missing,
+            },
         ] {
             assert_eq!(OUTCOMES[Outcome::of_fault(&fault).0], fault.judge().label);
         }

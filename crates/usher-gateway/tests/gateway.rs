@@ -12,6 +12,8 @@ mod drain;
 mod heads;
 #[path = "gateway/hostile.rs"]
 mod hostile;
+#[path = "gateway/keys.rs"]
+mod keys;
 #[path = "gateway/routes.rs"]
 mod routes;
 #[path = "gateway/streams.rs"]

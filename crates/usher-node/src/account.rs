@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use usher_api::body::Body;
 use usher_core::fault::Fault;
 use usher_core::id::{RequestId, RevisionId};
+use usher_core::key::Key;
 use usher_core::proof::Proof;
 
 use crate::logs::{FunctionLog, Served};
@@ -20,6 +21,7 @@ pub(crate) struct Account {
     method: http::Method,
     /// A copy: the URI's own text would keep the buffer alive that the whole head was read into.
     path: Option<Box<str>>,
+    key: Option<Key>,
     begun: Instant,
     open: bool,
 }
@@ -31,6 +33,7 @@ impl Account {
         log: Arc<FunctionLog>,
         revision: RevisionId,
         id: RequestId,
+        key: Option<Key>,
         request: &http::Request<Body>,
     ) -> Self {
         Self {
@@ -40,6 +43,7 @@ impl Account {
             request: id,
             method: request.method().clone(),
             path: Some(request.uri().path().into()),
+            key,
             begun: Instant::now(),
             open: true,
         }
@@ -83,6 +87,7 @@ impl Account {
             path: self.path.take(),
             status,
             took_us,
+            key: self.key.take(),
             proof,
             error,
         };

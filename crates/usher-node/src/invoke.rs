@@ -17,6 +17,7 @@ use usher_core::environment::Action;
 use usher_core::fault::Fault;
 use usher_core::function::Revision;
 use usher_core::id::RequestId;
+use usher_core::key::{Key, KeyFlaw};
 use usher_core::proof::{Proof, Start};
 use usher_engine::{Call, Ended, Engine, Environment, Over, Run, UsedFacts};
 
@@ -46,6 +47,7 @@ impl<E: Engine> Shop<E> {
     pub(crate) async fn serve(self: &Arc<Self>, invocation: Invocation) -> Result<Reply, Failure> {
         let Invocation {
             revision,
+            key,
             request_id,
             request,
         } = invocation;
@@ -53,9 +55,20 @@ impl<E: Engine> Shop<E> {
         let received = steps.receive().entered();
         let entry = self.entry(&revision);
         let (counters, log) = (entry.counters.clone(), entry.log.clone());
-        let account = Account::open(counters, log, revision.id, request_id, &request);
+        let key = revision.settings.isolation.key().and(key);
+        let account = Account::open(
+            counters,
+            log,
+            revision.id,
+            request_id,
+            key.clone(),
+            &request,
+        );
         drop(received.exit());
-        let seat = match self.seat(entry.clone(), &revision, &steps, &account).await {
+        let seated = self
+            .seat(entry.clone(), &revision, key.as_ref(), &steps, &account)
+            .await;
+        let seat = match seated {
             Ok(seat) => seat,
             Err((fault, cause)) => {
                 account.failed(&fault, None, cause.as_deref());
@@ -94,9 +107,11 @@ impl<E: Engine> Shop<E> {
         self: &Arc<Self>,
         mut entry: Arc<Entry<E>>,
         revision: &Arc<Revision>,
+        key: Option<&Key>,
         steps: &Steps,
         account: &Account,
     ) -> Result<Seat<E>, Failed> {
+        has_key(revision, key).map_err(|fault| (fault, None))?;
         let limits = &revision.settings.limits;
         let wait_max = Duration::from_millis(limits.queue_wait_max_ms);
         let left = || wait_max.saturating_sub(account.begun().elapsed());
@@ -116,7 +131,7 @@ impl<E: Engine> Shop<E> {
                     }
                 }
             };
-            let claimed = match pool.ask() {
+            let claimed = match pool.ask(key) {
                 Ok(Asked::Got(claimed)) => Ok(claimed),
                 Ok(Asked::Waits(line)) => {
                     let served = line.served(left());
@@ -161,6 +176,17 @@ impl<E: Engine> Seat<E> {
             lease,
             start,
         })
+    }
+}
+
+/// Where state is kept by key, nobody runs without one.
+fn has_key(revision: &Revision, key: Option<&Key>) -> Result<(), Fault> {
+    match (revision.settings.isolation.key(), key) {
+        (Some(source), None) => Err(Fault::BadKey {
+            header: source.header().to_owned(),
+            flaw: KeyFlaw::Missing,
+        }),
+        _ => Ok(()),
     }
 }
 

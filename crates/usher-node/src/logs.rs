@@ -32,6 +32,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, oneshot};
 use usher_api::node::{LogEvent, LogLine, LogQuery};
 use usher_core::id::{FunctionKey, RequestId, RevisionId};
+use usher_core::key::Key;
 use usher_core::proof::Proof;
 
 pub(crate) use output::RequestOutput;
@@ -132,6 +133,7 @@ pub(crate) struct Served {
     pub(crate) path: Option<Box<str>>,
     pub(crate) status: u16,
     pub(crate) took_us: u64,
+    pub(crate) key: Option<Key>,
     pub(crate) proof: Option<Proof>,
     pub(crate) error: Option<String>,
 }

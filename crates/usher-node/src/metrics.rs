@@ -59,6 +59,8 @@ pub(crate) struct Counters {
     pub(crate) quarantined: Counter,
     pub(crate) audits: Counter,
     pub(crate) audits_failed: Counter,
+    pub(crate) keys_given_up: Counter,
+    pub(crate) keys_expired: Counter,
 }
 
 impl Counters {
@@ -109,6 +111,8 @@ impl Counters {
             quarantined: self.quarantined.get(),
             audits: self.audits.get(),
             audits_failed: self.audits_failed.get(),
+            keys_given_up: self.keys_given_up.get(),
+            keys_expired: self.keys_expired.get(),
         }
     }
 }
@@ -142,6 +146,10 @@ pub struct Totals {
     pub audits: u64,
     /// Audits that found a difference.
     pub audits_failed: u64,
+    /// Keys whose state was given up for another key.
+    pub keys_given_up: u64,
+    /// Keys whose state was given up because they had not been used for long.
+    pub keys_expired: u64,
 }
 
 impl Totals {
@@ -177,11 +185,13 @@ impl Totals {
             ("usher_quarantined_total", &mut self.quarantined),
             ("usher_audits_total", &mut self.audits),
             ("usher_audits_failed_total", &mut self.audits_failed),
+            ("usher_keys_given_up_total", &mut self.keys_given_up),
+            ("usher_keys_expired_total", &mut self.keys_expired),
         ]
     }
 }
 
-const PLAIN: usize = 11;
+const PLAIN: usize = 13;
 
 /// Environments and requests of one function as they stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -196,6 +206,8 @@ pub struct Standing {
     pub starting: u64,
     /// Requests that wait for an environment.
     pub waiting: u64,
+    /// Keys that have an environment, where state is kept by key.
+    pub keys: u64,
 }
 
 /// One function's figures.
@@ -276,12 +288,13 @@ impl PastFunction {
 
 impl Standing {
     /// Adds a pool's environments and requests.
-    pub(crate) fn add(&mut self, counts: Counts) {
+    pub(crate) fn add(&mut self, counts: Counts, keys: usize) {
         self.clean += counts.idle as u64;
         self.busy += counts.busy as u64;
         self.renewing += counts.renewing as u64;
         self.starting += counts.starting as u64;
         self.waiting += counts.waiting as u64;
+        self.keys += keys as u64;
     }
 }
 
@@ -321,6 +334,7 @@ impl Snapshot {
                 line("usher_environments", "gauge", &more, count);
             }
             line("usher_requests_waiting", "gauge", "", standing.waiting);
+            line("usher_keys", "gauge", "", standing.keys);
         }
         let mut text = String::new();
         for (name, (kind, lines)) in families {

@@ -134,7 +134,7 @@ impl<E: Engine> Node<E> {
             let metrics = snapshot.functions.entry(function).or_default();
             metrics.totals.add(&entry.counters.totals());
             if let Some(pool) = entry.pool() {
-                metrics.standing.add(pool.counts());
+                metrics.standing.add(pool.counts(), pool.keys());
             }
         }
         snapshot
@@ -206,7 +206,7 @@ impl<E: Engine> Shop<E> {
     /// more as are to stand ready.
     async fn start_first(&self, pool: &Arc<Pool<E>>) -> Result<(), PrepareFault> {
         if pool.counts().environments() == 0 {
-            let asked = match pool.ask() {
+            let asked = match pool.ask(None) {
                 Ok(Asked::Waits(line)) => line.served(FIRST_START_MAX).await,
                 Ok(Asked::Got(claimed)) => Ok(claimed),
                 Err(error) => Err(error),
@@ -301,7 +301,8 @@ impl<E: Engine> NodeControl for Node<E> {
         let Some(entry) = self.shop.entries.read().get(&revision).cloned() else {
             return RevisionStatus::default();
         };
-        let counts = entry.pool().map(|pool| pool.counts()).unwrap_or_default();
+        let pool = entry.pool();
+        let counts = pool.as_ref().map(|pool| pool.counts()).unwrap_or_default();
         let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let counters = &entry.counters;
         RevisionStatus {
@@ -310,6 +311,7 @@ impl<E: Engine> NodeControl for Node<E> {
             renewing: small(counts.renewing),
             starting: small(counts.starting),
             waiting: small(counts.waiting),
+            keys: small(pool.map_or(0, |pool| pool.keys())),
             quarantined: counters.quarantined.get(),
             served: counters.served_total(),
             started: counters.started.get(),

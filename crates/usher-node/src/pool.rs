@@ -17,12 +17,17 @@
 //! A [`Claimed`] that is dropped before it ran goes back; a [`Lease`] that is dropped destroys, so
 //! that a request which goes away at any point leaks nothing.
 //!
+//! Where state is kept by key there are two books about whose it is: the plan's, and the key that
+//! travels with the environment itself from its first run on ([`Stored`]). A claim for which they
+//! differ is refused, and the environment destroyed.
+//!
 //! Deliberately absent: what a run is (`invoke`), when renewal happens (`renewal`).
 
 mod close;
 mod keep;
 mod lease;
 mod line;
+mod plan;
 mod start;
 
 use std::collections::{BTreeMap, HashMap};
@@ -38,12 +43,15 @@ use usher_core::claim::Code;
 use usher_core::environment::{Policy, State as Life};
 use usher_core::function::Revision;
 use usher_core::id::EnvironmentId;
+use usher_core::key::Key;
 use usher_core::proof::Start;
-use usher_core::start::{Acquired, Bounds, Counts, Moves, Pool as Plan, Ticket};
+use usher_core::start::{Acquired, Bounds, Counts, Moves, Ticket};
 use usher_engine::{Engine, Environment};
 
 pub(crate) use lease::{Claimed, Lease};
 pub(crate) use line::{Asked, Line, NoEnvironment};
+
+use plan::Plan;
 
 use crate::audits::{Audits, Distrusts};
 use crate::logs::FunctionLog;
@@ -60,6 +68,13 @@ pub(crate) enum Parked<E: Engine> {
     Used(UsedOf<E>),
 }
 
+/// A parked environment, and whose state it keeps.
+pub(crate) struct Stored<E: Engine> {
+    parked: Parked<E>,
+    /// None: nobody's by key, or nothing has run in it yet.
+    kept_for: Option<Key>,
+}
+
 /// The environments of one revision.
 pub(crate) struct Pool<E: Engine> {
     pub(crate) engine: Arc<E>,
@@ -73,6 +88,7 @@ pub(crate) struct Pool<E: Engine> {
     /// Leases are dropped anywhere, also where no runtime is at hand.
     pub(crate) runtime: Handle,
     begun: Instant,
+    environments_max: NonZeroUsize,
     /// Rises when an audit fails: what was renewed before that is not offered any more.
     trust: AtomicU64,
     state: Mutex<State<E>>,
@@ -81,15 +97,21 @@ pub(crate) struct Pool<E: Engine> {
 
 struct State<E: Engine> {
     plan: Plan,
-    parked: BTreeMap<EnvironmentId, Parked<E>>,
+    parked: BTreeMap<EnvironmentId, Stored<E>>,
     /// Whom to tell, by ticket.
-    waiting: HashMap<Ticket, oneshot::Sender<Result<Claimed<E>, NoEnvironment>>>,
+    waiting: HashMap<Ticket, Waiter<E>>,
     /// The plan knows environments by the number of their *place*, because an environment that is
     /// renewed by a fresh instance changes its id and keeps its place.
     next_place: u64,
     /// When an environment was last given back or lost.
     touched_ms: u64,
     closed: bool,
+}
+
+/// A request that waits.
+struct Waiter<E: Engine> {
+    key: Option<Key>,
+    tell: oneshot::Sender<Result<Claimed<E>, NoEnvironment>>,
 }
 
 /// What a pool is made of.
@@ -121,14 +143,20 @@ impl<E: Engine> Pool<E> {
         let limits = &revision.settings.limits;
         let concurrency_max = NonZeroUsize::new(limits.concurrency_max as usize);
         let concurrency_max = concurrency_max.unwrap_or(NonZeroUsize::MIN);
-        let plan = Plan::new(Bounds {
-            environments_max: concurrency_max,
+        let keys_max = NonZeroUsize::new(revision.settings.keep.keys_max as usize);
+        let by_key = revision.settings.isolation.key().is_some();
+        let bounds = Bounds {
+            environments_max: match by_key {
+                true => keys_max.unwrap_or(NonZeroUsize::MIN),
+                false => concurrency_max,
+            },
             starts_parallel_max,
             // Those that may run at once may all have to wait for their environments to start.
             waiting_max: concurrency_max.get() + limits.queue_max as usize,
-        });
+        };
+        let plan = Plan::new(&revision.settings, bounds);
         Arc::new(Self {
-            policy: Policy::of(revision.settings.isolation, revision.settings.renew),
+            policy: Policy::of(&revision.settings.isolation, revision.settings.renew),
             engine,
             image,
             revision,
@@ -138,6 +166,7 @@ impl<E: Engine> Pool<E> {
             distrusts,
             runtime: Handle::current(),
             begun: Instant::now(),
+            environments_max: bounds.environments_max,
             trust: AtomicU64::new(0),
             state: Mutex::new(State {
                 plan,
@@ -156,29 +185,40 @@ impl<E: Engine> Pool<E> {
         self.state.lock().plan.counts()
     }
 
+    /// Keys that have an environment.
+    pub(crate) fn keys(&self) -> usize {
+        self.state.lock().plan.keys()
+    }
+
     /// An environment for a request: one that is parked, or a place in the line for the first that
-    /// comes free or is started.
-    pub(crate) fn ask(self: &Arc<Self>) -> Result<Asked<E>, NoEnvironment> {
-        let (line, start) = {
+    /// comes free or is started. `key`: whose state it needs, where that is kept by key; whoever
+    /// names none there may look, and not run.
+    pub(crate) fn ask(self: &Arc<Self>, key: Option<&Key>) -> Result<Asked<E>, NoEnvironment> {
+        let (line, moves, ended) = {
             let mut state = self.state.lock();
             if state.closed {
                 return Err(NoEnvironment::Closed);
             }
-            match state.plan.acquire() {
+            match state.plan.acquire(key) {
                 Acquired::Refused => return Err(NoEnvironment::Busy),
                 Acquired::Taken(place) => {
                     let parked = state.parked.remove(&place);
                     drop(state);
-                    return self.claimed(place, parked, Start::Warm).map(Asked::Got);
+                    let claimed = self.claimed(place, parked, key.cloned(), Start::Warm);
+                    return claimed.map(Asked::Got);
                 }
-                Acquired::Waits { ticket, start } => {
+                Acquired::Waits { ticket, moves } => {
                     let (tell, served) = oneshot::channel();
-                    state.waiting.insert(ticket, tell);
-                    (Line::new(self.clone(), ticket, served), start)
+                    let key = key.cloned();
+                    state.waiting.insert(ticket, Waiter { key, tell });
+                    let ended = state.take_out(&moves.ended);
+                    (Line::new(self.clone(), ticket, served), moves, ended)
                 }
             }
         };
-        if start {
+        self.counters.keys_given_up.add(ended.len() as u64);
+        drop(ended);
+        for _ in 0..moves.starts {
             self.begin_start();
         }
         Ok(Asked::Waits(line))
@@ -187,10 +227,11 @@ impl<E: Engine> Pool<E> {
     fn claimed(
         self: &Arc<Self>,
         place: EnvironmentId,
-        parked: Option<Parked<E>>,
+        stored: Option<Stored<E>>,
+        key: Option<Key>,
         start: Start,
     ) -> Result<Claimed<E>, NoEnvironment> {
-        let Some(parked) = parked else {
+        let Some(stored) = stored else {
             tracing::error!(
                 place = place.0,
                 "a place without an environment was handed out"
@@ -198,23 +239,23 @@ impl<E: Engine> Pool<E> {
             self.died(place);
             return Err(NoEnvironment::Closed);
         };
-        Ok(Claimed::new(self.clone(), place, parked, start))
+        Ok(Claimed::new(self.clone(), place, stored, key, start))
     }
 
     /// An environment may be claimed again. `trust` is what [`Pool::trust`] said before its
     /// renewal.
-    fn offer(self: &Arc<Self>, place: EnvironmentId, parked: Parked<E>, trust: u64) {
+    fn offer(self: &Arc<Self>, place: EnvironmentId, stored: Stored<E>, trust: u64) {
         let mut state = self.state.lock();
         if trust != self.trust() {
             drop(state);
-            drop(parked);
+            drop(stored);
             self.died(place);
             return;
         }
         let now_ms = self.now_ms();
         state.touched_ms = now_ms;
         match state.plan.released(place, now_ms) {
-            Ok(moves) => self.settle(state, place, Some(parked), moves),
+            Ok(moves) => self.settle(state, place, Some(stored), moves),
             Err(error) => tracing::error!(%error, "an environment came back twice"),
         }
     }
@@ -233,32 +274,35 @@ impl<E: Engine> Pool<E> {
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State<E>>,
         place: EnvironmentId,
-        parked: Option<Parked<E>>,
+        mut stored: Option<Stored<E>>,
         moves: Moves,
     ) {
-        let mut ended = Vec::new();
-        let mut told = None;
-        match (moves.serve, parked) {
-            (Some(served), parked) => {
-                let tell = state.waiting.remove(&served.ticket);
-                told = Some((tell, served, parked));
-            }
-            (None, Some(parked)) => {
-                state.parked.insert(place, parked);
-                if state.closed {
-                    ended = state.end_idle(usize::MAX);
-                }
-            }
-            (None, None) => {}
+        let told = moves.serve.map(|served| {
+            let waiter = state.waiting.remove(&served.ticket);
+            let found = match served.environment == place {
+                true => stored.take(),
+                false => state.parked.remove(&served.environment),
+            };
+            (waiter, served, found)
+        });
+        if let Some(stored) = stored {
+            state.parked.insert(place, stored);
         }
+        let given_up = state.take_out(&moves.ended);
         let closed = state.closed;
+        let ended = match closed {
+            true => state.end_idle(),
+            false => Vec::new(),
+        };
         drop(state);
-        drop(ended);
+        self.counters.keys_given_up.add(given_up.len() as u64);
+        drop((given_up, ended));
         for _ in 0..moves.starts {
             self.begin_start();
         }
-        if let Some((tell, served, parked)) = told {
-            let claimed = self.claimed(served.environment, parked, served.start);
+        if let Some((waiter, served, found)) = told {
+            let (key, tell) = waiter.map(|it| (it.key, it.tell)).unzip();
+            let claimed = self.claimed(served.environment, found, key.flatten(), served.start);
             // Who waited may have gone away this very moment; the environment then comes back as
             // its claim is dropped, and goes to the next.
             if let Some(tell) = tell {
@@ -283,7 +327,7 @@ impl<E: Engine> Pool<E> {
         let ended = {
             let mut state = self.state.lock();
             self.trust.fetch_add(1, Ordering::SeqCst);
-            state.end_idle(usize::MAX)
+            state.end_idle()
         };
         drop(ended);
     }
@@ -303,13 +347,16 @@ impl<E: Engine> Pool<E> {
 }
 
 impl<E: Engine> State<E> {
-    /// Takes out the longest unused. To be dropped when the lock is no longer held.
-    fn end_idle(&mut self, count: usize) -> Vec<Parked<E>> {
-        let places = self.plan.retire(count);
-        places
-            .into_iter()
-            .filter_map(|place| self.parked.remove(&place))
-            .collect()
+    /// Takes out all that nobody uses. To be dropped when the lock is no longer held.
+    fn end_idle(&mut self) -> Vec<Stored<E>> {
+        let places = self.plan.retire_all();
+        self.take_out(&places)
+    }
+
+    /// Takes out what the plan has given up. To be dropped when the lock is no longer held.
+    fn take_out(&mut self, places: &[EnvironmentId]) -> Vec<Stored<E>> {
+        let parked = places.iter().filter_map(|place| self.parked.remove(place));
+        parked.collect()
     }
 
     fn new_place(&mut self) -> EnvironmentId {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "node/keys.rs"]
+mod keys;
 #[path = "node/lifecycle.rs"]
 mod lifecycle;
 #[path = "node/logs.rs"]
@@ -31,6 +33,7 @@ use usher_api::node::{ImageReport, NodeControl, PrepareFault, RevisionStatus};
 use usher_core::fault::Fault;
 use usher_core::function::{Revision, Settings};
 use usher_core::id::{Digest, FunctionKey, RequestId};
+use usher_core::key::Key;
 use usher_core::proof::Proof;
 use usher_engine::contract;
 use usher_engine::fake::FakeEngine;
@@ -108,8 +111,18 @@ impl World {
         revision: &Arc<Revision>,
         request: http::Request<Body>,
     ) -> Result<Reply, Failure> {
+        self.reply_to(revision, None, request).await
+    }
+
+    async fn reply_to(
+        &self,
+        revision: &Arc<Revision>,
+        key: Option<Key>,
+        request: http::Request<Body>,
+    ) -> Result<Reply, Failure> {
         let invocation = Invocation {
             revision: revision.clone(),
+            key,
             request_id: RequestId(1),
             request,
         };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use usher_core::function::{Contract, Isolation, Process, Revision};
+use usher_core::function::{Contract, Process, Revision};
 use usher_core::outbound::AllowList;
 
 use crate::contract::lambda::{self, LATEST};
@@ -36,7 +36,7 @@ pub struct ProcessImage {
 impl ProcessImage {
     /// Whether state is kept from request to request, on purpose.
     pub(crate) fn keeps(&self) -> bool {
-        self.revision.settings.isolation == Isolation::None
+        self.revision.settings.isolation.keeps()
     }
 
     /// Whether its programs are put back after a request, as far as is known.

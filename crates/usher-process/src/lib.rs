@@ -7,7 +7,7 @@
 //!
 //! A program runs in a sandbox of its own and speaks one of two contracts: it asks the AWS Lambda
 //! Runtime API for its requests, or it serves HTTP at `$PORT`. A program that has served a request
-//! is replaced by a new process; with `isolation = "none"` it is kept.
+//! is replaced by a new process; where state is kept, by key or for all, so is the process.
 //!
 //! Deliberately absent: pools of environments, which a node keeps; snapshots of programs.
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use usher_api::node::{ImageReport, PrepareFault, Progress};
 use usher_core::area::Owner;
 use usher_core::claim::RuntimeAbi;
@@ -79,6 +79,9 @@ pub struct WasmEngine {
 /// What all environments of an engine share.
 pub(crate) struct Inner {
     pool: FreshPool,
+    /// For instances of the pool that stay after their run: half of them, so that those whose state
+    /// is kept do not take the pool from all other functions.
+    stay: Arc<Semaphore>,
     cache: Cache,
     kinds: [OnceLock<Ready>; 3],
     engines: Arc<Engines>,
@@ -108,6 +111,7 @@ impl WasmEngine {
         let ticker = Ticker::start(Arc::downgrade(&engines)).map_err(EngineError::Clock)?;
         let inner = Inner {
             pool: config.pool,
+            stay: Arc::new(Semaphore::new(config.pool.instances_max as usize / 2)),
             cache: cache.map_err(EngineError::Cache)?,
             kinds: Default::default(),
             engines,
@@ -141,6 +145,21 @@ impl WasmEngine {
 }
 
 impl Inner {
+    /// The right to stay in the pool, where the image's state is kept.
+    fn place_to_stay(&self, image: &WasmImage) -> Result<Option<OwnedSemaphorePermit>, StartError> {
+        if !image.keeps() {
+            return Ok(None);
+        }
+        let place = Arc::clone(&self.stay).try_acquire_owned();
+        place.map(Some).map_err(|_| StartError {
+            fault: Fault::Unavailable,
+            cause: format!(
+                "{} instances whose state is kept are all that the pool gives a place to",
+                self.pool.instances_max / 2
+            ),
+        })
+    }
+
     fn ready(&self, kind: CodeKind) -> Result<&Ready, PrepareFault> {
         let place = &self.kinds[kind as usize];
         if let Some(ready) = place.get() {
@@ -329,7 +348,8 @@ impl Engine for WasmEngine {
         }
         let code = inner.fresh_code(image).await;
         let code = code.map_err(|fault| failed(fault.message))?;
-        let fresh = Fresh::start(inner, image, &code, false)
+        let place = inner.place_to_stay(image)?;
+        let fresh = Fresh::start(inner, image, &code, place, false)
             .await
             .map_err(failed)?;
         Ok(environment(Kind::Fresh(fresh)))

@@ -196,7 +196,7 @@ async fn another(inner: Arc<Inner>, used: Kind) -> Result<Renewed<WasmEnvironmen
     let image = used.image().clone();
     let code = inner.fresh_code(&image).await;
     let code = code.map_err(|fault| RenewError::Failed(fault.message))?;
-    let fresh = Fresh::start(&inner, &image, &code, true).await;
+    let fresh = Fresh::start(&inner, &image, &code, None, true).await;
     let fresh = fresh.map_err(RenewError::Failed)?;
     drop(used);
     Ok(Renewed {

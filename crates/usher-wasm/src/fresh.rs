@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
 use usher_core::area::AreaUse;
 use usher_core::id::{EnvironmentId, Generation};
 use usher_core::proof::Renewal;
@@ -33,6 +34,8 @@ pub(crate) struct FreshRest {
     renewal: Renewal,
     renew_us: u32,
     _alive: Alive,
+    /// Held where the instance stays, on purpose, after its run.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Fresh {
@@ -41,6 +44,7 @@ impl Fresh {
         inner: &Arc<Inner>,
         image: &Arc<WasmImage>,
         code: &Arc<Code>,
+        place: Option<OwnedSemaphorePermit>,
         renewal: bool,
     ) -> Result<Box<Self>, String> {
         let begun = Instant::now();
@@ -63,6 +67,7 @@ impl Fresh {
                 renewal: Renewal::Fresh,
                 renew_us: if renewal { micros(begun) } else { 0 },
                 _alive: Alive::count(&inner.counters),
+                _place: place,
             },
         }))
     }

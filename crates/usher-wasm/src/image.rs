@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use usher_api::node::{ImageReport, Mode};
-use usher_core::function::{Isolation, Revision};
+use usher_core::function::Revision;
 use usher_core::outbound::AllowList;
 use wasmtime::component::InstancePre;
 
@@ -44,7 +44,7 @@ pub struct WasmImage {
 impl WasmImage {
     /// Whether state is kept from run to run on purpose.
     pub(crate) fn keeps(&self) -> bool {
-        self.revision.settings.isolation == Isolation::None
+        self.revision.settings.isolation.keeps()
     }
 
     /// Whether environments are put back between runs.

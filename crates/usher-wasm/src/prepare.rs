@@ -104,7 +104,7 @@ impl Preparation {
     fn report(&self, live: bool, reasons: Vec<String>, image_bytes: usize) -> ImageReport {
         let settings = &self.revision.settings;
         let mode = match settings.isolation {
-            Isolation::None => Mode::Kept,
+            Isolation::Key(_) | Isolation::None => Mode::Kept,
             Isolation::Request if live => Mode::Live,
             Isolation::Request => Mode::Fresh,
         };

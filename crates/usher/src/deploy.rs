@@ -44,7 +44,7 @@ fn tell(deployed: &Deployed) -> anyhow::Result<()> {
         (false, true) => "unchanged",
         (false, false) => "changed",
     };
-    let mode = mode_word(function);
+    let mode = mode_text(function);
     let number = function.revision.number;
     output::line(format!(
         "{} {what}: revision {number}, {mode}",
@@ -75,6 +75,15 @@ pub(crate) fn mode_word(function: &FunctionView) -> &'static str {
         Some(Mode::Kept) => "kept",
         // Made ready by its first request.
         None => "idle",
+    }
+}
+
+/// The same with the key, where state is kept by one.
+pub(crate) fn mode_text(function: &FunctionView) -> String {
+    let word = mode_word(function);
+    match function.revision.settings.isolation.key() {
+        Some(source) => format!("{word} by {source}"),
+        None => word.to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use usher_api::node::RevisionStatus;
 use usher_core::id::FunctionKey;
 
 use crate::cli::{List, One};
-use crate::deploy::{mode_word, reasons};
+use crate::deploy::{mode_text, mode_word, reasons};
 use crate::output;
 
 impl One {
@@ -89,7 +89,7 @@ fn told(function: &FunctionView) -> Vec<String> {
             function.revision.number,
             function.revision.id.0.short()
         ),
-        format!("  mode          {}", mode_word(function)),
+        format!("  mode          {}", mode_text(function)),
     ];
     if let Some(process) = &function.revision.settings.process {
         let (contract, command) = (process.contract.word(), process.command.join(" "));
@@ -116,6 +116,11 @@ fn told(function: &FunctionView) -> Vec<String> {
         "  environments  {} clean, {} busy, {} renewing, {} starting, {} quarantined",
         status.clean, status.busy, status.renewing, status.starting, status.quarantined
     ));
+    if function.revision.settings.isolation.key().is_some() {
+        let keys_max = function.revision.settings.keep.keys_max;
+        let keys = format!("  keys          {} of {keys_max} at most", status.keys);
+        lines.push(keys);
+    }
     lines.push(format!(
         "  since start   {} served, {} compiled, {} loaded, {} audits, {} failed",
         status.served, status.compiled, status.loaded, status.audits, status.audits_failed

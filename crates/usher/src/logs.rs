@@ -46,10 +46,14 @@ fn event(event: &LogEvent) -> String {
             target,
             status,
             took_us,
+            key,
             proof,
             error,
         } => {
             let mut text = format!("{target} {status} in {took_us} us");
+            if let Some(key) = key {
+                text.push_str(&format!(" key {key}"));
+            }
             if let Some(proof) = proof {
                 text.push_str(&format!(" ({proof})"));
             }

@@ -103,11 +103,7 @@ pub(super) fn is_inside(path: &str) -> bool {
 /// Reads the settings; only a manifest has a folder.
 fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Settings {
     let mut settings = Settings::default();
-    section.choice(
-        "isolation",
-        &[("request", Isolation::Request), ("none", Isolation::None)],
-        &mut settings.isolation,
-    );
+    isolation(section, &mut settings.isolation);
     section.choice(
         "renewal",
         &[
@@ -133,6 +129,31 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
         settings.process = process::read(section, folder);
     });
     settings
+}
+
+/// What may stand for `isolation`.
+const ISOLATION: &str = "\"request\", \"none\" or { key = \"header:NAME\" }";
+
+fn isolation(section: &mut Section<'_, '_>, into: &mut Isolation) {
+    if section.is_table("isolation") {
+        return section.table("isolation", |table| {
+            table.require("key", "key = \"header:NAME\", such as \"header:x-tenant\"");
+            if let Some(source) = table.parsed("key") {
+                *into = Isolation::Key(source);
+            }
+        });
+    }
+    let word = section.text("isolation", ISOLATION, |text| match text {
+        "request" => Ok(Isolation::Request),
+        "none" => Ok(Isolation::None),
+        other => Err(format!(
+            "{} is none of its values; write {ISOLATION}",
+            shown(other)
+        )),
+    });
+    if let Some(word) = word {
+        *into = word;
+    }
 }
 
 fn outbound(entry: &str) -> Result<(), String> {
@@ -222,4 +243,7 @@ fn programs(section: &mut Section<'_, '_>, limits: &mut Limits) {
 fn keep(section: &mut Section<'_, '_>, keep: &mut Keep) {
     section.number("ready_min", "environments", 0..=1_000, &mut keep.ready_min);
     section.number("idle_max_s", "seconds", 1..=DAY_S, &mut keep.idle_max_s);
+    section.number("keys_max", "keys", 1..=100_000, &mut keep.keys_max);
+    let unused = &mut keep.key_idle_max_s;
+    section.number("key_idle_max_s", "seconds", 1..=DAY_S, unused);
 }

@@ -107,6 +107,12 @@ impl<'t, 'f> Section<'t, 'f> {
         self.get(key).is_some()
     }
 
+    /// Whether a key is a table, where it may also be something else.
+    pub(super) fn is_table(&mut self, key: &'static str) -> bool {
+        let node = self.get(key);
+        node.is_some_and(|node| matches!(node.value, Value::Table(_)))
+    }
+
     /// Whether a key is a list with nothing in it.
     pub(super) fn is_empty_list(&mut self, key: &'static str) -> bool {
         let node = self.get(key);

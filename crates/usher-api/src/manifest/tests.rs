@@ -66,6 +66,43 @@ fn every_setting_is_read() {
 }
 
 #[test]
+fn isolation_by_key_names_a_header() {
+    let text = "name = \"f\"\ncomponent = \"f.wasm\"\n\
+                isolation = { key = \"header:X-Tenant\" }\n\
+                [keep]\nkeys_max = 7\nkey_idle_max_s = 60\n";
+    let settings = Manifest::read(text).unwrap().settings;
+    let source = "header:x-tenant".parse().unwrap();
+    assert_eq!(settings.isolation, Isolation::Key(source));
+    assert_eq!(
+        (settings.keep.keys_max, settings.keep.key_idle_max_s),
+        (7, 60)
+    );
+    for (isolation, said) in [
+        (
+            "\"key\"",
+            "line 3: isolation: \"key\" is none of its values; \
+             write \"request\", \"none\" or { key = \"header:NAME\" }",
+        ),
+        (
+            "{}",
+            "isolation.key: missing; write key = \"header:NAME\", such as \"header:x-tenant\"",
+        ),
+        (
+            "{ key = \"x-tenant\" }",
+            "line 3: isolation.key: a key is read from a header; \
+             write \"header:NAME\", such as \"header:x-tenant\"",
+        ),
+        (
+            "{ key = \"header:host\" }",
+            "line 3: isolation.key: the header host belongs to the connection or to the \
+             platform; name another one",
+        ),
+    ] {
+        assert_eq!(one_mistake(&format!("isolation = {isolation}\n")), said);
+    }
+}
+
+#[test]
 fn five_mistakes_are_told_at_once_each_with_its_line() {
     let told = mistakes(
         "name = \"Hello World\"\n\
@@ -230,7 +267,11 @@ fn settings_written_as_json_are_read_back() {
     settings.limits.total_max_ms = Some(5);
     settings.isolation = Isolation::None;
     settings.renew = RenewWhen::BeforeRun;
-    for settings in [settings, Settings::default()] {
+    let by_key = Settings {
+        isolation: Isolation::Key("header:x-tenant".parse().unwrap()),
+        ..Settings::default()
+    };
+    for settings in [settings, by_key, Settings::default()] {
         let request = DeployRequest {
             owner: None,
             name: "f".parse().unwrap(),

@@ -1,12 +1,13 @@
 //! The text that tells revisions apart.
 //!
 //! Ids are kept for ever, so what is written here of a component must never change: the settings of
-//! programs came later, and stand in a second part that is left out where it says nothing.
+//! programs came later, and stand in a second part that is left out where it says nothing; those of
+//! keys in a third one.
 //! Deliberately absent: the digest, which needs a crate.
 
 use std::fmt;
 
-use super::{Limits, Process, Settings};
+use super::{Keep, Limits, Process, Settings};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -18,6 +19,10 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     let program = Program::of(settings);
     if program != Program::of(&Settings::default()) {
         text.push_str(&format!("{program:?}\n"));
+    }
+    let keys = Keys::of(settings);
+    if keys != Keys::of(&Settings::default()) {
+        text.push_str(&format!("{keys:?}\n"));
     }
     text
 }
@@ -43,7 +48,7 @@ impl fmt::Debug for Component<'_> {
             .field("renewal", renewal)
             .field("renew", renew)
             .field("limits", &ComponentLimits(limits))
-            .field("keep", keep)
+            .field("keep", &ComponentKeep(keep))
             .field("outbound", outbound)
             .field("hide_proof", hide_proof)
             .finish()
@@ -90,6 +95,41 @@ impl fmt::Debug for ComponentLimits<'_> {
     }
 }
 
+/// What was kept ready at the same time.
+struct ComponentKeep<'a>(&'a Keep);
+
+impl fmt::Debug for ComponentKeep<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Keep {
+            ready_min,
+            idle_max_s,
+            keys_max: _,
+            key_idle_max_s: _,
+        } = self.0;
+        f.debug_struct("Keep")
+            .field("ready_min", ready_min)
+            .field("idle_max_s", idle_max_s)
+            .finish()
+    }
+}
+
+/// What came with isolation by key, beside the kind of isolation itself.
+// Read by its derived `Debug` and `PartialEq`.
+#[derive(Debug, PartialEq)]
+struct Keys {
+    keys_max: u32,
+    key_idle_max_s: u64,
+}
+
+impl Keys {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            keys_max: settings.keep.keys_max,
+            key_idle_max_s: settings.keep.key_idle_max_s,
+        }
+    }
+}
+
 /// What came with programs.
 // Read by its derived `Debug` and `PartialEq`.
 #[derive(Debug, PartialEq)]
@@ -121,7 +161,7 @@ impl<'a> Program<'a> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::function::{Contract, Revision};
+    use crate::function::{Contract, Isolation, Revision};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
@@ -174,6 +214,11 @@ mod tests {
             changed(|it| it.process.as_mut().unwrap().command.push(String::new())),
             changed(|it| it.process.as_mut().unwrap().handler = Some(String::new())),
             changed(|it| it.process.as_mut().unwrap().environment.clear()),
+            changed(|it| it.isolation = Isolation::None),
+            changed(|it| it.isolation = Isolation::Key("header:a".parse().unwrap())),
+            changed(|it| it.isolation = Isolation::Key("header:b".parse().unwrap())),
+            changed(|it| it.keep.keys_max += 1),
+            changed(|it| it.keep.key_idle_max_s += 1),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");
@@ -182,6 +227,22 @@ mod tests {
         let mut component = program();
         process(&mut component);
         assert_eq!(all[0], identity("a", "f", 0, &component));
+    }
+
+    #[test]
+    fn keys_stand_in_the_text_as_they_will_for_ever() {
+        let mut settings = Settings {
+            isolation: Isolation::Key("header:x-tenant".parse().unwrap()),
+            ..Settings::default()
+        };
+        let of =
+            |settings: &Settings| Revision::identity(&key("a", "f"), &Digest([0; 32]), settings);
+        let text = of(&settings);
+        assert!(text.contains("{ isolation: Key(KeySource(\"x-tenant\")), renewal: Auto,"));
+        assert!(text.ends_with("hide_proof: false }\n"));
+        settings.keep.keys_max = 7;
+        let last = "Keys { keys_max: 7, key_idle_max_s: 300 }\n";
+        assert_eq!(of(&settings), format!("{text}{last}"));
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl Used for FakeUsed {
         let mut inner = self.0;
         if !inner.image.kept() {
             return Err(RenewError::Failed(
-                "state may be kept only with isolation = \"none\"".to_owned(),
+                "its revision does not keep state".to_owned(),
             ));
         }
         let current = inner.record.current;

@@ -22,6 +22,7 @@ fn request(text: &mut Vec<u8>, line: &LogLine) -> std::io::Result<()> {
         target,
         status,
         took_us,
+        key,
         proof,
         error,
     } = &line.event
@@ -37,6 +38,9 @@ fn request(text: &mut Vec<u8>, line: &LogLine) -> std::io::Result<()> {
     write!(text, r#","target":"#)?;
     serde_json::to_writer(&mut *text, target)?;
     write!(text, r#","status":{status},"took_us":{took_us}"#)?;
+    if let Some(key) = key {
+        write!(text, r#","key":"{key}""#)?;
+    }
     if let Some(proof) = proof {
         write!(
             text,
@@ -115,6 +119,7 @@ mod tests {
                         target: ODD.to_owned(),
                         status: 204,
                         took_us: 0,
+                        key: proof.map(|_| "0123456789ab".to_owned()),
                         proof,
                         error: error.clone(),
                     };

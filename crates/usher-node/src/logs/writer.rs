@@ -5,7 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use sha2::{Digest as _, Sha256};
 use usher_api::node::{LogEvent, LogLine};
+use usher_core::id::Digest;
+use usher_core::key::Key;
 
 use super::file::{self, LogFile};
 use super::queue::{Batch, Flush};
@@ -115,6 +118,12 @@ fn read_tail(shared: &Shared, log: &FunctionLog) {
     }
 }
 
+/// What stands for a key in a log: the same for the same key, and not the key itself, which may be
+/// a secret.
+fn mark(key: &Key) -> String {
+    Digest(Sha256::digest(key.bytes()).into()).short()
+}
+
 fn line_of(entry: Entry) -> LogLine {
     let event = match entry.event {
         Event::Stdout(text) => LogEvent::Stdout { text },
@@ -126,6 +135,7 @@ fn line_of(entry: Entry) -> LogLine {
                 path,
                 status,
                 took_us,
+                key,
                 proof,
                 error,
             } = *served;
@@ -134,6 +144,7 @@ fn line_of(entry: Entry) -> LogLine {
                 target: format!("{method} {path}"),
                 status,
                 took_us,
+                key: key.map(|key| mark(&key)),
                 proof,
                 error,
             }

@@ -22,7 +22,7 @@ impl<E: Engine> Pool<E> {
         let ended = {
             let mut state = self.state.lock();
             state.closed = true;
-            state.end_idle(usize::MAX)
+            state.end_idle()
         };
         drop(ended);
         self.quiet.notify_waiters();

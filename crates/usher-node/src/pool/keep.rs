@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use usher_core::keep::{Supply, plan};
+use usher_core::keep::plan;
 use usher_core::start::Idle;
 use usher_engine::Engine;
 
-use super::{Parked, Pool};
+use super::{Parked, Pool, Stored};
 
 impl<E: Engine> Pool<E> {
     /// Carries out what the revision's `keep` settings ask for now. Idle environments that were
-    /// used and stay are renewed after the same time.
+    /// used and stay are renewed after the same time. The state of a key that was not used for long
+    /// is given up.
     pub(crate) fn tend(self: &Arc<Self>) {
         let keep = &self.revision.settings.keep;
         let now_ms = self.now_ms();
@@ -19,23 +20,28 @@ impl<E: Engine> Pool<E> {
             if state.closed {
                 return;
             }
-            let supply = Supply {
-                environments: state.plan.counts().environments(),
-                environments_max: self.revision.settings.limits.concurrency_max as usize,
-            };
-            let idle = state.plan.idle().map(|idle| idle.since_ms);
-            let plan = plan(keep, supply, idle, now_ms);
-            let ended = state.end_idle(plan.stop);
+            let supply = state.plan.supply(self.environments_max.get());
+            let idle = state.plan.idle();
+            let plan = plan(keep, supply, idle.iter().map(|idle| idle.since_ms), now_ms);
+            let places = state.plan.retire(plan.stop);
+            let mut ended = state.take_out(&places);
+            let key_idle_max_ms = keep.key_idle_max_s.saturating_mul(1_000);
+            let places = state.plan.retire_unused(key_idle_max_ms, now_ms);
+            self.counters.keys_expired.add(places.len() as u64);
+            ended.extend(state.take_out(&places));
             let idle_max_ms = keep.idle_max_s.saturating_mul(1_000);
-            let used =
-                |idle: &Idle| matches!(state.parked.get(&idle.environment), Some(Parked::Used(_)));
-            let stale = state
-                .plan
-                .idle()
+            let used = |idle: &Idle| {
+                let stored = state.parked.get(&idle.environment);
+                stored.is_some_and(|stored| matches!(stored.parked, Parked::Used(_)))
+            };
+            let idle = state.plan.idle();
+            let stale = idle
+                .into_iter()
                 .take_while(|idle| idle.since_ms.saturating_add(idle_max_ms) <= now_ms)
                 .take_while(used)
                 .count();
-            let mut stale = state.end_idle(stale);
+            let places = state.plan.retire(stale);
+            let mut stale = state.take_out(&places);
             // A renewal while nobody waits counts as a start: it ends with one more that is ready.
             let room = stale
                 .iter()
@@ -45,7 +51,7 @@ impl<E: Engine> Pool<E> {
             ((ended, without_room), stale, plan.start)
         };
         drop(ended);
-        for parked in stale {
+        for Stored { parked, .. } in stale {
             self.refresh(parked);
         }
         for _ in 0..starts {

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use usher_core::environment::{Action, Event, IllegalMove, State as Life, step};
 use usher_core::id::EnvironmentId;
+use usher_core::key::{Key, determine};
 use usher_core::proof::Start;
-use usher_engine::Engine;
+use usher_engine::{Ended, Engine};
 
-use super::{Parked, Pool};
+use super::{Parked, Pool, Stored};
 
 /// An environment that a request has and that nothing ran in yet. Goes back when it is dropped.
 pub(crate) struct Claimed<E: Engine> {
     pool: Arc<Pool<E>>,
     place: EnvironmentId,
-    parked: Option<Parked<E>>,
+    stored: Option<Stored<E>>,
+    /// Whose request it is for.
+    key: Option<Key>,
     start: Start,
     trust: u64,
 }
@@ -22,14 +25,16 @@ impl<E: Engine> Claimed<E> {
     pub(super) fn new(
         pool: Arc<Pool<E>>,
         place: EnvironmentId,
-        parked: Parked<E>,
+        stored: Stored<E>,
+        key: Option<Key>,
         start: Start,
     ) -> Self {
         Self {
             trust: pool.trust(),
             pool,
             place,
-            parked: Some(parked),
+            stored: Some(stored),
+            key,
             start,
         }
     }
@@ -37,23 +42,31 @@ impl<E: Engine> Claimed<E> {
     /// Takes it: what was parked, what must be done with it, and how it was come by. From here on
     /// it is destroyed unless the lease is given back.
     pub(crate) fn take(mut self) -> Option<(Parked<E>, Lease<E>, Action, Start)> {
-        let parked = self.parked.take()?;
+        let Stored { parked, kept_for } = self.stored.take()?;
         let mut lease = Lease {
             life: self.pool.life_of(&parked),
             pool: self.pool.clone(),
             place: self.place,
+            key: self.key.take(),
             out: true,
         };
         // A move that is not legal drops the lease and with it the environment.
         let action = lease.go(Event::Claim).ok()?;
+        if self.pool.revision.settings.isolation.key().is_some()
+            && let Err(error) = determine(kept_for.as_ref(), lease.key.as_ref())
+        {
+            let cause = error.to_string();
+            lease.end(Err(Ended::Quarantined { cause }));
+            return None;
+        }
         Some((parked, lease, action, self.start))
     }
 }
 
 impl<E: Engine> Drop for Claimed<E> {
     fn drop(&mut self) {
-        if let Some(parked) = self.parked.take() {
-            self.pool.offer(self.place, parked, self.trust);
+        if let Some(stored) = self.stored.take() {
+            self.pool.offer(self.place, stored, self.trust);
         }
     }
 }
@@ -64,6 +77,8 @@ pub(crate) struct Lease<E: Engine> {
     pool: Arc<Pool<E>>,
     place: EnvironmentId,
     life: Life,
+    /// Whose state is in it from now on.
+    key: Option<Key>,
     out: bool,
 }
 
@@ -92,7 +107,9 @@ impl<E: Engine> Lease<E> {
     /// Gives the environment back. `trust` is what the pool said before the last renewal.
     pub(crate) fn offer(mut self, parked: Parked<E>, trust: u64) {
         self.out = false;
-        self.pool.offer(self.place, parked, trust);
+        let kept_for = self.key.take();
+        self.pool
+            .offer(self.place, Stored { parked, kept_for }, trust);
     }
 }
 
@@ -101,5 +118,76 @@ impl<E: Engine> Drop for Lease<E> {
         if self.out {
             self.pool.died(self.place);
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use tokio::sync::mpsc;
+    use usher_core::function::{Isolation, Settings};
+    use usher_engine::contract;
+    use usher_engine::fake::FakeEngine;
+
+    use super::*;
+    use crate::audits::Audits;
+    use crate::logs::{LogOptions, Logs};
+    use crate::pool::{Asked, Parts};
+
+    fn key(text: &str) -> Key {
+        Key::one_of([text.as_bytes()]).unwrap()
+    }
+
+    async fn claimed(pool: &Arc<Pool<FakeEngine>>, key: &Key) -> Claimed<FakeEngine> {
+        match pool.ask(Some(key)) {
+            Ok(Asked::Got(claimed)) => claimed,
+            Ok(Asked::Waits(line)) => line.served(std::time::Duration::MAX).await.unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// One run of a key, after which its environment is kept.
+    async fn run(pool: &Arc<Pool<FakeEngine>>, key: &Key) {
+        let (parked, lease, ..) = claimed(pool, key).await.take().unwrap();
+        lease.offer(parked, pool.trust());
+    }
+
+    /// The plan names an environment that another key has used: what travels with it refuses.
+    #[tokio::test]
+    async fn an_environment_that_another_key_has_used_is_refused_whatever_the_plan_says() {
+        let artifact = FakeEngine::artifact("hello");
+        let settings = Settings {
+            isolation: Isolation::Key("header:x-tenant".parse().unwrap()),
+            ..Settings::default()
+        };
+        let revision = contract::revision(contract::function("hello"), &artifact, settings);
+        let (engine, revision) = (Arc::new(FakeEngine::new()), Arc::new(revision));
+        let (progress, _) = mpsc::channel(1);
+        let image = engine.load(revision.clone(), artifact, progress).await;
+        let logs = Logs::open(LogOptions::default()).unwrap();
+        let pool = Pool::new(Parts {
+            engine,
+            image: image.unwrap(),
+            log: logs.function(&revision.function),
+            revision,
+            counters: Arc::default(),
+            audits: Audits::new(0),
+            distrusts: Arc::default(),
+            starts_parallel_max: NonZeroUsize::MIN,
+        });
+        let (ann, bob) = (key("ann"), key("bob"));
+        run(&pool, &ann).await;
+        // The control: nothing is refused while the two books agree.
+        run(&pool, &ann).await;
+        assert_eq!(pool.counters.quarantined.get(), 0);
+        for stored in pool.state.lock().parked.values_mut() {
+            stored.kept_for = Some(bob.clone());
+        }
+        assert!(claimed(&pool, &ann).await.take().is_none());
+        assert_eq!(pool.counters.quarantined.get(), 1);
+        assert_eq!(pool.counts().environments(), 0, "it is destroyed");
+        run(&pool, &ann).await;
     }
 }

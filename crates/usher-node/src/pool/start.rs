@@ -6,7 +6,7 @@ use std::sync::Arc;
 use usher_core::fault::Fault;
 use usher_engine::{Engine, Renewed, StartError};
 
-use super::{NoEnvironment, Parked, Pool};
+use super::{NoEnvironment, Parked, Pool, Stored};
 
 impl<E: Engine> Pool<E> {
     /// Carries out one start that the plan has counted already.
@@ -67,19 +67,30 @@ impl<E: Engine> Pool<E> {
         let mut state = self.state.lock();
         let place = state.new_place();
         let moves = state.plan.started(place, now_ms);
-        self.settle(state, place, Some(parked), moves);
+        let stored = Stored {
+            parked,
+            kept_for: None,
+        };
+        self.settle(state, place, Some(stored), moves);
     }
 
-    fn start_failed(&self, error: StartError) {
-        let (told, closed) = {
+    fn start_failed(self: &Arc<Self>, error: StartError) {
+        let (told, ended, starts, closed) = {
             let mut state = self.state.lock();
-            let tickets = state.plan.start_failed();
-            let told = tickets
-                .into_iter()
-                .filter_map(|ticket| state.waiting.remove(&ticket))
+            let failed = state.plan.start_failed();
+            let waiters = failed.tickets.iter();
+            let told = waiters
+                .filter_map(|ticket| state.waiting.remove(ticket))
+                .map(|waiter| waiter.tell)
                 .collect::<Vec<_>>();
-            (told, state.closed)
+            let ended = state.take_out(&failed.moves.ended);
+            (told, ended, failed.moves.starts, state.closed)
         };
+        self.counters.keys_given_up.add(ended.len() as u64);
+        drop(ended);
+        for _ in 0..starts {
+            self.begin_start();
+        }
         for tell in told {
             // Who waited may have gone away meanwhile, and then needs no answer.
             let _ = tell.send(Err(NoEnvironment::NotStarted(error.clone())));
