@@ -42,8 +42,8 @@ pub(crate) use self::errors::{InjectError, RegisterError, ResumeError, StopError
 use self::home::Home;
 use self::patience::{Patience, asked, state};
 pub(crate) use self::registers::Registers;
+use crate::sys::trace;
 pub(crate) use crate::sys::trace::Tid;
-use crate::sys::trace::{self, Status};
 
 /// How long a killed program may take to end.
 const END_MAX_MS: u64 = 2000;
@@ -184,15 +184,9 @@ impl Drop for Stopped {
         // The kernel tells of the main thread's end when all others were asked for.
         self.threads.sort_by_key(|thread| *thread == self.pid);
         for thread in &self.threads {
-            loop {
-                match patience.wait(*thread) {
-                    Ok(Status::Ended) => break,
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::error!(%thread, %error, "a killed program does not end");
-                        return;
-                    }
-                }
+            if let Err(error) = patience.wait_for_end(*thread) {
+                tracing::error!(%thread, %error, "a killed program does not end");
+                return;
             }
         }
     }

@@ -116,8 +116,9 @@ impl Stopped {
             match patience.wait(thread)? {
                 Status::Interrupted => return Ok(()),
                 Status::Ended => {
+                    self.ended(thread)?;
                     self.threads.retain(|kept| *kept != thread);
-                    return self.ended(thread);
+                    return Ok(());
                 }
                 Status::Signal(signal) => {
                     self.signalled.get_or_insert((thread, signal));

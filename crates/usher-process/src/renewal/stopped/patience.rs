@@ -37,6 +37,18 @@ impl Patience {
     /// No descriptor tells of it, and a wait in the kernel either has no end or takes the deaths of
     /// others' children, so the question is asked again and again.
     pub(super) fn wait(self, thread: Tid) -> Result<Status, TraceError> {
+        // The kernel does not tell that a main thread has ended before all others were asked for.
+        // It has to be asked for again then, so it must not be forgotten.
+        self.until(thread, || matches!(state(thread), None | Some('Z' | 'X')))
+    }
+
+    /// Waits until the kernel itself says that a thread has ended.
+    pub(super) fn wait_for_end(self, thread: Tid) -> Result<(), TraceError> {
+        while self.until(thread, || false)? != Status::Ended {}
+        Ok(())
+    }
+
+    fn until(self, thread: Tid, ended: impl Fn() -> bool) -> Result<Status, TraceError> {
         let began = Instant::now();
         loop {
             if let Some(status) = asked("ask what has become", thread, trace::poll(thread))? {
@@ -45,6 +57,10 @@ impl Patience {
             let waited = began.elapsed();
             if waited < EAGER_MAX {
                 thread::yield_now();
+            } else if ended() {
+                // It may have ended since it was asked for, which is told of all but that one.
+                let last = asked("ask what has become", thread, trace::poll(thread))?;
+                return Ok(last.unwrap_or(Status::Ended));
             } else if self.began.elapsed() < Duration::from_millis(self.max_ms) {
                 thread::sleep(waited / SLEEP_PART);
             } else {
