@@ -104,34 +104,11 @@ impl Kind {
     ) -> Result<Self, TakeError> {
         let what = "a descriptor";
         let refuse = |what: String| TakeError::Descriptor { number, what };
-        let unclear = || refuse("is told of in an unknown way".to_owned());
         let link = proc.link(&format!("fd/{number}")).taking(what)?;
         let link = link.to_string_lossy();
         if let Some(kind) = link.strip_prefix("anon_inode:") {
-            return match kind.trim_matches(['[', ']']) {
-                "eventpoll" => Ok(Self::Epoll {
-                    entries: epoll::entries(told).ok_or_else(unclear)?,
-                    told: proc.file(&info(number)).taking(what)?,
-                }),
-                "eventfd" => Ok(Self::Event {
-                    count: count(told).ok_or_else(unclear)?,
-                    told: proc.file(&info(number)).taking(what)?,
-                }),
-                "timerfd" if field(told, "ticks").is_some_and(|ticks| ticks != "0") => {
-                    Err(refuse("is a timer that has run out".to_owned()))
-                }
-                "timerfd" => Ok(Self::Timer {
-                    value: timerfd_gettime(file).taking(what)?,
-                }),
-                "signalfd" => {
-                    let mask = field(told, "sigmask");
-                    let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok());
-                    Ok(Self::Signals {
-                        mask: mask.ok_or_else(unclear)?,
-                    })
-                }
-                other => Err(refuse(format!("is of the kind `{other}`"))),
-            };
+            let kind = kind.trim_matches(['[', ']']);
+            return Self::take_nameless(proc, number, file, told, kind);
         }
         let flags = rustix::fs::fcntl_getfl(file).taking(what)?;
         if flags.contains(OFlags::PATH) {
@@ -166,6 +143,43 @@ impl Kind {
                 })
             }
             _ => Err(refuse(format!("({link}) is of an unknown kind"))),
+        }
+    }
+
+    /// The same for a file that has no name anywhere, but is of a `kind` of the kernel.
+    fn take_nameless(
+        proc: &Proc,
+        number: RawFd,
+        file: &OwnedFd,
+        told: &str,
+        kind: &str,
+    ) -> Result<Self, TakeError> {
+        let what = "a descriptor";
+        let refuse = |what: String| TakeError::Descriptor { number, what };
+        let unclear = || refuse("is told of in an unknown way".to_owned());
+        match kind {
+            "eventpoll" => Ok(Self::Epoll {
+                entries: epoll::entries(told).ok_or_else(unclear)?,
+                told: proc.file(&info(number)).taking(what)?,
+            }),
+            "eventfd" => Ok(Self::Event {
+                count: count(told).ok_or_else(unclear)?,
+                told: proc.file(&info(number)).taking(what)?,
+            }),
+            "timerfd" if field(told, "ticks").is_some_and(|ticks| ticks != "0") => {
+                Err(refuse("is a timer that has run out".to_owned()))
+            }
+            "timerfd" => Ok(Self::Timer {
+                value: timerfd_gettime(file).taking(what)?,
+            }),
+            "signalfd" => {
+                let mask = field(told, "sigmask");
+                let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok());
+                Ok(Self::Signals {
+                    mask: mask.ok_or_else(unclear)?,
+                })
+            }
+            other => Err(refuse(format!("is of the kind `{other}`"))),
         }
     }
 

@@ -28,7 +28,7 @@ while True:
     os.chdir('/tmp')
     os.nice(1)
     os.sched_setaffinity(0, [0])
-    open('/tmp/secret', 'w').write('secret')
+    open('secret', 'w').write('secret')
     os.mkdir('/dev/shm/secret')
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     connection.sendall(b'done')
