@@ -38,7 +38,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int self_pipe[2], counter, pulse, clocked, signals, set, once, listener, near, far, pair[2];
+static int self_pipe[2], byte_pipe[2], counter, pulse, clocked, signals, set, once, listener, near, far, pair[2];
 static int datagrams, file, folder, unused;
 static struct sockaddr_in address;
 static pthread_t other;
@@ -131,6 +131,8 @@ static void prepare(void) {
     sigset_t mask;
     char done;
     MUST(pipe(self_pipe));
+    MUST(pipe(byte_pipe));
+    MUST(write(byte_pipe[1], "*", 1));
     counter = eventfd(0, EFD_NONBLOCK);
     pulse = eventfd(5, 0);
     clocked = timerfd_create(CLOCK_MONOTONIC, 0);
@@ -257,7 +259,12 @@ static int descriptors(const char *what) {
     else if (IS("pipe-fill"))
         for (int i = 0; i < 4000; i++)
             MUST(write(self_pipe[1], "secret bytes", 12));
-    else if (IS("count"))
+    else if (IS("byte-taken"))
+        MUST(read(byte_pipe[0], bytes, 1));
+    else if (IS("byte-exchanged")) {
+        MUST(read(byte_pipe[0], bytes, 1));
+        MUST(write(byte_pipe[1], "s", 1));
+    } else if (IS("count"))
         MUST(write(counter, &count, 8));
     else if (IS("count-more"))
         MUST(write(pulse, &count, 8));

@@ -36,8 +36,32 @@ while True:
     connection.detach()
 ";
 
+/// The same with many threads, an epoll set, counters and pipes.
+const NODE: &str = "
+const fs = require('fs');
+const server = require('net').createServer(connection => {
+  fs.openSync('/dev/null', 'r');
+  fs.writeFileSync('/tmp/secret', 'secret');
+  process.umask(0);
+  process.on('SIGUSR2', () => {});
+  connection.end('done');
+});
+server.listen(8080, '127.0.0.1', () => console.log('ready'));
+";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interpreter_in_its_sandbox_is_put_back() {
+async fn python_in_its_sandbox_is_put_back() {
+    put_back(&["python3", "-u", "-c", SCRIPT], &[libc::SYS_accept4]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_in_its_sandbox_is_put_back() {
+    const WAITS: &[i64] = &[libc::SYS_epoll_wait, libc::SYS_epoll_pwait];
+    put_back(&["node", "-e", NODE], WAITS).await;
+}
+
+/// Runs a program in a sandbox, and puts it back after each connection.
+async fn put_back(command: &[&str], waits: &'static [i64]) {
     let folder = tempfile::tempdir().unwrap();
     let code = folder.path().join("code");
     std::fs::create_dir(&code).unwrap();
@@ -53,10 +77,10 @@ async fn an_interpreter_in_its_sandbox_is_put_back() {
     let sandboxes = Sandboxes::open(options).await.unwrap();
     let launch = Launch {
         folder: code,
-        command: ["python3", "-u", "-c", SCRIPT].map(str::to_owned).to_vec(),
+        command: command.iter().map(|&word| word.to_owned()).collect(),
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         bounds: Bounds {
-            memory_max_bytes: 128 << 20,
+            memory_max_bytes: 256 << 20,
             tasks_max: 64,
             cpu_max_millis: None,
             scratch_max_bytes: 16 << 20,
@@ -71,14 +95,14 @@ async fn an_interpreter_in_its_sandbox_is_put_back() {
     output.read_line(&mut line).await.unwrap();
     assert_eq!(line, "ready\n");
     let pid = Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
-    until_it_waits(pid);
+    until_it_waits(pid, waits);
     let mut renewed = Renewed::take(pid, surroundings(pid)).unwrap();
     for _ in 0..RUNS {
         let mut connection = program.connect(PORT).await.unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "done");
-        until_it_waits(pid);
+        until_it_waits(pid, waits);
         // A program is stopped, put back and let go by one thread.
         let work = std::thread::spawn(move || {
             let mut stopped = Stopped::stop(pid).unwrap();
@@ -99,12 +123,15 @@ async fn an_interpreter_in_its_sandbox_is_put_back() {
     sandboxes.close().await;
 }
 
-/// Waits until the program sleeps in a call: it accepts, with nothing left to do.
-fn until_it_waits(pid: Pid) {
-    let accepts = format!("{} ", libc::SYS_accept4);
+/// Waits until the program sleeps in one of these calls, with nothing left to do.
+fn until_it_waits(pid: Pid, waits: &[i64]) {
     loop {
         let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
-        if call.starts_with(&accepts) {
+        let number = call
+            .split(' ')
+            .next()
+            .and_then(|number| number.parse().ok());
+        if number.is_some_and(|number| waits.contains(&number)) {
             return;
         }
         std::thread::yield_now();
