@@ -41,7 +41,8 @@ const NODE: &str = "
 const fs = require('fs');
 const server = require('net').createServer(connection => {
   fs.openSync('/dev/null', 'r');
-  fs.writeFileSync('/tmp/secret', 'secret');
+  process.chdir('/tmp');
+  fs.writeFileSync('secret', 'secret');
   process.umask(0);
   process.on('SIGUSR2', () => {});
   connection.end('done');
