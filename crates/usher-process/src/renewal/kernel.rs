@@ -65,9 +65,9 @@ pub(crate) struct Surroundings {
 
 /// A program's state in the kernel at its snapshot.
 ///
-/// It holds duplicates of the program's descriptors: as long as it lives, the other ends of its pipes
-/// and connections do not hear that the program has closed them or has ended. Whoever learns of the
-/// end of a program drops this first.
+/// It holds duplicates of the program's descriptors: as long as it lives, the other ends of its
+/// pipes and connections do not hear that the program has closed them or has ended. Whoever learns
+/// of the end of a program drops this first.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     proc: Proc,
@@ -153,8 +153,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Compares everything with the snapshot, more thoroughly than `plan` and `done` do and by other
-    /// reads. For a program that was put back and is still stopped.
+    /// Compares everything with the snapshot, more thoroughly than `plan` and `done` do and by
+    /// other reads. For a program that was put back and is still stopped.
     ///
     /// # Errors
     ///

@@ -11,8 +11,8 @@
 //!
 //! "Told" means that the call waits for the platform, which answers and reports it (`denials`);
 //! where the kernel has no such listener, it just fails. Which calls those are is in `table` and
-//! `arguments`. Deliberately absent: calls of other instruction sets; the first filter ends a process
-//! that makes one.
+//! `arguments`. Deliberately absent: calls of other instruction sets; the first filter ends a
+//! process that makes one.
 
 mod arguments;
 mod table;

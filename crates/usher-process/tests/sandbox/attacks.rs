@@ -161,6 +161,21 @@ const ATTACKS: &[Attack] = &[
     (&["bpf"], Host, &["EPERM"], Some("bpf")),
     (&["personality"], Host, &["EPERM"], Some("personality")),
     (&["input"], Host, &["EPERM"], Some("ioctl")),
+    // State that could not be put back: the slack of timers, sizes of segments, other signals.
+    (&["process-option", "29"], Host, &["EPERM"], Some("prctl")),
+    (
+        &["socket-option", "6", "2"],
+        Host,
+        &["EPERM"],
+        Some("setsockopt"),
+    ),
+    (
+        &["descriptor-option", "10"],
+        Host,
+        &["EPERM"],
+        Some("fcntl"),
+    ),
+    (&["own-table"], Host, &["EPERM"], Some("close_range")),
     // More than its share.
     (&["fork", "200"], Host, &["EAGAIN"], None),
     (&["fill", "{tmp}", "32"], Host, &["ENOSPC"], None),

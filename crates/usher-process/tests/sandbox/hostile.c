@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -373,6 +374,16 @@ int main(int argc, char **argv) {
         struct rlimit none = {4096, 4096};
         return said(setrlimit(RLIMIT_NOFILE, &none));
     }
+    if (IS("process-option"))
+        return said(prctl(atoi(at), 1000, 0, 0, 0));
+    if (IS("socket-option")) {
+        int value = 1000, fd = socket(AF_INET, SOCK_STREAM, 0);
+        return said(setsockopt(fd, atoi(at), atoi(more), &value, sizeof value));
+    }
+    if (IS("descriptor-option"))
+        return said(fcntl(0, atoi(at), 10));
+    if (IS("own-table"))
+        return said(syscall(SYS_close_range, 100, 200, 2));
     if (IS("call"))
         return call(argv + 2);
     return 2;

@@ -5,8 +5,8 @@
 //!        └─no→ list, close new ones ──┘        └─yes→ flags, then what is behind it (`kinds`)
 //! ```
 //!
-//! Our duplicates share the open file descriptions, so that flags, offsets and contents are put back
-//! through them. Deliberately absent: giving a number its file back that the run has closed or
+//! Our duplicates share the open file descriptions, so that flags, offsets and contents are put
+//! back through them. Deliberately absent: giving a number its file back that the run has closed or
 //! exchanged. A new description would lack its locks, its place in epoll sets, and its peer.
 
 use std::os::fd::{OwnedFd, RawFd};

@@ -4,11 +4,13 @@
 //! back from outside. Deliberately absent: the numbers of descriptors and their flags
 //! (`descriptors`).
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, SealFlags, SeekFrom, StatVfsMountFlags, fstat, fstatvfs};
-use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
+use rustix::pipe::{
+    PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee,
+};
 use rustix::time::{
     Itimerspec, TimerfdTimerFlags, Timespec as Time, timerfd_gettime, timerfd_settime,
 };
@@ -24,6 +26,8 @@ use super::sockets::Socket;
 const READS_MAX: usize = 4096;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 << 10;
+/// Bytes that may be in a pipe at the snapshot.
+const CONTENT_MAX_BYTES: usize = 4 << 10;
 
 /// A kind of descriptor that can be put back, with what it held at the snapshot.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub(super) enum Kind {
     Pipe {
         /// Bytes that it has room for.
         size: usize,
+        /// What was in it, at the end that reads: some are locks that hold a byte.
+        content: Vec<u8>,
     },
     /// A counter.
     Event {
@@ -104,34 +110,11 @@ impl Kind {
     ) -> Result<Self, TakeError> {
         let what = "a descriptor";
         let refuse = |what: String| TakeError::Descriptor { number, what };
-        let unclear = || refuse("is told of in an unknown way".to_owned());
         let link = proc.link(&format!("fd/{number}")).taking(what)?;
         let link = link.to_string_lossy();
         if let Some(kind) = link.strip_prefix("anon_inode:") {
-            return match kind.trim_matches(['[', ']']) {
-                "eventpoll" => Ok(Self::Epoll {
-                    entries: epoll::entries(told).ok_or_else(unclear)?,
-                    told: proc.file(&info(number)).taking(what)?,
-                }),
-                "eventfd" => Ok(Self::Event {
-                    count: count(told).ok_or_else(unclear)?,
-                    told: proc.file(&info(number)).taking(what)?,
-                }),
-                "timerfd" if field(told, "ticks").is_some_and(|ticks| ticks != "0") => {
-                    Err(refuse("is a timer that has run out".to_owned()))
-                }
-                "timerfd" => Ok(Self::Timer {
-                    value: timerfd_gettime(file).taking(what)?,
-                }),
-                "signalfd" => {
-                    let mask = field(told, "sigmask");
-                    let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok());
-                    Ok(Self::Signals {
-                        mask: mask.ok_or_else(unclear)?,
-                    })
-                }
-                other => Err(refuse(format!("is of the kind `{other}`"))),
-            };
+            let kind = kind.trim_matches(['[', ']']);
+            return Self::take_nameless(proc, number, file, told, kind);
         }
         let flags = rustix::fs::fcntl_getfl(file).taking(what)?;
         if flags.contains(OFlags::PATH) {
@@ -141,11 +124,15 @@ impl Kind {
         match FileType::from_raw_mode(about.st_mode) {
             FileType::Socket => Ok(Self::Socket(Box::new(Socket::take(number, file)?))),
             FileType::Fifo => {
-                if is_readable(file).taking(what)? {
-                    return Err(refuse("is a pipe with something unread".to_owned()));
+                let content = content(file).taking(what)?;
+                // What is in a pipe that is only written to is somebody else's to read.
+                let unread = unread(file).taking(what)?;
+                let all = content.len() == unread && unread <= CONTENT_MAX_BYTES;
+                if !content.is_empty() && !all {
+                    return Err(refuse("is a pipe with much unread in it".to_owned()));
                 }
                 let size = fcntl_getpipe_size(file).taking(what)?;
-                Ok(Self::Pipe { size })
+                Ok(Self::Pipe { size, content })
             }
             FileType::CharacterDevice if is_stateless(about.st_rdev) => Ok(Self::Device),
             FileType::RegularFile | FileType::Directory => {
@@ -166,6 +153,43 @@ impl Kind {
                 })
             }
             _ => Err(refuse(format!("({link}) is of an unknown kind"))),
+        }
+    }
+
+    /// The same for a file that has no name anywhere, but is of a `kind` of the kernel.
+    fn take_nameless(
+        proc: &Proc,
+        number: RawFd,
+        file: &OwnedFd,
+        told: &str,
+        kind: &str,
+    ) -> Result<Self, TakeError> {
+        let what = "a descriptor";
+        let refuse = |what: String| TakeError::Descriptor { number, what };
+        let unclear = || refuse("is told of in an unknown way".to_owned());
+        match kind {
+            "eventpoll" => Ok(Self::Epoll {
+                entries: epoll::entries(told).ok_or_else(unclear)?,
+                told: proc.file(&info(number)).taking(what)?,
+            }),
+            "eventfd" => Ok(Self::Event {
+                count: count(told).ok_or_else(unclear)?,
+                told: proc.file(&info(number)).taking(what)?,
+            }),
+            "timerfd" if field(told, "ticks").is_some_and(|ticks| ticks != "0") => {
+                Err(refuse("is a timer that has run out".to_owned()))
+            }
+            "timerfd" => Ok(Self::Timer {
+                value: timerfd_gettime(file).taking(what)?,
+            }),
+            "signalfd" => {
+                let mask = field(told, "sigmask");
+                let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok());
+                Ok(Self::Signals {
+                    mask: mask.ok_or_else(unclear)?,
+                })
+            }
+            other => Err(refuse(format!("is of the kind `{other}`"))),
         }
     }
 
@@ -190,9 +214,20 @@ impl Kind {
                     return Err(left("is a file with other locks"));
                 }
             }
-            Self::Pipe { size } => {
-                if ready.contains(PollFlags::IN) && !empty(file).putting("a pipe")? {
-                    return Err(left("is a pipe with more than can be taken out of it"));
+            Self::Pipe {
+                size,
+                content: then,
+            } => {
+                let readable = ready.contains(PollFlags::IN);
+                let same = readable != then.is_empty()
+                    && (!readable
+                        || (content(file).putting("a pipe")? == *then
+                            && unread(file).putting("a pipe")? == then.len()));
+                if !same {
+                    if !empty(file).putting("a pipe")? {
+                        return Err(left("is a pipe with more than can be taken out of it"));
+                    }
+                    fill(file, then).putting("a pipe")?;
                 }
                 if fcntl_getpipe_size(file).putting(what)? != *size {
                     fcntl_setpipe_size(file, *size).putting("the size of a pipe")?;
@@ -231,6 +266,7 @@ impl Kind {
         match self {
             Self::Socket(socket) => socket.rests(ready),
             Self::Event { count, .. } => ready.contains(PollFlags::IN) == (*count != 0),
+            Self::Pipe { content, .. } => ready.contains(PollFlags::IN) != content.is_empty(),
             _ => !ready.contains(PollFlags::IN),
         }
     }
@@ -238,11 +274,14 @@ impl Kind {
     /// How it differs now in what `/proc` does not tell, for an audit.
     pub(super) fn difference(&self, file: &OwnedFd) -> std::io::Result<Option<String>> {
         Ok(match self {
-            Self::Pipe { size } => {
-                let unread = rustix::io::ioctl_fionread(file)?;
+            Self::Pipe {
+                size,
+                content: then,
+            } => {
+                let unread = content(file)?;
                 let now = fcntl_getpipe_size(file)?;
-                let differs = is_readable(file)? || now != *size;
-                differs.then(|| format!("is a pipe of {now} bytes with {unread} in it"))
+                let differs = unread != *then || now != *size;
+                differs.then(|| format!("is a pipe of {now} bytes with {unread:?} in it"))
             }
             Self::Socket(socket) => socket.difference(file)?,
             _ => None,
@@ -304,6 +343,40 @@ fn is_readable(file: &OwnedFd) -> std::io::Result<bool> {
     let mut asked = [PollFd::new(file, PollFlags::IN)];
     poll(&mut asked, Some(&Timespec::default()))?;
     Ok(asked[0].revents().contains(PollFlags::IN))
+}
+
+/// What is in a pipe that can be read, without taking it; nothing of one that is written to.
+fn content(file: &OwnedFd) -> std::io::Result<Vec<u8>> {
+    if !is_readable(file)? {
+        return Ok(Vec::new());
+    }
+    let (from, to) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let copied = tee(file, &to, READ_BYTES, SpliceFlags::NONBLOCK)?;
+    let mut bytes = vec![0; READ_BYTES];
+    let read = rustix::io::read(&from, &mut bytes)?;
+    bytes.truncate(read.min(copied));
+    Ok(bytes)
+}
+
+/// Bytes in a pipe, however many.
+fn unread(file: &OwnedFd) -> std::io::Result<usize> {
+    usize::try_from(rustix::io::ioctl_fionread(file)?).map_err(std::io::Error::other)
+}
+
+/// Writes into a pipe whose reading end is at hand.
+fn fill(file: &OwnedFd, content: &[u8]) -> std::io::Result<()> {
+    if content.is_empty() {
+        return Ok(());
+    }
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let to = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+    let written = rustix::io::write(to, content)?;
+    if written == content.len() {
+        Ok(())
+    } else {
+        Err(std::io::ErrorKind::WriteZero.into())
+    }
 }
 
 /// Reads until nothing is left; false if there is more than can be.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! nothing was there, and the folder says that nothing came ──────────► nothing to do
-//!    └─else─► read the tree ─► remove, make, write, describe ─► as much in use as then? ─no→ replaced
+//!    └─else─► read the tree ─► remove, make, write, describe
+//!                                  └─► as much in use as then? ─no→ replaced
 //! ```
 //!
 //! What has no name any more but is held by a descriptor or a mapping shows in how much is in use,

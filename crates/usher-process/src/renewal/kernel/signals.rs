@@ -1,8 +1,8 @@
 //! What each signal does to the program, and the signals that wait.
 //!
-//! All actions are put back, not only those of signals that are caught: flags and mask of a signal at
-//! its default are kept by the kernel too, and no file of `/proc` shows them. Deliberately absent:
-//! masks, which are put back with the registers; alternate stacks, which are a thread's.
+//! All actions are put back, not only those of signals that are caught: flags and mask of a signal
+//! at its default are kept by the kernel too, and no file of `/proc` shows them. Deliberately
+//! absent: masks, which are put back with the registers; alternate stacks, which are a thread's.
 
 use crate::renewal::stopped::{Agent, Argument, Batch, Call, Expect, Stopped};
 use crate::sys::handles;

@@ -6,3 +6,4 @@ mod guest;
 mod pieces;
 mod prices;
 mod refusals;
+mod sandboxed;

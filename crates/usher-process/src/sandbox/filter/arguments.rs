@@ -67,8 +67,8 @@ const PERSONALITY_ASK: u64 = 0xffff_ffff;
 const GUARD_INSTALL: u64 = 102;
 const GUARD_REMOVE: u64 = 103;
 
-/// What of an open file sends signals in another way than usual, holds others off, tells of changes,
-/// or gives hints to disks that are not there.
+/// What of an open file sends signals in another way than usual, holds others off, tells of
+/// changes, or gives hints to disks that are not there.
 const F_SETSIG: u64 = 10;
 const F_SETLEASE: u64 = 1024;
 const F_NOTIFY: u64 = 1026;
@@ -160,8 +160,8 @@ const SOL_UDP: u64 = 17;
 const SOL_IPV6: u64 = 41;
 const SOL_NETLINK: u64 = 270;
 
-/// Options of sockets that can be read back, so that a renewal sees them; others are denied. They hold
-/// filters, keys and memberships.
+/// Options of sockets that can be read back, so that a renewal sees them; others are denied. They
+/// hold filters, keys and memberships.
 const SOCKET_OPTIONS: Arguments = &[
     (1, When::Is(SOL_SOCKET)),
     // SO_REUSEADDR, SO_BROADCAST, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_OOBINLINE

@@ -38,7 +38,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int self_pipe[2], counter, pulse, clocked, signals, set, once, listener, near, far, pair[2];
+static int self_pipe[2], byte_pipe[2], counter, pulse, clocked, signals, set, once, listener, near, far, pair[2];
 static int datagrams, file, folder, unused;
 static struct sockaddr_in address;
 static pthread_t other;
@@ -103,6 +103,8 @@ static void apart(void) {
     MUST(mount("none", "/", "", MS_REC | MS_PRIVATE, ""));
     MUST(mount("none", "/tmp", "tmpfs", 0, "size=16m,nr_inodes=1000,mode=1777"));
     MUST(mount("proc", "/proc", "proc", 0, ""));
+    /* All names below are names of files in there. */
+    MUST(chdir("/tmp"));
     loopback();
 }
 
@@ -129,6 +131,8 @@ static void prepare(void) {
     sigset_t mask;
     char done;
     MUST(pipe(self_pipe));
+    MUST(pipe(byte_pipe));
+    MUST(write(byte_pipe[1], "*", 1));
     counter = eventfd(0, EFD_NONBLOCK);
     pulse = eventfd(5, 0);
     clocked = timerfd_create(CLOCK_MONOTONIC, 0);
@@ -155,13 +159,13 @@ static void prepare(void) {
     watch(set, listener, EPOLLIN);
     once = epoll_create1(0);
     watch(once, self_pipe[0], EPOLLIN | EPOLLONESHOT);
-    MUST(file = open("/tmp/kept", O_RDWR | O_CREAT, 0640));
+    MUST(file = open("kept", O_RDWR | O_CREAT, 0640));
     MUST(write(file, "kept content", 12));
     MUST(lseek(file, 4, SEEK_SET));
-    MUST(mkdir("/tmp/sub", 0755));
-    MUST(close(open("/tmp/sub/more", O_RDWR | O_CREAT, 0600)));
-    MUST(symlink("/etc/passwd", "/tmp/link"));
-    MUST(folder = open("/tmp/sub", O_RDONLY | O_DIRECTORY));
+    MUST(mkdir("sub", 0755));
+    MUST(close(open("sub/more", O_RDWR | O_CREAT, 0600)));
+    MUST(symlink("/etc/passwd", "link"));
+    MUST(folder = open("sub", O_RDONLY | O_DIRECTORY));
     MUST(unused = open("/dev/null", O_RDWR));
     signal(SIGUSR1, handled);
     signal(SIGPIPE, SIG_IGN);
@@ -255,7 +259,12 @@ static int descriptors(const char *what) {
     else if (IS("pipe-fill"))
         for (int i = 0; i < 4000; i++)
             MUST(write(self_pipe[1], "secret bytes", 12));
-    else if (IS("count"))
+    else if (IS("byte-taken"))
+        MUST(read(byte_pipe[0], bytes, 1));
+    else if (IS("byte-exchanged")) {
+        MUST(read(byte_pipe[0], bytes, 1));
+        MUST(write(byte_pipe[1], "s", 1));
+    } else if (IS("count"))
         MUST(write(counter, &count, 8));
     else if (IS("count-more"))
         MUST(write(pulse, &count, 8));
@@ -380,7 +389,7 @@ static int signals_and_timers(const char *what) {
 
 static int process(const char *what) {
     if (IS("folder"))
-        MUST(chdir("/tmp"));
+        MUST(chdir("/"));
     else if (IS("mask"))
         umask(0);
     else if (IS("soft-limit")) {
@@ -439,13 +448,13 @@ static int process(const char *what) {
 
 static int scratch(const char *what) {
     if (IS("file"))
-        put("/tmp/new", "secret");
+        put("new", "secret");
     else if (IS("tree")) {
-        MUST(mkdir("/tmp/new", 0700));
-        MUST(mkdir("/tmp/new/deeper", 0700));
-        put("/tmp/new/deeper/file", "secret");
-        MUST(symlink("/tmp/sub", "/tmp/new/deeper/link"));
-        MUST(mkfifo("/tmp/new/pipe", 0600));
+        MUST(mkdir("new", 0700));
+        MUST(mkdir("new/deeper", 0700));
+        put("new/deeper/file", "secret");
+        MUST(symlink("sub", "new/deeper/link"));
+        MUST(mkfifo("new/pipe", 0600));
     } else if (IS("changed"))
         MUST(pwrite(file, "secret secret secret secret", 27, 0));
     else if (IS("truncated"))
@@ -455,32 +464,32 @@ static int scratch(const char *what) {
         memcpy(at, "SECR", 4);
         MUST(munmap(at, 4096));
     } else if (IS("renamed"))
-        MUST(rename("/tmp/sub", "/tmp/bus"));
+        MUST(rename("sub", "bus"));
     else if (IS("replaced")) {
-        put("/tmp/sub/new", "secret");
-        MUST(rename("/tmp/sub/new", "/tmp/sub/more"));
+        put("sub/new", "secret");
+        MUST(rename("sub/new", "sub/more"));
     } else if (IS("removed-but-open"))
-        MUST(unlink("/tmp/kept"));
+        MUST(unlink("kept"));
     else if (IS("linked-elsewhere")) {
-        MUST(unlink("/tmp/link"));
-        MUST(symlink("/etc/shadow", "/tmp/link"));
+        MUST(unlink("link"));
+        MUST(symlink("/etc/shadow", "link"));
     } else if (IS("mode"))
-        MUST(chmod("/tmp/kept", 0777) | chmod("/tmp", 0700));
+        MUST(chmod("kept", 0777) | chmod("/tmp", 0700));
     else if (IS("attribute"))
         MUST(setxattr("/tmp", "user.secret", "secret", 6, 0));
     else if (IS("times")) {
         struct timespec times[2] = {{7, 0}, {9, 0}};
-        MUST(utimensat(AT_FDCWD, "/tmp/sub/more", times, 0));
+        MUST(utimensat(AT_FDCWD, "sub/more", times, 0));
     } else if (IS("nameless")) {
-        put("/tmp/new", "secret");
-        MUST(open("/tmp/new", O_RDONLY));
-        MUST(unlink("/tmp/new"));
+        put("new", "secret");
+        MUST(open("new", O_RDONLY));
+        MUST(unlink("new"));
     } else if (IS("mapped")) {
-        int fd = open("/tmp/new", O_RDWR | O_CREAT, 0600);
+        int fd = open("new", O_RDWR | O_CREAT, 0600);
         MUST(ftruncate(fd, 4096));
         char *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         memcpy(at, "secret", 6);
-        MUST(close(fd) | unlink("/tmp/new"));
+        MUST(close(fd) | unlink("new"));
     } else
         return 0;
     return 1;

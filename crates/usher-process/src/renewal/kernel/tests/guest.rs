@@ -73,13 +73,8 @@ impl Guest {
         }
     }
 
-    /// Takes its state, and lets it go on.
     pub(super) fn take(&self) -> Result<Renewed, TakeError> {
-        let mut stopped = Stopped::stop(self.pid).unwrap();
-        let agent = stopped.install().unwrap();
-        let kernel = Kernel::take(&mut stopped, &agent, self.surroundings())?;
-        stopped.resume().unwrap();
-        Ok(Renewed { kernel, agent })
+        Renewed::take(self.pid, self.surroundings())
     }
 }
 
@@ -98,6 +93,15 @@ pub(super) struct Renewed {
 }
 
 impl Renewed {
+    /// Takes the state of a program, and lets it go on.
+    pub(super) fn take(pid: Pid, surroundings: Surroundings) -> Result<Self, TakeError> {
+        let mut stopped = Stopped::stop(pid).unwrap();
+        let agent = stopped.install().unwrap();
+        let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
+        stopped.resume().unwrap();
+        Ok(Self { kernel, agent })
+    }
+
     pub(super) fn compare(&self, stopped: &mut Stopped) -> Result<(), Difference> {
         self.kernel.compare(stopped, &self.agent)
     }

@@ -23,6 +23,8 @@ const CASES: &[(&str, &str)] = &[
     ("pipe-lock", ""),
     ("pipe-fill", ""),
     ("pipe-size", ""),
+    ("byte-taken", ""),
+    ("byte-exchanged", ""),
     ("count", ""),
     ("count-more", ""),
     ("count-read", ""),

@@ -8,7 +8,7 @@ const CASES: &[(&str, &str)] = &[
     ("pidfd", "which cannot be put back"),
     ("memory-file", "has no name in scratch"),
     ("removed-but-open", "has no name in scratch"),
-    ("pipe-fill", "a pipe with something unread"),
+    ("pipe-fill", "a pipe with much unread"),
     ("unread", "something unread"),
     ("waits-at-listener", "waits to be accepted"),
     ("half-closed", "a peer that has closed"),
