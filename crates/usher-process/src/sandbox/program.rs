@@ -151,6 +151,9 @@ pub(super) async fn launched(
         ..
     } = shell;
     let program = start.command.first().cloned().unwrap_or_default();
+    // Before it is on its way, for its filter holds calls by then.
+    let answering = calls.map(denials::answer).transpose();
+    let (answering, denials) = answering.map_err(LaunchError::Socket)?.unzip();
     let pipe = || {
         let (here, there) = pipe_with(PipeFlags::CLOEXEC)?;
         Ok::<_, io::Error>((pipe::Receiver::from_owned_fd(here)?, there))
@@ -175,8 +178,6 @@ pub(super) async fn launched(
     };
     let mut beside = beside.into_iter();
     let pidfd = beside.next().ok_or(LaunchError::Lost)?;
-    let answering = calls.map(denials::answer).transpose();
-    let (answering, denials) = answering.map_err(LaunchError::Socket)?.unzip();
     hold.count();
     let hold = Arc::new(hold);
     let (exit, exited) = watch::channel(None);

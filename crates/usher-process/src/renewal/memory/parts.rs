@@ -62,6 +62,8 @@ pub(super) fn parts(
     let mut first_page = 0;
     for (told, treatment) in told.iter().zip(treatments) {
         let span = told.span();
+        // Between the own pages of a file's mapping are the file's, and not zeros.
+        let of_file = !told.found.mapping.backing.is_anonymous();
         let (manner, spans, whole) = match treatment {
             Treatment::Image(manner) => {
                 let here = overlapping(own, span);
@@ -81,7 +83,7 @@ pub(super) fn parts(
                 slot: Slot(u16::try_from(parts.len()).ok()?),
                 access: told.found.mapping.access,
                 manner: manner.clone(),
-                used: if whole { vec![span] } else { here.collect() },
+                used: if whole || of_file { vec![span] } else { here.collect() },
                 first_page,
                 view: None,
             });
