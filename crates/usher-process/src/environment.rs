@@ -138,7 +138,7 @@ impl Home {
 
     /// Tells that a program had to be replaced.
     fn not_put_back(&self, failed: &Failed) {
-        let why = failed.to_string(); eprintln!("DEBUG not put back: {why}");
+        let why = failed.to_string();
         let function = &self.image.revision.function;
         tracing::info!(%function, why, "a program was not put back, and is replaced");
         self.inner.counters.not_put_back.fetch_add(1, Ordering::Relaxed);

@@ -144,7 +144,9 @@ pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Se
         let told = served.output.told();
         return Err(NotStarted::Exited { exit, told });
     }
-    eprintln!("DEBUG not taken: {error}"); image.renewable.not_taken(error.to_string());
+    let function = &image.revision.function;
+    tracing::info!(%function, %error, "a program cannot be put back, and is replaced instead");
+    image.renewable.not_taken(error.to_string());
     match error.spares_program() {
         true => Ok(served),
         false => {
