@@ -17,6 +17,7 @@ mod kernel;
 mod memory;
 mod quiet;
 mod snapshot;
+mod spent;
 mod step;
 mod stopped;
 

@@ -6,12 +6,11 @@
 //!
 //! Everything here blocks. Deliberately absent: tasks, time limits, the choice to put back.
 
-use std::time::Instant;
-
 use rustix::process::Pid;
 
 use super::kernel::{self, Kernel, Surroundings};
 use super::memory::{self, Memory};
+use super::spent::{Part, Spent};
 use super::step::{Injected, MadeToFail, Step};
 use super::stopped::{Agent, Batch, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped};
 
@@ -73,8 +72,6 @@ pub(crate) struct PutBack {
     /// From the stop to the last thread's resumption, in microseconds, rounded up; without the
     /// audit.
     pub(crate) took_us: u32,
-    /// Pages whose bytes were copied, or that were dropped.
-    pub(crate) pages: u64,
 }
 
 impl Snapshot {
@@ -115,34 +112,41 @@ impl Snapshot {
         audit: bool,
         injected: &Injected,
     ) -> Result<PutBack, NotPutBack> {
-        let begun = Instant::now();
+        let mut spent = Spent::begin();
         let mut stopped = Stopped::stop(program)?;
+        spent.on(Part::Stop);
         injected.after(Step::Stop)?;
         stopped.end_new_threads(&self.agent, &self.registers)?;
+        spent.on(Part::Stop);
         injected.after(Step::Threads)?;
         let mut batch = Batch::new();
         self.kernel.plan(&mut stopped, &self.agent, &mut batch)?;
+        spent.on(Part::Kernel);
         injected.after(Step::KernelPlan)?;
         let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch)?;
+        spent.on(Part::Memory);
         injected.after(Step::MemoryPlan)?;
         let answers = stopped.run(&self.agent, &batch)?;
+        spent.on(Part::Batch);
         injected.after(Step::Batch)?;
         self.kernel.done(&stopped, &answers)?;
-        let counts = self.memory.done(&stopped, planned)?;
+        spent.on(Part::Kernel);
+        let pages = self.memory.done(&stopped, planned)?;
+        spent.on(Part::Memory);
         injected.after(Step::Done)?;
         stopped.put_registers(&self.registers)?;
         injected.after(Step::Registers)?;
-        let mut spent = begun.elapsed();
+        spent.on(Part::Registers);
         if audit {
             self.compare(&mut stopped)?;
+            spent.leave_out();
         }
-        let again = Instant::now();
         stopped.resume()?;
-        spent += again.elapsed();
+        spent.on(Part::Resume);
         injected.after(Step::Resume)?;
+        tracing::debug!(?spent, ?pages, "a program was put back");
         Ok(PutBack {
-            took_us: u32::try_from(spent.as_nanos().div_ceil(1_000)).unwrap_or(u32::MAX),
-            pages: counts.copied_pages + counts.dropped_pages,
+            took_us: spent.all_us(),
         })
     }
 

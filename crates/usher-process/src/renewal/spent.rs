@@ -1,0 +1,57 @@
+//! Where the time of a put-back goes.
+
+use std::time::Instant;
+
+/// What time is spent on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// All threads are stopped, and new ones ended.
+    Stop,
+    /// What differs in the kernel is found, and looked at again in the end.
+    Kernel,
+    /// What differs in memory is found and copied, and looked at again in the end.
+    Memory,
+    /// Calls are made inside the program.
+    Batch,
+    /// Registers are put back.
+    Registers,
+    /// The program goes on.
+    Resume,
+}
+
+/// Microseconds spent so far, by part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spent {
+    since: Instant,
+    nanos: [u64; 6],
+}
+
+impl Spent {
+    /// From now on.
+    pub(crate) fn begin() -> Self {
+        Self {
+            since: Instant::now(),
+            nanos: [0; 6],
+        }
+    }
+
+    /// What has passed since the last call was spent on this part.
+    pub(crate) fn on(&mut self, part: Part) {
+        let passed = self.since.elapsed().as_nanos();
+        if let Some(nanos) = self.nanos.get_mut(part as usize) {
+            *nanos += u64::try_from(passed).unwrap_or(u64::MAX);
+        }
+        self.since = Instant::now();
+    }
+
+    /// What has passed since the last call counts for nothing.
+    pub(crate) fn leave_out(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// All of it, in microseconds, rounded up.
+    pub(crate) fn all_us(&self) -> u32 {
+        let nanos: u64 = self.nanos.iter().sum();
+        u32::try_from(nanos.div_ceil(1_000)).unwrap_or(u32::MAX)
+    }
+}
