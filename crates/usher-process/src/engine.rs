@@ -54,10 +54,23 @@ pub struct Counters {
     pub loaded: AtomicU64,
     /// Programs started, those that failed included.
     pub started: AtomicU64,
+    /// Programs that were put back after a request.
+    pub put_back: AtomicU64,
+    /// How long they were stopped for that, all together, in microseconds.
+    pub put_back_us: AtomicU64,
     /// Programs that could not be put back after a request, and were replaced.
     pub not_put_back: AtomicU64,
     /// Environments that were given out and exist.
     pub alive: AtomicU64,
+}
+
+impl Counters {
+    /// A program was put back, for which it was stopped so long.
+    pub(crate) fn put_back(&self, took_us: u32) {
+        self.put_back.fetch_add(1, Ordering::Relaxed);
+        self.put_back_us
+            .fetch_add(took_us.into(), Ordering::Relaxed);
+    }
 }
 
 /// The process engine.

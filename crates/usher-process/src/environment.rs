@@ -56,7 +56,7 @@ struct Home {
 }
 
 enum State {
-    Ready(Held),
+    Ready(Box<Held>),
     /// A Lambda function whose initialisation failed: its callers are answered so, as AWS does.
     Broken(NotStarted),
 }
@@ -141,14 +141,17 @@ impl Home {
         let why = failed.to_string();
         let function = &self.image.revision.function;
         tracing::info!(%function, why, "a program was not put back, and is replaced");
-        self.inner.counters.not_put_back.fetch_add(1, Ordering::Relaxed);
+        self.inner
+            .counters
+            .not_put_back
+            .fetch_add(1, Ordering::Relaxed);
         self.image.renewable.failed(&why);
     }
 
     /// A new program; see [`Home::record`].
     async fn start(self, replaced: Option<Instant>) -> Result<ProcessEnvironment, NotStarted> {
         let state = match start(&self.inner, &self.image).await {
-            Ok(served) => State::Ready(self.held(served)),
+            Ok(served) => State::Ready(Box::new(self.held(served))),
             Err(error) if self.image.is_lambda() && error.is_init() => State::Broken(error),
             Err(error) => return Err(error),
         };
@@ -183,7 +186,7 @@ impl ProcessEnvironment {
             image: image.clone(),
         };
         Self {
-            state: State::Ready(home.held(served)),
+            state: State::Ready(Box::new(home.held(served))),
             record: home.record(None),
             home,
         }
@@ -280,11 +283,12 @@ impl Used for ProcessUsed {
             None => None,
         };
         match back {
-            Some(Ok((served, _))) => {
+            Some(Ok((served, back))) => {
+                home.inner.counters.put_back(back.took_us);
                 home.image.renewable.succeeded();
                 record.put_back(micros(begun));
                 let clean = ProcessEnvironment {
-                    state: State::Ready(home.held(served)),
+                    state: State::Ready(Box::new(home.held(served))),
                     home,
                     record,
                 };
@@ -326,7 +330,7 @@ impl Used for ProcessUsed {
         record.renewal = Renewal::Kept;
         record.renew_us = 0;
         Ok(ProcessEnvironment {
-            state: State::Ready(held),
+            state: State::Ready(Box::new(held)),
             home,
             record,
         })

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A program that is put back repeats what its generators of random values would say. So only those
-//! are put back that make their randomness fresh when they are told to (`crate::restored`), or whose
-//! manifest says that they hold none; and all of them are told before they get a request.
+//! are put back that make their randomness fresh when they are told to (`crate::restored`), or
+//! whose manifest says that they hold none; and all of them are told before they get a request.
 //!
 //! Deliberately absent: how a program is put back (`crate::renewal`).
 
@@ -26,7 +26,8 @@ use crate::sandbox::Program;
 
 /// How long a program may be stopped, in milliseconds; it is killed then.
 const STOPPED_MAX_MS: u64 = 5_000;
-/// Programs of a revision that could not be put back, one after the other, before no other is tried.
+/// Programs of a revision that could not be put back, one after the other, before no other is
+/// tried.
 const FAILURES_MAX: u32 = 16;
 
 /// See the module; shared by all environments of an image.
@@ -110,7 +111,7 @@ impl Renewable {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotRenewable {
     #[error(
-        "the program does not say that it makes its randomness fresh after it was put back, so that \
+        "the program does not say that it makes its randomness fresh after a put-back, so that \
          values which must never repeat could; write reuse = true under [process] if it holds none"
     )]
     Undeclared,

@@ -10,8 +10,8 @@
 //! A program is traced only while it is put back. What is memory, kernel state and registers is put
 //! back by a module each; this one says in which order.
 //!
-//! The idea of restoring a warm process between requests is Groundhog's (EuroSys 2023). Deliberately
-//! absent: which programs may be put back at all (`crate::renewable`).
+//! The idea of restoring a warm process between requests is Groundhog's (EuroSys 2023).
+//! Deliberately absent: which programs may be put back at all (`crate::renewable`).
 
 mod kernel;
 mod memory;

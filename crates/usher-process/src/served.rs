@@ -77,13 +77,15 @@ impl Served {
         injected: &Arc<Injected>,
     ) -> Option<Result<(Self, PutBack), Failed>> {
         let restorable = self.restorable.take()?;
-        Some(match restorable.put_back(&self.program, audit, injected).await {
-            Ok((restorable, back)) => {
-                self.restorable = Some(restorable);
-                Ok((self, back))
-            }
-            Err(failed) => Err(failed),
-        })
+        Some(
+            match restorable.put_back(&self.program, audit, injected).await {
+                Ok((restorable, back)) => {
+                    self.restorable = Some(restorable);
+                    Ok((self, back))
+                }
+                Err(failed) => Err(failed),
+            },
+        )
     }
 }
 

@@ -17,8 +17,9 @@ thread_local! {
     static NAMES: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Notes the names of spans as they are made, for all threads: a place in the code asks once whether
-/// anybody wants its spans, and may ask on the thread of a test that has no subscriber of its own.
+/// Notes the names of spans as they are made, for all threads: a place in the code asks once
+/// whether anybody wants its spans, and may ask on the thread of a test that has no subscriber of
+/// its own.
 struct Notes(AtomicU64);
 
 /// Before anything makes a span.

@@ -120,7 +120,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_has_gone_never_rests() {
-        let mut child = std::process::Command::new("/bin/true").spawn().expect("it starts");
+        let mut child = std::process::Command::new("/bin/true")
+            .spawn()
+            .expect("it starts");
         let pid = Pid::from_child(&child);
         child.wait().expect("it ends");
         assert!(quiet(pid).await.is_err());

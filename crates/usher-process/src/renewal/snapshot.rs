@@ -12,7 +12,9 @@ use super::kernel::{self, Kernel, Surroundings};
 use super::memory::{self, Memory};
 use super::spent::{Part, Spent};
 use super::step::{Injected, MadeToFail, Step};
-use super::stopped::{Agent, Batch, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped};
+use super::stopped::{
+    Agent, Batch, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped,
+};
 
 /// A program's state between its requests.
 pub(crate) struct Snapshot {
@@ -89,6 +91,10 @@ impl Snapshot {
         let agent = stopped.install()?;
         injected.after(Step::TakeAgent)?;
         let registers = stopped.registers()?;
+        if let Some(thread) = registers.busy() {
+            let thread = thread.as_raw_nonzero();
+            tracing::debug!(thread, "a thread was at work when its snapshot was taken");
+        }
         injected.after(Step::TakeRegisters)?;
         let memory = Memory::take(&mut stopped, &agent)?;
         injected.after(Step::TakeMemory)?;

@@ -1,5 +1,5 @@
-//! System calls that a filter hands to the platform: each is answered, and those that are denied are
-//! counted and reported, up to a bound.
+//! System calls that a filter hands to the platform: each is answered, and those that are denied
+//! are counted and reported, up to a bound.
 //!
 //! ```text
 //! program calls ─► kernel holds it ─┬► answered "not permitted" ─► Denial to whoever takes them
@@ -8,8 +8,8 @@
 //!
 //! A program that goes on calling costs the platform [`ANSWERS_MAX`] answers in its life, and
 //! [`DISCARDS_MAX`] for pages; then the listener is closed, and the kernel answers by itself that
-//! there is no such call. Such a program is not put back any more. Deliberately absent: leave to make
-//! a denied call after all.
+//! there is no such call. Such a program is not put back any more. Deliberately absent: leave to
+//! make a denied call after all.
 
 use std::fmt;
 use std::io;

@@ -26,9 +26,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
-use self::arguments::{
-    ANSWERED_ARGUMENTS, Arguments, DENIED_ARGUMENTS, KNOWN_ARGUMENTS, When,
-};
+use self::arguments::{ANSWERED_ARGUMENTS, Arguments, DENIED_ARGUMENTS, KNOWN_ARGUMENTS, When};
 use self::table::{ALLOWED, ALLOWED_OLD, DENIED, DENIED_OLD, UNBOUNDED};
 use crate::sys;
 

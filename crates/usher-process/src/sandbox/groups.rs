@@ -178,7 +178,10 @@ impl Group {
 
     /// The folder in which its tasks are counted.
     pub(super) fn tasks(&self) -> Option<&Path> {
-        let of_tasks = self.folders.iter().find(|(.., of)| of.contains(&Resource::Tasks));
+        let of_tasks = self
+            .folders
+            .iter()
+            .find(|(.., of)| of.contains(&Resource::Tasks));
         of_tasks.map(|(folder, ..)| folder.as_path())
     }
 

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::fs::{Mode, OFlags, open};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use tokio::net::unix::pipe;
 use tokio::net::{TcpSocket, TcpStream};
@@ -22,8 +22,8 @@ use tokio::task::JoinHandle;
 use super::channel::Channel;
 use super::denials::{self, Answering, Denial};
 use super::errors::LaunchError;
-use super::shell::{Hold, pid_of};
 use super::init::WRITABLE;
+use super::shell::{Hold, pid_of};
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
 use super::{Launch, Shell, ShellError};
 use crate::renewal::{Surroundings, Writable};
@@ -231,8 +231,8 @@ impl Program {
             .unwrap_or_else(|| Exit::Lost("nobody listens to its sandbox any more".to_owned()))
     }
 
-    /// From now on its memory lies on an image, and what it drops of that becomes zero by our doing.
-    /// False: the kernel does not tell of it, so that its memory must not lie on one.
+    /// From now on its memory lies on an image, and what it drops of that becomes zero by our
+    /// doing. False: the kernel does not tell of it, so that its memory must not lie on one.
     pub(crate) fn lay(&self) -> bool {
         if let Some(answering) = &self.answering {
             answering.lay();
@@ -251,7 +251,7 @@ impl Program {
     ///
     /// If it has gone, or its sandbox cannot be looked into.
     pub(crate) fn surroundings(&self) -> io::Result<Surroundings> {
-        let first = pid_of(&self.hold.pidfd())?;
+        let first = pid_of(self.hold.pidfd())?;
         let first = i32::try_from(first).ok().and_then(Pid::from_raw);
         let within = PathBuf::from(format!("/proc/{}/root", self.pid));
         let writable = WRITABLE.iter().map(|place| {

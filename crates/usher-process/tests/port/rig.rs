@@ -33,7 +33,8 @@ pub(crate) async fn event<T>(future: impl Future<Output = T>) -> T {
 /// to a connection that goes out: it is bound here. A program can listen at it all the same if it
 /// asks for `SO_REUSEADDR`, as servers do.
 ///
-/// A port that is free for a moment is another test's in the next, and both then talk to one program.
+/// A port that is free for a moment is another test's in the next, and both then talk to one
+/// program.
 pub(crate) struct Place(TcpSocket);
 
 impl Place {

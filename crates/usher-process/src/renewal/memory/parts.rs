@@ -83,7 +83,11 @@ pub(super) fn parts(
                 slot: Slot(u16::try_from(parts.len()).ok()?),
                 access: told.found.mapping.access,
                 manner: manner.clone(),
-                used: if whole || of_file { vec![span] } else { here.collect() },
+                used: if whole || of_file {
+                    vec![span]
+                } else {
+                    here.collect()
+                },
                 first_page,
                 view: None,
             });

@@ -35,6 +35,7 @@ impl Pointer {
     }
 
     /// How many bytes it points to.
+    #[cfg(test)]
     pub(crate) fn len(self) -> usize {
         self.len
     }
@@ -185,16 +186,6 @@ impl Batch {
         })?;
         self.bytes.resize(end, 0);
         Ok(Pointer { offset, len })
-    }
-
-    /// How many calls it has.
-    pub(crate) fn len(&self) -> usize {
-        self.calls.len()
-    }
-
-    /// Whether it has no call.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.calls.is_empty()
     }
 }
 
