@@ -26,6 +26,7 @@ mod probe;
 mod program;
 mod root;
 mod shell;
+mod sockets;
 mod spawner;
 mod state;
 mod stock;

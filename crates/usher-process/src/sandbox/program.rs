@@ -24,6 +24,7 @@ use super::denials::{self, Answering, Denial};
 use super::errors::LaunchError;
 use super::init::WRITABLE;
 use super::shell::{Hold, pid_of};
+use super::sockets::Asked;
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
 use super::{Launch, Shell, ShellError};
 use crate::renewal::{Surroundings, Writable};
@@ -31,7 +32,7 @@ use crate::renewal::{Surroundings, Writable};
 /// How long it may take until the program is executed.
 const LAUNCH_WAIT_MAX_MS: u64 = 10_000;
 /// Connections that may wait for their socket.
-const CONNECTS_MAX: usize = 64;
+pub(super) const CONNECTS_MAX: usize = 64;
 /// Bytes that command and environment may take, with the rest of their message.
 const WORDS_MAX_BYTES: usize = MESSAGE_MAX_BYTES - 4096;
 
@@ -300,23 +301,16 @@ async fn keep(
     mut wanted: mpsc::Receiver<oneshot::Sender<io::Result<OwnedFd>>>,
     exit: watch::Sender<Option<Exit>>,
 ) {
-    let mut waiting = std::collections::VecDeque::new();
+    let mut asked = Asked::default();
     let ended = loop {
         tokio::select! {
             told = channel.receive() => match told {
-                Ok(Some((Note::Socket, beside))) => {
-                    let give: Option<oneshot::Sender<_>> = waiting.pop_front();
-                    if let (Some(give), Some(socket)) = (give, beside.into_iter().next()) {
-                        // Whoever wanted it may have given up.
-                        let _ = give.send(Ok(socket));
+                Ok(Some((Note::Socket, beside))) => asked.came(beside.into_iter().next()),
+                Ok(Some((Note::Failed(failure), _))) => {
+                    if !asked.failed(failure.errno) {
+                        break Exit::Lost(failure.to_string());
                     }
                 }
-                Ok(Some((Note::Failed(failure), _))) => match waiting.pop_front() {
-                    Some(give) => {
-                        let _ = give.send(Err(io::Error::from_raw_os_error(failure.errno)));
-                    }
-                    None => break Exit::Lost(failure.to_string()),
-                },
                 Ok(Some((Note::Exited(code), _))) => break Exit::Code(code),
                 Ok(Some((Note::Killed(signal), _))) => break Exit::Signal(signal),
                 Ok(Some((Note::OutOfMemory, _))) => break Exit::OutOfMemory,
@@ -324,9 +318,11 @@ async fn keep(
                 Ok(None) => break Exit::Lost("its sandbox was ended from outside".to_owned()),
                 Err(error) => break Exit::Lost(error.to_string()),
             },
-            Some(give) = wanted.recv(), if waiting.len() < CONNECTS_MAX => {
-                if channel.send(&Task::Socket, &[]).await.is_ok() {
-                    waiting.push_back(give);
+            Some(give) = wanted.recv(), if asked.has_room() => {
+                for give in asked.wanted(give) {
+                    if channel.send(&Task::Socket, &[]).await.is_ok() {
+                        asked.coming.push_back(give);
+                    }
                 }
             }
         }
