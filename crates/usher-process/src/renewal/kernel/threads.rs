@@ -83,15 +83,20 @@ impl Threads {
         agent: &Agent,
         batch: &mut Batch,
     ) -> Result<(), Leftover> {
+        let mut bytes = Batch::new();
+        let mut each = Vec::new();
         for thread in &self.0 {
             thread.put_outside()?;
             if thread.tid == stopped.pid() {
-                thread.own.put(batch)?;
+                for call in thread.own.calls(batch)? {
+                    batch.call(call, Expect::Ok);
+                }
             } else {
-                let mut own = Batch::new();
-                thread.own.put(&mut own)?;
-                stopped.run_by(thread.tid, agent, &own)?;
+                each.push((thread.tid, thread.own.calls(&mut bytes)?));
             }
+        }
+        if !each.is_empty() {
+            stopped.run_each(agent, &bytes, &each, Expect::Ok)?;
         }
         Ok(())
     }
@@ -159,18 +164,17 @@ impl Outside {
 }
 
 impl Own {
-    fn put(&self, batch: &mut Batch) -> Result<(), Full> {
+    /// The calls that put it back, with their bytes in `batch`.
+    fn calls(&self, batch: &mut Batch) -> Result<Vec<Call>, Full> {
         let stack = batch.bytes(&self.stack)?;
         let set = [stack.into(), 0_u64.into()];
-        batch.call(Call::new(libc::SYS_sigaltstack, set), Expect::Value(0));
+        let stack = Call::new(libc::SYS_sigaltstack, set);
         let name = batch.bytes(&self.name)?;
         let set = [libc::PR_SET_NAME.into(), name.into()];
-        batch.call(Call::new(libc::SYS_prctl, set), Expect::Value(0));
-        if let Some(cleared) = self.cleared {
-            let set = Call::new(libc::SYS_set_tid_address, [cleared.into()]);
-            batch.call(set, Expect::Ok);
-        }
-        Ok(())
+        let name = Call::new(libc::SYS_prctl, set);
+        let cleared = self.cleared.map(u64::into);
+        let cleared = cleared.map(|address| Call::new(libc::SYS_set_tid_address, [address]));
+        Ok([stack, name].into_iter().chain(cleared).collect())
     }
 }
 

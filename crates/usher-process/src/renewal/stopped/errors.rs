@@ -116,6 +116,9 @@ pub(crate) enum InjectError {
         /// Which thread.
         thread: Tid,
     },
+    /// The bytes of a batch leave no room for a single thread's calls.
+    #[error("the calls of one thread have no room beside the bytes that they need")]
+    Crowded,
     /// Its memory could not be read or written.
     #[error("could not reach the program's memory at {address:#x}")]
     Memory {

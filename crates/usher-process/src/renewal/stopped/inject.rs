@@ -11,7 +11,7 @@
 //! for nothing that the tracer holds, and every round has an end ([`RUN_MAX_MS`]).
 
 use super::agent::{Agent, DATA_BYTES, DATA_RIGHTS, TEXT, TEXT_RIGHTS};
-use super::batch::{Answers, Argument, Batch, Call};
+use super::batch::{Answers, Argument, Batch, Call, Expect};
 use super::errors::InjectError;
 use super::home::frame_of;
 use super::patience::{Patience, asked};
@@ -73,6 +73,56 @@ impl Stopped {
         Ok(Answers { values, bytes })
     }
 
+    /// Lets several threads make calls at the same time, each its own: for what the kernel keeps per
+    /// thread. The calls may point to the bytes of `batch`, whose own calls are not made. No thread
+    /// may be named twice.
+    pub(crate) fn run_each(
+        &mut self,
+        agent: &Agent,
+        batch: &Batch,
+        each: &[(Tid, Vec<Call>)],
+        expected: Expect,
+    ) -> Result<(), InjectError> {
+        if let Some((thread, _)) = each.iter().find(|(it, _)| !self.threads.contains(it)) {
+            return Err(InjectError::Foreign { thread: *thread });
+        }
+        self.ready(agent)?;
+        let data = agent.data();
+        self.put_bytes(data.start, &batch.bytes)?;
+        let begin = data.start + batch.bytes.len().next_multiple_of(ALIGNED_TO) as u64;
+        let mut left = each;
+        while !left.is_empty() {
+            let mut at = begin;
+            let mut rounds = Vec::new();
+            for (thread, calls) in left {
+                let end = at + (calls.len() * (ANSWER_BYTES + ENTRY_BYTES)) as u64;
+                if end > data.end {
+                    break;
+                }
+                rounds.push((self.begin(*thread, agent, at, calls)?, calls));
+                at = end.next_multiple_of(ALIGNED_TO as u64);
+            }
+            if rounds.is_empty() {
+                return Err(InjectError::Crowded);
+            }
+            left = left.get(rounds.len()..).unwrap_or_default();
+            for (round, calls) in rounds {
+                let answers = self.finish(&round, agent)?;
+                for (place, (answer, call)) in answers.iter().zip(calls).enumerate() {
+                    if !expected.holds(*answer) {
+                        return Err(InjectError::Answer {
+                            place,
+                            number: call.number,
+                            answer: *answer,
+                            expected,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Makes sure that the agent is ours and what it should be. All threads are stopped, and no
     /// other process has these pages, so it stays so until the program runs.
     pub(super) fn ready(&mut self, agent: &Agent) -> Result<(), InjectError> {
@@ -112,6 +162,18 @@ impl Stopped {
         answers: u64,
         calls: &[Call],
     ) -> Result<Vec<i64>, InjectError> {
+        let round = self.begin(thread, agent, answers, calls)?;
+        self.finish(&round, agent)
+    }
+
+    /// Lets a thread begin to make calls.
+    fn begin(
+        &mut self,
+        thread: Tid,
+        agent: &Agent,
+        answers: u64,
+        calls: &[Call],
+    ) -> Result<Round, InjectError> {
         let len = calls.len() as u64;
         let table = answers + len * ANSWER_BYTES as u64;
         let entries = calls.iter().flat_map(|call| entry(call, agent));
@@ -126,10 +188,25 @@ impl Stopped {
             trace::set_general(thread, frame.0),
         )?;
         asked("make calls", thread, trace::go_on(thread, 0))?;
+        Ok(Round {
+            thread,
+            calls: calls.len(),
+            answers,
+        })
+    }
+
+    /// Waits until they are made.
+    fn finish(&mut self, round: &Round, agent: &Agent) -> Result<Vec<i64>, InjectError> {
+        let Round {
+            thread,
+            calls,
+            answers,
+        } = *round;
+        let table = answers + (calls * ANSWER_BYTES) as u64;
         let status = Patience::new(RUN_MAX_MS).wait(thread)?;
         self.still_there(thread, status)?;
         let after = frame_of(thread)?;
-        let end = table + len * ENTRY_BYTES as u64;
+        let end = table + (calls * ENTRY_BYTES) as u64;
         if status != Status::Signal(libc::SIGTRAP)
             || after.progress() != [agent.done(), end, table, 0]
         {
@@ -137,13 +214,11 @@ impl Stopped {
             return Err(InjectError::Stray {
                 status,
                 at: after.next(),
-                made: calls
-                    .len()
-                    .saturating_sub(usize::try_from(left).unwrap_or(usize::MAX)),
-                calls: calls.len(),
+                made: calls.saturating_sub(usize::try_from(left).unwrap_or(usize::MAX)),
+                calls,
             });
         }
-        let mut bytes = vec![0; calls.len() * ANSWER_BYTES];
+        let mut bytes = vec![0; calls * ANSWER_BYTES];
         self.get_bytes(answers, &mut bytes)?;
         let (words, _) = bytes.as_chunks();
         Ok(words.iter().copied().map(i64::from_ne_bytes).collect())
@@ -158,6 +233,13 @@ impl Stopped {
         let read = self.read(address, into);
         read.map_err(|source| InjectError::Memory { address, source })
     }
+}
+
+/// Calls that a thread is making.
+struct Round {
+    thread: Tid,
+    calls: usize,
+    answers: u64,
 }
 
 /// A call as the agent's text reads it.
