@@ -171,9 +171,8 @@ pub(crate) struct Restorable {
 }
 
 impl Restorable {
-    /// Takes the snapshot of a program that is ready, and notes how the contract that it speaks stands
-    /// with it. `reuse`: its manifest says that nothing in it
-    /// must be made fresh.
+    /// Takes the snapshot of a program that is ready, and notes how the contract that it speaks
+    /// stands with it. `reuse`: its manifest says that nothing in it must be made fresh.
     pub(crate) async fn of(
         program: &Arc<Program>,
         contract: &mut Spoken,

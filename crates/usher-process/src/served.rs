@@ -20,7 +20,7 @@ use usher_core::function::Limits;
 use usher_core::id::RequestId;
 
 use crate::contract::Answered;
-use crate::contract::lambda::{Invoke, LambdaApi, Note, NotRemembered, NotRewound, Style};
+use crate::contract::lambda::{Invoke, LambdaApi, NotRemembered, NotRewound, Note, Style};
 use crate::contract::port::{Connect, PortClient};
 use crate::failure::{Answers, CallFailed};
 use crate::folders::Shared;

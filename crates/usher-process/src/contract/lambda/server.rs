@@ -6,8 +6,8 @@
 //! ```
 //!
 //! One task has them all, so that a program can keep no more than one thread of the platform busy.
-//! Connections beyond [`CONNECTIONS_MAX`] wait in the kernel, at the program's own cost. The sockets
-//! outlive the task: a program that is put back finds them as they were (`rewind`).
+//! Connections beyond [`CONNECTIONS_MAX`] wait in the kernel, at the program's own cost. The
+//! sockets outlive the task: a program that is put back finds them as they were (`rewind`).
 //! Deliberately absent: a limit on how long a call may take, which is the invocation's own.
 
 mod connection;

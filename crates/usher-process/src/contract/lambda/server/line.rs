@@ -2,7 +2,7 @@
 //! is not answered yet.
 //!
 //! ```text
-//! open ─served, left, served again …─ ended (shut down, so that the program sees it) ─dropped→ gone
+//! open ─served, left, served again …─ ended (shut down: the program sees it) ─dropped→ gone
 //! ```
 //!
 //! Deliberately absent: HTTP.

@@ -13,8 +13,8 @@
 //! read from them before the snapshot had come once more.
 //!
 //! Bytes that were sent to the program and that it has not read are looked for on its own side.
-//! Deliberately absent: the state of calls and replies (`desk`), of which there is a new one for each
-//! rewind, so that nothing that is left of an old run can reach a new caller.
+//! Deliberately absent: the state of calls and replies (`desk`), of which there is a new one for
+//! each rewind, so that nothing that is left of an old run can reach a new caller.
 
 use std::io;
 use std::sync::Arc;
