@@ -84,8 +84,8 @@ impl LambdaApi {
         }
     }
 
-    /// Notes the state to which every later [`rewind`](Self::rewind) returns, and returns to it once.
-    /// To be called of a program that rests, waits for an event, and has not been given one.
+    /// Notes the state to which every later [`rewind`](Self::rewind) returns, and returns to it
+    /// once. To be called of a program that rests, waits for an event, and was not given one.
     ///
     /// # Errors
     /// The state is none that can be returned to. The program cannot be served any more.
@@ -116,9 +116,9 @@ impl LambdaApi {
         self.server.pause().await;
     }
 
-    /// Returns to the remembered state, in which the program waits for its first event; to be called
-    /// when the program was put back to that. Nothing that an old run has sent, and no reply to one
-    /// of its calls, has a part in what comes after. Bounded to 2 s.
+    /// Returns to the remembered state, in which the program waits for its first event; to be
+    /// called when the program was put back to that. Nothing that an old run has sent, and no reply
+    /// to one of its calls, has a part in what comes after. Bounded to 2 s.
     ///
     /// # Errors
     /// It is not possible. The program cannot be served any more.

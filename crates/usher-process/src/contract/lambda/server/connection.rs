@@ -1,7 +1,7 @@
 //! One connection's calls, one after the other, until either side ends it.
 //!
-//! Deliberately absent: the answers (`calls`), and the socket itself (`line`), which stays open when
-//! this is dropped.
+//! Deliberately absent: the answers (`calls`), and the socket itself (`line`), which stays open
+//! when this is dropped.
 
 use std::io;
 use std::pin::{Pin, pin};
