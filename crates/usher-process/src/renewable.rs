@@ -20,9 +20,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::cause::chain;
+use crate::contract::lambda::{NotRemembered, NotRewound};
 use crate::renewal::{Injected, NotPutBack, NotTaken, PutBack, QUIET_WAIT_MAX_MS, Snapshot, quiet};
 use crate::restored::{Hook, HookError};
 use crate::sandbox::Program;
+use crate::served::Spoken;
 
 /// How long a program may be stopped, in milliseconds; it is killed then.
 const STOPPED_MAX_MS: u64 = 5_000;
@@ -123,6 +125,8 @@ pub(crate) enum NotRenewable {
     Gone(#[source] std::io::Error),
     #[error("{}", chain(.0))]
     NotTaken(#[from] NotTaken),
+    #[error("{}", chain(.0))]
+    NotRemembered(#[from] NotRemembered),
     #[error("the program was stopped for more than {STOPPED_MAX_MS} ms")]
     Stuck,
 }
@@ -141,6 +145,8 @@ pub(crate) enum Failed {
     NotPutBack(#[from] NotPutBack),
     #[error("{}", chain(.0))]
     Hook(#[from] HookError),
+    #[error("{}", chain(.0))]
+    NotRewound(#[from] NotRewound),
     #[error("it has made more denied calls than are answered")]
     Unanswered,
     #[error("it was stopped for more than {STOPPED_MAX_MS} ms")]
@@ -166,10 +172,11 @@ pub(crate) struct Restorable {
 }
 
 impl Restorable {
-    /// Takes the snapshot of a program that is ready. `reuse`: its manifest says that nothing in it
-    /// must be made fresh.
+    /// Takes the snapshot of a program that is ready, and notes how the contract that it speaks
+    /// stands with it. `reuse`: its manifest says that nothing in it must be made fresh.
     pub(crate) async fn of(
         program: &Arc<Program>,
+        contract: &mut Spoken,
         hook: Option<Hook>,
         reuse: bool,
         injected: &Arc<Injected>,
@@ -187,6 +194,7 @@ impl Restorable {
         if !program.lay() {
             return Err(NotRenewable::Unanswered);
         }
+        contract.remember().await?;
         let surroundings = program.surroundings().map_err(NotRenewable::Gone)?;
         let (held, injected) = (program.clone(), injected.clone());
         let taking = spawn_blocking(move || {
@@ -194,21 +202,22 @@ impl Restorable {
             drop(held);
             taken
         });
-        match within(program, taking).await {
-            Some(taken) => Ok(Self {
-                snapshot: taken?,
-                hook,
-                declared,
-                times: 0,
-            }),
-            None => Err(NotRenewable::Stuck),
-        }
+        let taken = within(program, taking).await;
+        let snapshot = taken.ok_or(NotRenewable::Stuck)??;
+        contract.still()?;
+        Ok(Self {
+            snapshot,
+            hook,
+            declared,
+            times: 0,
+        })
     }
 
-    /// Puts the program back, and tells it.
+    /// Puts the program back, and the contract with it, and tells the program.
     pub(crate) async fn put_back(
         self,
         program: &Arc<Program>,
+        contract: &mut Spoken,
         audit: bool,
         injected: &Arc<Injected>,
     ) -> Result<(Self, PutBack), Failed> {
@@ -221,6 +230,8 @@ impl Restorable {
         if !program.is_answered() {
             return Err(Failed::Unanswered);
         }
+        // What is written to the program now it would find afterwards.
+        contract.pause().await;
         let pid = pid(program).map_err(|_| Failed::Stuck)?;
         let (held, injected) = (program.clone(), injected.clone());
         let putting = spawn_blocking(move || {
@@ -229,6 +240,7 @@ impl Restorable {
             back.map(|back| (snapshot, back))
         });
         let (snapshot, back) = within(program, putting).await.ok_or(Failed::Stuck)??;
+        contract.rewind().await?;
         let times = times + 1;
         if let Some(hook) = hook.as_mut().filter(|_| declared) {
             hook.restored(times).await?;

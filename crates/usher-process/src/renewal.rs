@@ -13,6 +13,8 @@
 //! The idea of restoring a warm process between requests is Groundhog's (EuroSys 2023).
 //! Deliberately absent: which programs may be put back at all (`crate::renewable`).
 
+#[cfg(test)]
+mod awaited;
 mod kernel;
 mod memory;
 mod quiet;

@@ -20,7 +20,7 @@ use usher_core::function::Limits;
 use usher_core::id::RequestId;
 
 use crate::contract::Answered;
-use crate::contract::lambda::{Invoke, LambdaApi, Note, Style};
+use crate::contract::lambda::{Invoke, LambdaApi, NotRemembered, NotRewound, Note, Style};
 use crate::contract::port::{Connect, PortClient};
 use crate::failure::{Answers, CallFailed};
 use crate::folders::Shared;
@@ -77,15 +77,15 @@ impl Served {
         injected: &Arc<Injected>,
     ) -> Option<Result<(Self, PutBack), Failed>> {
         let restorable = self.restorable.take()?;
-        Some(
-            match restorable.put_back(&self.program, audit, injected).await {
-                Ok((restorable, back)) => {
-                    self.restorable = Some(restorable);
-                    Ok((self, back))
-                }
-                Err(failed) => Err(failed),
-            },
-        )
+        let contract = &mut self.contract;
+        let back = restorable.put_back(&self.program, contract, audit, injected);
+        Some(match back.await {
+            Ok((restorable, back)) => {
+                self.restorable = Some(restorable);
+                Ok((self, back))
+            }
+            Err(failed) => Err(failed),
+        })
     }
 }
 
@@ -95,6 +95,38 @@ impl Spoken {
         match self {
             Self::Lambda(_) => Answers::Lambda(Style::of(request)),
             Self::Http(_) => Answers::Ours,
+        }
+    }
+
+    /// Notes the state that there is between two requests. A server's program has a connection for
+    /// each, so that there is none.
+    pub(crate) async fn remember(&mut self) -> Result<(), NotRemembered> {
+        match self {
+            Self::Lambda(api) => api.remember().await,
+            Self::Http(_) => Ok(()),
+        }
+    }
+
+    /// Whether the program has done nothing since then.
+    pub(crate) fn still(&self) -> Result<(), NotRemembered> {
+        match self {
+            Self::Lambda(api) => api.still(),
+            Self::Http(_) => Ok(()),
+        }
+    }
+
+    /// Leaves the program alone, before it is put back.
+    pub(crate) async fn pause(&mut self) {
+        if let Self::Lambda(api) = self {
+            api.pause().await;
+        }
+    }
+
+    /// Returns to the state between two requests, after it was put back.
+    pub(crate) async fn rewind(&mut self) -> Result<(), NotRewound> {
+        match self {
+            Self::Lambda(api) => api.rewind().await,
+            Self::Http(_) => Ok(()),
         }
     }
 

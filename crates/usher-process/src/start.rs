@@ -130,9 +130,10 @@ pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Se
         return Ok(served);
     }
     let hook = served.hook.take();
-    let (program, injected) = (&served.program, &inner.injected);
-    let restorable = Restorable::of(program, hook, image.process.reuse, injected).await;
-    let error = match restorable {
+    let (program, contract) = (&served.program, &mut served.contract);
+    let reuse = image.process.reuse;
+    let restorable = Restorable::of(program, contract, hook, reuse, &inner.injected);
+    let error = match restorable.await {
         Ok(restorable) => {
             image.renewable.succeeded();
             served.restorable = Some(restorable);

@@ -1,5 +1,5 @@
 //! The Runtime API against a client that speaks raw HTTP: every answer of every endpoint, streams
-//! byte by byte, and what hostile programs send.
+//! byte by byte, what hostile programs send, and going back.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -13,5 +13,7 @@ mod callers;
 mod calls;
 #[path = "lambda/hostile.rs"]
 mod hostile;
+#[path = "lambda/rewind.rs"]
+mod rewind;
 #[path = "lambda/streams.rs"]
 mod streams;

@@ -9,8 +9,8 @@
 //! and `style` (requests), `result` and `failure` (answers). The program is hostile: whatever it
 //! sends is bounded, and costs itself only.
 //!
-//! Deliberately absent: extensions that get events, telemetry, restoring, asynchronous invocations,
-//! and everything about the process.
+//! Deliberately absent: extensions that get events, telemetry, the `restore` calls, asynchronous
+//! invocations, and everything about the process.
 
 mod about;
 mod api;
@@ -36,5 +36,6 @@ pub use delivery::EVENT_MAX_BYTES;
 pub use error::{InitError, InvokeError};
 pub use failure::{Ending, Failure, FunctionError, RESULT_MAX_BYTES, answer};
 pub use outcome::Note;
+pub use server::{NotRemembered, NotRewound};
 pub use stream::Broken;
 pub use style::Style;

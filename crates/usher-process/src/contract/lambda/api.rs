@@ -9,12 +9,12 @@
 //! futures; `failure::answer` makes the answers for both.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use usher_api::body::Body;
 use usher_core::id::RequestId;
 
@@ -24,9 +24,12 @@ use super::desk::{Closed, Desk, Reply, Seen};
 use super::error::{InitError, InvokeError};
 use super::life::State;
 use super::outcome::{After, Call, still_open};
-use super::server;
+use super::server::{NotRemembered, NotRewound, Server};
 use super::style::Style;
 use crate::contract::Answered;
+
+/// How long it may take to take in a call whose bytes are there, in milliseconds.
+const REWIND_WAIT_MAX_MS: u64 = 2_000;
 
 /// One call of the function.
 #[derive(Debug)]
@@ -42,12 +45,11 @@ pub struct Invoke {
 /// The Runtime API of one environment. Dropping it ends its connections and its task.
 pub struct LambdaApi {
     desk: Arc<Desk>,
-    task: AbortHandle,
+    server: Server,
 }
 
 impl Drop for LambdaApi {
     fn drop(&mut self) {
-        self.task.abort();
         self.desk.close(Closed::Listener);
     }
 }
@@ -55,9 +57,9 @@ impl Drop for LambdaApi {
 impl LambdaApi {
     /// Serves a program that connects to `listener`. Must be called within a tokio runtime.
     pub fn serve(listener: TcpListener, about: About) -> Self {
-        let desk = Desk::new(about);
-        let task = tokio::spawn(server::serve(listener, Arc::clone(&desk))).abort_handle();
-        Self { desk, task }
+        let desk = Desk::new(Arc::new(about));
+        let server = Server::serve(listener, &desk);
+        Self { desk, server }
     }
 
     /// Resolves when the program asks for its first event. It may be awaited by any number, at any
@@ -79,6 +81,60 @@ impl LambdaApi {
                 .map_or(InitError::Closed, InitError::Reported)),
             Ok(seen) if seen.closed.is_none() => Ok(()),
             _ => Err(InitError::Closed),
+        }
+    }
+
+    /// Notes the state to which every later [`rewind`](Self::rewind) returns, and returns to it
+    /// once. To be called of a program that rests, waits for an event, and was not given one.
+    ///
+    /// # Errors
+    /// The state is none that can be returned to. The program cannot be served any more.
+    pub async fn remember(&mut self) -> Result<(), NotRemembered> {
+        let seen = *self.desk.watch().borrow();
+        if seen.state != State::Idle || seen.closed.is_some() {
+            return Err(NotRemembered::NotWaiting);
+        }
+        self.server.remember().await?;
+        Ok(self.rewind().await?)
+    }
+
+    /// To be called when the program's own state was noted: whether it has kept still since
+    /// [`remember`](Self::remember), so that both states belong together.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn still(&self) -> Result<(), NotRemembered> {
+        match self.server.is_quiet().map_err(NotRemembered::Socket)? {
+            true => Ok(()),
+            false => Err(NotRemembered::Restless),
+        }
+    }
+
+    /// Stops serving before the program is put back, so that nothing is written to it any more. Its
+    /// connections stay open. Goes on with [`rewind`](Self::rewind).
+    pub async fn pause(&mut self) {
+        self.server.pause().await;
+    }
+
+    /// Returns to the remembered state, in which the program waits for its first event; to be
+    /// called when the program was put back to that. Nothing that an old run has sent, and no reply
+    /// to one of its calls, has a part in what comes after. Bounded to 2 s.
+    ///
+    /// # Errors
+    /// It is not possible. The program cannot be served any more.
+    pub async fn rewind(&mut self) -> Result<(), NotRewound> {
+        self.server.pause().await;
+        if self.desk.watch().borrow().closed.is_some() {
+            return Err(NotRewound::NotWaiting);
+        }
+        // Whoever still waits for something of the old run waits no longer.
+        self.desk.close(Closed::Listener);
+        self.desk = Desk::new(self.desk.about.clone());
+        self.server.rewind(&self.desk).await?;
+        let wait = Duration::from_millis(REWIND_WAIT_MAX_MS);
+        match timeout(wait, self.ready()).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(NotRewound::NotWaiting),
         }
     }
 

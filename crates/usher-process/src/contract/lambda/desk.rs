@@ -73,14 +73,14 @@ struct Held {
 
 /// One environment's Runtime API.
 pub(super) struct Desk {
-    pub(super) about: About,
+    pub(super) about: Arc<About>,
     held: Mutex<Held>,
     seen: watch::Sender<Seen>,
     offered: Notify,
 }
 
 impl Desk {
-    pub(super) fn new(about: About) -> Arc<Self> {
+    pub(super) fn new(about: Arc<About>) -> Arc<Self> {
         let state = State::Starting;
         Arc::new(Self {
             about,

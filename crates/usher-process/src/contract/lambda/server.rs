@@ -6,48 +6,132 @@
 //! ```
 //!
 //! One task has them all, so that a program can keep no more than one thread of the platform busy.
-//! Connections beyond [`CONNECTIONS_MAX`] wait in the kernel, at the program's own cost.
+//! Connections beyond [`CONNECTIONS_MAX`] wait in the kernel, at the program's own cost. The
+//! sockets outlive the task: a program that is put back finds them as they were (`rewind`).
 //! Deliberately absent: a limit on how long a call may take, which is the invocation's own.
 
+mod connection;
+mod line;
+mod rewind;
+
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
-use super::calls::answer;
+use self::connection::connection;
+use self::line::Line;
+use self::rewind::Remembered;
+pub use self::rewind::{NotRemembered, NotRewound};
 use super::desk::{Closed, Desk};
 
 /// How many connections a program may have. Clients have one, and a second one for a failed
 /// initialisation or an extension.
 pub(super) const CONNECTIONS_MAX: usize = 8;
 
-/// The largest head of a call, in bytes: the Python client sends up to 1 MiB in one header.
-const HEAD_MAX_BYTES: usize = 1024 * 1024 + 64 * 1024;
+/// The program's side of a Runtime API. Dropping it ends its connections and its task.
+pub(super) struct Server {
+    listener: Arc<TcpListener>,
+    lines: Arc<Lines>,
+    /// None: it is paused.
+    task: Option<JoinHandle<()>>,
+    remembered: Option<Vec<Remembered>>,
+}
 
-/// How long the rest of a head may take to come, in milliseconds, and at most twice that.
-const HEAD_WAIT_MAX_MS: u64 = 10_000;
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Server {
+    /// Serves whoever connects. Must be called within a tokio runtime.
+    pub(super) fn serve(listener: TcpListener, desk: &Arc<Desk>) -> Self {
+        let mut server = Self {
+            listener: Arc::new(listener),
+            lines: Arc::default(),
+            task: None,
+            remembered: None,
+        };
+        server.go_on(Vec::new(), desk);
+        server
+    }
+
+    /// Serves, and first of all these connections, as if the program had just sent these bytes.
+    fn go_on(&mut self, begun: Vec<(Arc<Line>, Bytes)>, desk: &Arc<Desk>) {
+        let (listener, lines) = (self.listener.clone(), self.lines.clone());
+        let desk = desk.clone();
+        self.task = Some(tokio::spawn(async move {
+            serve(&listener, &lines, begun, &desk).await;
+            lines.end();
+        }));
+    }
+
+    /// Stops whatever is under way. On return nothing is read or written any more, and all
+    /// connections are still open.
+    pub(super) async fn pause(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // Ended, or aborted: either way all that it held is gone.
+            let _ = task.await;
+        }
+    }
+}
+
+/// The connections that are open.
+#[derive(Default)]
+struct Lines(Mutex<Vec<Arc<Line>>>);
+
+impl Lines {
+    fn add(&self, line: &Arc<Line>) {
+        self.0.lock().push(line.clone());
+    }
+
+    fn remove(&self, line: &Arc<Line>) {
+        self.0.lock().retain(|other| !Arc::ptr_eq(other, line));
+    }
+
+    fn all(&self) -> Vec<Arc<Line>> {
+        self.0.lock().clone()
+    }
+
+    fn end(&self) {
+        for line in self.0.lock().drain(..) {
+            line.end();
+        }
+    }
+}
 
 /// Serves until the listener fails or the program is out of order.
-pub(super) async fn serve(listener: TcpListener, desk: Arc<Desk>) {
-    let mut connections = FuturesUnordered::new();
+async fn serve(
+    listener: &TcpListener,
+    lines: &Lines,
+    begun: Vec<(Arc<Line>, Bytes)>,
+    desk: &Arc<Desk>,
+) {
+    let begun = begun.into_iter();
+    let begun = begun.map(|(line, input)| connection(line, input, desk.clone()));
+    let mut connections: FuturesUnordered<_> = begun.collect();
     let mut seen = desk.watch();
     let mut disorder = pin!(seen.wait_for(|seen| seen.closed.is_some()));
     loop {
         let room = connections.len() < CONNECTIONS_MAX;
         tokio::select! {
             _ = &mut disorder => return,
-            Some(()) = connections.next() => {}
+            Some(line) = connections.next() => lines.remove(&line),
             accepted = listener.accept(), if room => match accepted {
-                Ok((socket, _)) => connections.push(connection(socket, Arc::clone(&desk))),
+                Ok((socket, _)) => {
+                    let line = Arc::new(Line::new(socket));
+                    lines.add(&line);
+                    connections.push(connection(line, Bytes::new(), desk.clone()));
+                }
                 // The program has given up on a connection that nobody had accepted yet.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -61,113 +145,5 @@ pub(super) async fn serve(listener: TcpListener, desk: Arc<Desk>) {
                 }
             },
         }
-    }
-}
-
-/// What a connection has taken in, and whether a call is under way.
-#[derive(Default)]
-struct Pulse {
-    read_bytes: AtomicU64,
-    /// What had been read when the last call began; heads begin after it.
-    called_bytes: AtomicU64,
-    busy: AtomicBool,
-}
-
-async fn connection(socket: TcpStream, desk: Arc<Desk>) {
-    // Events and their answers are small and must not wait for each other.
-    let _ = socket.set_nodelay(true);
-    let pulse = Arc::new(Pulse::default());
-    let of_calls = Arc::clone(&pulse);
-    let service = service_fn(move |request| {
-        let (desk, pulse) = (Arc::clone(&desk), Arc::clone(&of_calls));
-        async move {
-            pulse.busy.store(true, Ordering::Relaxed);
-            let outcome = answer(desk, request).await;
-            let read = pulse.read_bytes.load(Ordering::Relaxed);
-            pulse.called_bytes.store(read, Ordering::Relaxed);
-            pulse.busy.store(false, Ordering::Relaxed);
-            outcome
-        }
-    });
-    let watched = Watched {
-        socket,
-        pulse: Arc::clone(&pulse),
-    };
-    let mut http = http1::Builder::new();
-    http.max_buf_size(HEAD_MAX_BYTES)
-        .max_header_size(HEAD_MAX_BYTES);
-    let mut http = pin!(http.serve_connection(TokioIo::new(watched), service));
-    let mut tick = tokio::time::interval(Duration::from_millis(HEAD_WAIT_MAX_MS));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut stuck_at = None;
-    loop {
-        tokio::select! {
-            ended = &mut http => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a program's connection ended early");
-                }
-                return;
-            }
-            _ = tick.tick() => {
-                let called = pulse.called_bytes.load(Ordering::Relaxed);
-                let in_head = !pulse.busy.load(Ordering::Relaxed)
-                    && pulse.read_bytes.load(Ordering::Relaxed) > called;
-                if in_head && stuck_at == Some(called) {
-                    tracing::debug!("a program's connection was cut: its call has no end");
-                    return;
-                }
-                stuck_at = in_head.then_some(called);
-            }
-        }
-    }
-}
-
-/// A socket that counts what is read from it.
-struct Watched {
-    socket: TcpStream,
-    pulse: Arc<Pulse>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let outcome = Pin::new(&mut self.socket).poll_read(cx, buf);
-        let read = (buf.filled().len() - before) as u64;
-        self.pulse.read_bytes.fetch_add(read, Ordering::Relaxed);
-        outcome
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

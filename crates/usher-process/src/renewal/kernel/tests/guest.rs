@@ -148,9 +148,7 @@ pub(super) fn whole(error: &dyn std::error::Error) -> String {
 }
 
 fn line(answers: &mut BufReader<ChildStdout>) -> String {
-    let mut line = String::new();
-    answers.read_line(&mut line).unwrap();
-    line.trim_end().to_owned()
+    crate::renewal::awaited::line(answers)
 }
 
 fn only_child(of: Pid) -> Pid {

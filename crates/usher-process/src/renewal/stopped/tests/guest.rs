@@ -46,8 +46,7 @@ impl Guest {
     }
 
     pub(crate) fn answer(&mut self) -> i64 {
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).unwrap();
+        let answer = crate::renewal::awaited::line(&mut self.answers);
         let number = answer.trim().parse();
         number.unwrap_or_else(|_| panic!("the guest answered {answer:?}"))
     }
