@@ -161,6 +161,8 @@ struct Guarded {
     clean: Option<(u32, Fingerprint)>,
     bad: Vec<String>,
     runs: u64,
+    /// Why programs were replaced, by the channel that was planted.
+    replaced: Vec<String>,
 }
 
 impl Guarded {
@@ -175,6 +177,7 @@ impl Guarded {
             clean,
             bad: Vec::new(),
             runs: 0,
+            replaced: Vec::new(),
         }
     }
 
@@ -186,6 +189,10 @@ impl Guarded {
                 .push(format!("{channel}: its plant came to {planted:?}"));
         }
         self.runs += 1;
+        let because = self.seat.replaced_because.clone();
+        if let Some(because) = &because {
+            self.replaced.push(format!("{channel}: {because}"));
+        }
         if scan && (self.is_put_back() || self.runs % NEW_SCANNED_EVERY == 1) {
             self.scan(channel, secret);
         }
@@ -250,6 +257,9 @@ impl Guarded {
         let mut tally = BTreeMap::new();
         for renewal in self.seat.served {
             *tally.entry(format!("{renewal:?}")).or_default() += 1;
+        }
+        for replaced in self.replaced {
+            println!("REPLACED {replaced}");
         }
         Tally(tally, self.bad)
     }
