@@ -271,7 +271,7 @@ struct Tally(BTreeMap<String, u64>, Vec<String>);
 impl Tally {
     fn check(&self, what: &str) {
         println!("{what}: {:?}", self.0);
-        let shown = &self.1[..self.1.len().min(40)];
+        let shown = &self.1[..self.1.len().min(400)];
         assert!(
             shown.is_empty(),
             "{what}: {} faults\n{}",

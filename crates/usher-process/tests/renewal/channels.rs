@@ -105,10 +105,10 @@ pub(crate) const C: &[Channel] = &[
     of("growsdown", false, Seen),
     of("mlock", false, Seen),
     of("mlockall", false, Seen),
-    of("dont-fork", false, Seen),
-    of("wipe-on-fork", false, Seen),
+    of("dont-fork", false, Shut),
+    of("wipe-on-fork", false, Denied(&["ENOSYS"])),
     of("map-name", false, Perhaps(&["EINVAL"])),
-    of("mseal", false, Perhaps(&["ENOSYS"])),
+    of("mseal", false, Denied(&["ENOSYS"])),
     of("text", false, Seen),
     of("text-forced", false, Denied(&["EROFS", "EACCES"])),
     // Registers.
