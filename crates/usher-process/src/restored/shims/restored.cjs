@@ -150,8 +150,15 @@ function main() {
   }
   patch(native);
   if (descriptor !== undefined) {
+    rest();
     native.begin(descriptor);
   }
+}
+
+// Some seconds after its start V8 collects the garbage of a program that rests. Put back to before
+// that, it would do so again and again, in the midst of each request.
+function rest() {
+  require('node:v8').setFlagsFromString('--no-memory-reducer');
 }
 
 function load() {
