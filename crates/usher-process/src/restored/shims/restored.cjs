@@ -155,10 +155,10 @@ function main() {
   }
 }
 
-// Some seconds after its start V8 collects the garbage of a program that rests. Put back to before
-// that, it would do so again and again, in the midst of each request.
+// V8 collects young garbage when the program has nothing else to do, if there is some. Put back to
+// before that, it would do so again in each request, for garbage that is put back with it.
 function rest() {
-  require('node:v8').setFlagsFromString('--no-memory-reducer');
+  require('node:v8').setFlagsFromString('--no-minor-gc-task');
 }
 
 function load() {
