@@ -60,6 +60,8 @@ pub struct Counters {
     pub put_back_us: AtomicU64,
     /// Programs that could not be put back after a request, and were replaced.
     pub not_put_back: AtomicU64,
+    /// Why the latest of them could not.
+    pub latest_not_put_back: Mutex<Option<String>>,
     /// Environments that were given out and exist.
     pub alive: AtomicU64,
 }

@@ -141,11 +141,10 @@ impl Home {
         let why = failed.to_string();
         let function = &self.image.revision.function;
         tracing::info!(%function, why, "a program was not put back, and is replaced");
-        self.inner
-            .counters
-            .not_put_back
-            .fetch_add(1, Ordering::Relaxed);
         self.image.renewable.failed(&why);
+        let counters = &self.inner.counters;
+        *counters.latest_not_put_back.lock() = Some(why);
+        counters.not_put_back.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A new program; see [`Home::record`].

@@ -16,6 +16,8 @@ const { Worker } = require("node:worker_threads");
 
 const SCRATCH = "/tmp";
 const FILE = `${SCRATCH}/left`;
+// The platform's own file may be among them.
+const LOADED = new Set(Object.keys(require.cache));
 const USUAL_UMASK = 0o022;
 
 let calls = 0;
@@ -69,7 +71,7 @@ const channels = {
   ],
   function: [(secret) => (works.leftBehind = secret), () => works.leftBehind],
   module: [(secret) => (require("node:path").leftBehind = secret), () => require("node:path").leftBehind],
-  "module-cache": [(secret) => (require.cache[secret] = {}), () => Object.keys(require.cache)[1]],
+  "module-cache": [(secret) => (require.cache[secret] = {}), () => Object.keys(require.cache).find((it) => !LOADED.has(it))],
   environ: [(secret) => (process.env.LEFT = secret), () => process.env.LEFT],
   title: [(secret) => (process.title = secret.slice(0, 12)), () => nameOrNothing()],
   listener: [

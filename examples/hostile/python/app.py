@@ -145,10 +145,14 @@ def leave_thread(secret):
     threading.Thread(target=threading.Event().wait, name=secret, daemon=True).start()
 
 
+# The platform's own, if any.
+THREADS = len(os.listdir("/proc/self/task"))
+
+
 def see_thread():
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    count = len(os.listdir("/proc/self/task"))
-    return names[0] if names else (f"{count} threads" if count > 1 else None)
+    more = len(os.listdir("/proc/self/task")) - THREADS
+    return names[0] if names else (f"{more} threads more" if more > 0 else None)
 
 
 def leave_timer(secret):

@@ -2,7 +2,8 @@
 //!
 //! Two mappings side by side are one if they say the same of every address: where the kernel draws
 //! the border between them depends on their history, and nothing that a program can read there
-//! does. Deliberately absent: mappings that grow by themselves, and the heap that `brk` moves; who
+//! does. Only the list of mappings tells of it, and so a program could leave itself a message in it:
+//! [`redrawn`] finds that. Deliberately absent: mappings that grow by themselves, and the heap that `brk` moves; who
 //! carries the repairs out knows them.
 
 use super::runs::Span;
@@ -119,6 +120,27 @@ pub fn repairs(recorded: &[Mapping], now: &[Mapping]) -> Vec<Repair> {
     let protects = protects.into_iter().map(|(at, to)| Repair::Protect(at, to));
     let maps = maps.into_iter().map(Repair::Map);
     unmaps.chain(maps).chain(protects).collect()
+}
+
+/// The recorded mappings whose borders the kernel draws elsewhere `now`, where [`repairs`] finds
+/// nothing to do. To map them anew brings the borders back, but for those between two mappings that
+/// it takes for one by then.
+pub fn redrawn<'a>(
+    recorded: &'a [Mapping],
+    now: &'a [Mapping],
+) -> impl Iterator<Item = Mapping> + 'a {
+    let is_there = |one: &&Mapping| {
+        let at = now.partition_point(|it| it.span.start < one.span.start);
+        now.get(at).is_some_and(|it| it.span == one.span)
+    };
+    recorded.iter().filter(move |one| !is_there(one)).copied()
+}
+
+/// Whether some border of `now` is none of `recorded`.
+#[must_use]
+pub fn has_more_borders(recorded: &[Mapping], now: &[Mapping]) -> bool {
+    let starts = |span: Span| recorded.binary_search_by_key(&span.start, |one| one.span.start);
+    now.iter().any(|one| starts(one.span).is_err())
 }
 
 fn unmap(unmaps: &mut Vec<Span>, span: Span) {

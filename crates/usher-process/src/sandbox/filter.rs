@@ -1,10 +1,11 @@
 //! The system call filter of every program.
 //!
-//! Two filters are laid over each other, and the kernel takes the sterner answer:
+//! Three filters are laid over each other, and the kernel takes the sternest answer:
 //!
 //! ```text
 //! call ─► known? ─no──► ENOSYS, as from a kernel that is older
 //!           └─yes─► denied by number or arguments? ─no──► runs
+//!                                     ├ a hint ─► 0, and nothing is done
 //!                                     ├─yes─► EPERM, and told
 //!                                     └ drops pages, moves them ─► the platform answers
 //! ```
@@ -26,7 +27,9 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
-use self::arguments::{ANSWERED_ARGUMENTS, Arguments, DENIED_ARGUMENTS, KNOWN_ARGUMENTS, When};
+use self::arguments::{
+    ANSWERED_ARGUMENTS, Arguments, DENIED_ARGUMENTS, HINTS, KNOWN_ARGUMENTS, When,
+};
 use self::table::{ALLOWED, ALLOWED_OLD, DENIED, DENIED_OLD, UNBOUNDED};
 use crate::sys;
 
@@ -48,6 +51,7 @@ const ARCH: TargetArch = TargetArch::aarch64;
 /// which denied calls arrive. With `bounded` calls that make memory of no process are unknown.
 pub(super) fn load(ask: bool, bounded: bool) -> io::Result<Option<OwnedFd>> {
     let (known, denied) = compile(ask, bounded).map_err(io::Error::other)?;
+    sys::filter::load(&hints().map_err(io::Error::other)?, false)?;
     sys::filter::load(&known, false)?;
     sys::filter::load(&denied, ask)
 }
@@ -104,6 +108,17 @@ fn compile(ask: bool, bounded: bool) -> Result<(BpfProgram, BpfProgram), Backend
     let mut refused = BpfProgram::try_from(refused)?;
     refused.iter_mut().for_each(ask_and_not_trace);
     Ok((BpfProgram::try_from(known)?, refused))
+}
+
+/// The filter that answers hints.
+fn hints() -> Result<BpfProgram, BackendError> {
+    let mut hints: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for (call, rules) in HINTS {
+        hints.insert(*call, compiled(rules)?);
+    }
+    let done = SeccompAction::Errno(0);
+    let hints = SeccompFilter::new(hints, SeccompAction::Allow, done, ARCH)?;
+    BpfProgram::try_from(hints)
 }
 
 fn ask_and_not_trace(instruction: &mut sock_filter) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use usher_core::function::Isolation;
 use usher_core::proof::Renewal;
 
-use crate::channels::{C, COUNTERS, Channel, Kept, UNSCANNED};
+use crate::channels::{C, COUNTERS, Channel, Kept, NOT_RENEWABLE, UNSCANNED};
 use crate::rig::{Chance, Guest, Image, Rig, Seat, Secret, Told, count};
 use crate::scan::{Depth, Fingerprint, Needles, hits};
 
@@ -161,6 +161,8 @@ struct Guarded {
     clean: Option<(u32, Fingerprint)>,
     bad: Vec<String>,
     runs: u64,
+    /// Why programs were replaced, by the channel that was planted.
+    replaced: Vec<String>,
 }
 
 impl Guarded {
@@ -175,6 +177,7 @@ impl Guarded {
             clean,
             bad: Vec::new(),
             runs: 0,
+            replaced: Vec::new(),
         }
     }
 
@@ -186,6 +189,10 @@ impl Guarded {
                 .push(format!("{channel}: its plant came to {planted:?}"));
         }
         self.runs += 1;
+        let because = self.seat.replaced_because.clone();
+        if let Some(because) = &because {
+            self.replaced.push(format!("{channel}: {because}"));
+        }
         if scan && (self.is_put_back() || self.runs % NEW_SCANNED_EVERY == 1) {
             self.scan(channel, secret);
         }
@@ -251,6 +258,9 @@ impl Guarded {
         for renewal in self.seat.served {
             *tally.entry(format!("{renewal:?}")).or_default() += 1;
         }
+        for replaced in self.replaced {
+            println!("REPLACED {replaced}");
+        }
         Tally(tally, self.bad)
     }
 }
@@ -261,7 +271,7 @@ struct Tally(BTreeMap<String, u64>, Vec<String>);
 impl Tally {
     fn check(&self, what: &str) {
         println!("{what}: {:?}", self.0);
-        let shown = &self.1[..self.1.len().min(40)];
+        let shown = &self.1[..self.1.len().min(400)];
         assert!(
             shown.is_empty(),
             "{what}: {} faults\n{}",
@@ -368,9 +378,21 @@ async fn no_sequence_of_attacks_survives() {
         .copied()
         .filter(|_| chance.below(2) == 0)
         .collect();
-    let befores = [String::new(), some.join(","), able.join(",")];
+    let befores = [
+        String::new(),
+        renewable(&some),
+        renewable(&able),
+        some.join(","),
+    ];
     let names: Vec<&str> = C.iter().map(|channel| channel.name).collect();
     mixed(Guest::C, &befores, &names).await;
+}
+
+/// Those of them with which a program can be put back.
+fn renewable(befores: &[&str]) -> String {
+    let can = |name: &&&str| !NOT_RENEWABLE.contains(*name);
+    let befores: Vec<&str> = befores.iter().filter(can).copied().collect();
+    befores.join(",")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,6 +38,10 @@ pub(crate) const COUNTERS: [&str; 4] = [
     "packet-count",
 ];
 
+/// Channels whose things, if they are there ahead of every run, keep a program from being put back:
+/// shared memory, and files in memory that can still be sealed for good.
+pub(crate) const NOT_RENEWABLE: [&str; 3] = ["shared", "memfd", "memfd-seals"];
+
 /// Channels that leave nothing which the scanner sees: the program's own look is all there is.
 pub(crate) const UNSCANNED: [&str; 34] = [
     "brk-shrunk",
@@ -105,10 +109,10 @@ pub(crate) const C: &[Channel] = &[
     of("growsdown", false, Seen),
     of("mlock", false, Seen),
     of("mlockall", false, Seen),
-    of("dont-fork", false, Seen),
-    of("wipe-on-fork", false, Seen),
+    of("dont-fork", false, Shut),
+    of("wipe-on-fork", false, Denied(&["ENOSYS"])),
     of("map-name", false, Perhaps(&["EINVAL"])),
-    of("mseal", false, Perhaps(&["ENOSYS"])),
+    of("mseal", false, Denied(&["ENOSYS"])),
     of("text", false, Seen),
     of("text-forced", false, Denied(&["EROFS", "EACCES"])),
     // Registers.

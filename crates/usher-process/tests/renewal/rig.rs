@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use usher_api::body::Body;
 use usher_api::invoke::BoxFuture;
+use usher_api::node::Mode;
 use usher_core::function::{Contract, Isolation, Process, Settings};
 use usher_core::id::RequestId;
 use usher_core::proof::Renewal;
@@ -65,6 +66,13 @@ pub(crate) struct Example {
     pub(crate) handler: Option<&'static str>,
 }
 
+impl Example {
+    /// Whether its manifest says so; the runtimes of the others say what they hold.
+    fn holds_no_randomness(self) -> bool {
+        self.command == NATIVE || self.command == BOOTSTRAP
+    }
+}
+
 const fn server(name: &'static str, command: &'static [&'static str]) -> Example {
     Example {
         name,
@@ -86,6 +94,7 @@ const fn lambda(
 }
 
 const NATIVE: &[&str] = &["./server"];
+const BOOTSTRAP: &[&str] = &["./bootstrap"];
 const PYTHON: &[&str] = &["/usr/bin/python3", "app.py"];
 const NODE: &[&str] = &["/usr/bin/node", "app.js"];
 
@@ -124,7 +133,7 @@ pub(crate) const LAMBDAS: [Example; 3] = [
         &["/usr/bin/node", "node_modules/aws-lambda-ric/index.mjs"],
         "app.handler",
     ),
-    lambda("lambda-rust", &["./bootstrap"], "bootstrap"),
+    lambda("lambda-rust", BOOTSTRAP, "bootstrap"),
 ];
 
 /// And the leak probes.
@@ -208,7 +217,7 @@ impl Rig {
         let variables = marked.iter().chain(environment);
         let variables = variables.map(|(name, value)| (name.to_string(), value.to_string()));
         let settings = Settings {
-            isolation,
+            isolation: isolation.clone(),
             process: Some(Process {
                 contract: match example.handler {
                     Some(_) => Contract::Lambda,
@@ -221,6 +230,8 @@ impl Rig {
                     .collect(),
                 handler: example.handler.map(str::to_owned),
                 environment: variables.collect::<BTreeMap<_, _>>(),
+                // What makes its randomness fresh says so itself.
+                reuse: example.holds_no_randomness(),
             }),
             ..Settings::default()
         };
@@ -256,7 +267,13 @@ impl Image {
             output: Arc::default(),
             requests: 0,
             served: Vec::new(),
+            replaced_because: None,
         }
+    }
+
+    /// What the platform says of how its programs become clean.
+    pub(crate) fn mode(&self) -> Mode {
+        self.rig.engine.report(&self.image).mode
     }
 
     async fn start(&self) -> ProcessEnvironment {
@@ -273,6 +290,8 @@ pub(crate) struct Seat {
     requests: u128,
     /// How the environment of each request had become clean.
     pub(crate) served: Vec<Renewal>,
+    /// Why the program was replaced after a request, if the latest renewal was no put-back.
+    pub(crate) replaced_because: Option<String>,
 }
 
 /// A run whose reply's head is there.
@@ -381,6 +400,8 @@ impl Seat {
     }
 
     async fn renew(&mut self, used: Option<ProcessUsed>) {
+        let counters = self.image.rig.engine.counters();
+        let before = counters.not_put_back.load(Ordering::Relaxed);
         self.environment = match used {
             Some(used) if self.image.keeps => used.keep().ok(),
             // As a node does it: an environment that cannot be renewed is gone.
@@ -392,6 +413,11 @@ impl Seat {
             }),
             None => None,
         };
+        // Seats take turns, so that what is counted meanwhile is this one's.
+        let counted = counters.not_put_back.load(Ordering::Relaxed) > before;
+        self.replaced_because = counted
+            .then(|| counters.latest_not_put_back.lock().clone())
+            .flatten();
     }
 
     /// Asks for a path; fails if there is no reply.

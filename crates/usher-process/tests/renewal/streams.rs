@@ -49,7 +49,7 @@ async fn read(mut body: Body, over: Arc<Notify>) -> (Option<usize>, usize) {
 async fn races(isolation: Isolation) {
     let rig = Rig::new();
     let mut chance = Chance::new();
-    let image = rig.hostile(Guest::C, isolation, "").await;
+    let image = rig.hostile(Guest::C, isolation.clone(), "").await;
     let mut seat = image.seat().await;
     let Begun { reply, rest } = seat.begin(&format!("/stream?mib={MIB}")).await;
     let over = Arc::new(Notify::new());

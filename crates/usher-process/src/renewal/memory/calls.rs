@@ -52,7 +52,12 @@ pub(super) fn map_part(batch: &mut Batch, part: &Part, span: Span, image: i32) {
 /// Maps memory that is zero, over whatever is there.
 pub(super) fn map_zeros(batch: &mut Batch, mapping: &Mapping, manner: &Manner) {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | reserve(manner);
-    map(batch, mapping.span, mapping.access, flags, -1, 0);
+    let mut access = mapping.access;
+    access.write |= manner.was_written;
+    map(batch, mapping.span, access, flags, -1, 0);
+    if access != mapping.access {
+        protect(batch, mapping.span, mapping.access);
+    }
     advise(batch, mapping.span, manner);
 }
 

@@ -4,11 +4,11 @@
 //!  heap's end ─► what is new is taken away ─► heap's end ─► what is missing is mapped ─► protected
 //! ```
 //!
-//! The heap's end comes twice: what it takes away itself must still be there for that, and what is
+//! Memory whose borders the kernel draws elsewhere is mapped anew. The heap's end comes twice: what it takes away itself must still be there for that, and what is
 //! in its way must not. Deliberately absent: mappings of files that are gone, the main stack, and
 //! locked memory; a program that took them away is replaced.
 
-use usher_core::renewal::layout::{Mapping, Repair, repairs};
+use usher_core::renewal::layout::{Mapping, Repair, has_more_borders, redrawn, repairs};
 use usher_core::renewal::runs::{Span, cut};
 
 use super::Memory;
@@ -33,24 +33,41 @@ pub(super) fn repair(
     stopped: &mut Stopped,
     agent: &Agent,
 ) -> Result<usize, Failed> {
-    const STEP: &str = "read the mappings";
-    let now = memory.mappings.all().map_err(Failed::at(STEP))?;
+    let mut now = mappings(memory)?;
+    let mut taken = 0;
     let steps = repairs(&memory.recorded, &now);
-    if steps.is_empty() {
+    if !steps.is_empty() {
+        taken += steps.len();
+        memory.carry_out(&steps, stopped, agent)?;
+        now = mappings(memory)?;
+    }
+    let steps: Vec<_> = redrawn(&memory.recorded, &now).map(Repair::Map).collect();
+    if !steps.is_empty() {
+        taken += steps.len();
+        memory.carry_out(&steps, stopped, agent)?;
+        now = mappings(memory)?;
+    }
+    if taken == 0 {
         return Ok(0);
     }
-    let image = match steps.iter().any(|step| memory.is_of_image(step)) {
-        true => Some(handover::give(stopped, agent, memory.image.file())?),
-        false => None,
-    };
-    let batch = memory.batch(&steps, image)?;
-    let done = stopped.run(agent, &batch);
-    done.map_err(Failed::by_program("repair its mappings"))?;
-    let now = memory.mappings.all().map_err(Failed::at(STEP))?;
-    match repairs(&memory.recorded, &now).first() {
-        None => Ok(steps.len()),
-        Some(step) => Err(Failed::Unrepaired(place(step))),
+    if let Some(step) = repairs(&memory.recorded, &now).first() {
+        return Err(Failed::Unrepaired(place(step)));
     }
+    if has_more_borders(&memory.recorded, &now) {
+        let other = redrawn(&memory.recorded, &now).next();
+        let span = other.map_or(Span::default(), |other| other.span);
+        return Err(Failed::Unrepaired(span));
+    }
+    // Two that were mapped anew, and are one to the kernel, are so from now on.
+    memory.recorded = now;
+    Ok(taken)
+}
+
+fn mappings(memory: &mut Memory) -> Result<Vec<Mapping>, Failed> {
+    memory
+        .mappings
+        .all()
+        .map_err(Failed::at("read the mappings"))
 }
 
 /// Where a repair is made.
@@ -62,6 +79,22 @@ pub(super) fn place(step: &Repair) -> Span {
 }
 
 impl Memory {
+    fn carry_out(
+        &self,
+        steps: &[Repair],
+        stopped: &mut Stopped,
+        agent: &Agent,
+    ) -> Result<(), Failed> {
+        let image = match steps.iter().any(|step| self.is_of_image(step)) {
+            true => Some(handover::give(stopped, agent, self.image.file())?),
+            false => None,
+        };
+        let batch = self.batch(steps, image)?;
+        let done = stopped.run(agent, &batch);
+        done.map_err(Failed::by_program("repair its mappings"))?;
+        Ok(())
+    }
+
     fn is_of_image(&self, step: &Repair) -> bool {
         let Repair::Map(mapping) = step else {
             return false;

@@ -52,6 +52,7 @@ impl Told {
         let advised = ADVISED.iter().filter(|(flag, _)| self.has(flag));
         Manner {
             unreserved: self.has("nr"),
+            was_written: self.has("ac") && !self.found.mapping.access.write,
             advice: advised.map(|(_, advice)| *advice).collect(),
         }
     }
@@ -83,6 +84,8 @@ pub(super) enum Treatment {
 pub(super) struct Manner {
     /// Without a claim to memory.
     pub(super) unreserved: bool,
+    /// The program may not write there, and once could, which the kernel remembers.
+    pub(super) was_written: bool,
     /// What the kernel is told about it, values of `madvise`.
     pub(super) advice: Vec<libc::c_int>,
 }

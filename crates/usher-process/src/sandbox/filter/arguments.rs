@@ -66,6 +66,8 @@ const PERSONALITY_ASK: u64 = 0xffff_ffff;
 /// Advice that makes guard pages, which no list of mappings shows: a run's would stay.
 const GUARD_INSTALL: u64 = 102;
 const GUARD_REMOVE: u64 = 103;
+/// Advice that wipes memory for a child. Who relies on that must hear that it is not so.
+const WIPE_ON_FORK: u64 = 18;
 
 /// What of an open file sends signals in another way than usual, holds others off, tells of
 /// changes, or gives hints to disks that are not there.
@@ -89,7 +91,11 @@ pub(super) const KNOWN_ARGUMENTS: Rules = &[
     // New C libraries guard stacks this way, and protect pages instead where they cannot.
     (
         libc::SYS_madvise,
-        &[&[(2, When::Not(GUARD_INSTALL)), (2, When::Not(GUARD_REMOVE))]],
+        &[&[
+            (2, When::Not(GUARD_INSTALL)),
+            (2, When::Not(GUARD_REMOVE)),
+            (2, When::Not(WIPE_ON_FORK)),
+        ]],
     ),
     (libc::SYS_prctl, &[&[(0, When::Not(SET_MAPPING_NAME))]]),
     // Every program that the GNU C library starts asks for shadow stacks and takes them if it can.
@@ -111,6 +117,23 @@ pub(super) const KNOWN_ARGUMENTS: Rules = &[
         ],
     ),
 ];
+
+/// Hints about memory that the kernel keeps with each mapping, where nothing that is quick to read
+/// tells of them. They change no result, so that the program is told yes, and nothing is done.
+pub(super) const HINTS: Rules = &[(
+    libc::SYS_madvise,
+    &[
+        // MADV_RANDOM, MADV_SEQUENTIAL, MADV_DONTFORK
+        &[(2, When::Is(1))],
+        &[(2, When::Is(2))],
+        &[(2, When::Is(10))],
+        // MADV_MERGEABLE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTDUMP
+        &[(2, When::Is(12))],
+        &[(2, When::Is(14))],
+        &[(2, When::Is(15))],
+        &[(2, When::Is(16))],
+    ],
+)];
 
 /// The options of `prctl` that read, that change nothing here, or that are put back: any other is
 /// denied. `docs/renewal.md` says which is which.

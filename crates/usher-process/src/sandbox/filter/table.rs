@@ -102,7 +102,7 @@ pub(super) const ALLOWED: Calls = calls! {
     rseq = libc::SYS_rseq, pidfd_send_signal = libc::SYS_pidfd_send_signal,
     pidfd_open = libc::SYS_pidfd_open, close_range = libc::SYS_close_range,
     openat2 = libc::SYS_openat2, faccessat2 = libc::SYS_faccessat2,
-    epoll_pwait2 = libc::SYS_epoll_pwait2, mseal = libc::SYS_mseal,
+    epoll_pwait2 = libc::SYS_epoll_pwait2,
     futex_waitv = libc::SYS_futex_waitv, cachestat = 451, fchmodat2 = libc::SYS_fchmodat2,
     futex_wake = 454, futex_wait = 455, futex_requeue = 456,
 };
