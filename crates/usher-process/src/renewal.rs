@@ -14,6 +14,7 @@
 //! absent: which programs may be put back at all (`crate::renewable`).
 
 mod kernel;
+mod means;
 mod memory;
 mod quiet;
 mod snapshot;
@@ -21,6 +22,7 @@ mod step;
 mod stopped;
 
 pub(crate) use kernel::{Surroundings, Writable};
+pub(crate) use means::Means;
 pub(crate) use memory::{MARK, discard};
 pub(crate) use quiet::{QUIET_WAIT_MAX_MS, quiet};
 pub(crate) use snapshot::{NotPutBack, NotTaken, PutBack, Snapshot};
