@@ -1,19 +1,14 @@
-//! A platform of its own, for the tests that kill it, or take something away from it first.
+//! A platform of its own, for the tests that kill it, or run it on a machine that permits less.
 //!
-//! `sandbox-platform STATE CODE SPAWNER [--hide WHAT]…` says what its means are, then runs each
+//! `sandbox-platform STATE CODE SPAWNER` says what its means are, then runs each
 //! line of standard input in a sandbox and says what came of it. `hang` starts a program that
 //! stays.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
 use std::io::BufRead as _;
 use std::path::PathBuf;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
 use tokio::io::AsyncReadExt as _;
 use usher_process::sandbox::{Bounds, Launch, Root, SandboxOptions, Sandboxes};
 
@@ -29,10 +24,6 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let mut folder = || PathBuf::from(args.next().unwrap());
     let (state, code, spawner) = (folder(), folder(), folder());
-    while let Some(word) = args.next() {
-        assert_eq!(word, "--hide");
-        hide(&args.next().unwrap());
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -88,39 +79,4 @@ async fn serve(state_folder: PathBuf, code: PathBuf, spawner: PathBuf) {
     }
     drop(hanging);
     sandboxes.close().await;
-}
-
-/// Takes something away from this process and all that it starts.
-fn hide(what: &str) {
-    const NEW_USERS: u64 = 0x1000_0000;
-    const NEW_LISTENER: u64 = 8;
-    let rule = |at, operator, value| {
-        let condition = SeccompCondition::new(at, SeccompCmpArgLen::Dword, operator, value);
-        SeccompRule::new(vec![condition.unwrap()]).unwrap()
-    };
-    let users = || vec![rule(0, SeccompCmpOp::MaskedEq(NEW_USERS), NEW_USERS)];
-    let (rules, errno): (BTreeMap<i64, Vec<SeccompRule>>, i32) = match what {
-        "users" => {
-            let calls = [libc::SYS_clone, libc::SYS_unshare];
-            (calls.map(|call| (call, users())).into(), libc::EPERM)
-        }
-        "filters" => ([(libc::SYS_seccomp, Vec::new())].into(), libc::EPERM),
-        "listeners" => {
-            let asks = rule(1, SeccompCmpOp::Eq, NEW_LISTENER);
-            ([(libc::SYS_seccomp, vec![asks])].into(), libc::EINVAL)
-        }
-        "landlock" => {
-            let calls = [
-                libc::SYS_landlock_create_ruleset,
-                libc::SYS_landlock_add_rule,
-                libc::SYS_landlock_restrict_self,
-            ];
-            (calls.map(|call| (call, Vec::new())).into(), libc::ENOSYS)
-        }
-        other => panic!("{other} cannot be hidden"),
-    };
-    let denied = SeccompAction::Errno(errno.cast_unsigned());
-    let arch = std::env::consts::ARCH.try_into().unwrap();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).unwrap();
-    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
 }

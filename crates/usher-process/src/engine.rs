@@ -142,6 +142,12 @@ impl ProcessEngine {
         }
     }
 
+    /// Why no program can be put back on this machine. One that permits no sandbox starts none.
+    async fn never_put_back(&self) -> Option<String> {
+        let means = self.means().await.ok()?;
+        means.never_put_back().map(str::to_owned)
+    }
+
     async fn unpack(
         &self,
         revision: &Arc<Revision>,
@@ -168,9 +174,10 @@ impl ProcessEngine {
             allowed: Arc::new(allowed),
             unpack_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             bundle_bytes,
-            renewable: match revision.settings.renewal {
-                RenewalChoice::Fresh => Renewable::never(NOT_WANTED.to_owned()),
-                RenewalChoice::Auto | RenewalChoice::Live => Renewable::untried(),
+            renewable: match (revision.settings.renewal, self.never_put_back().await) {
+                (RenewalChoice::Fresh, _) => Renewable::never(NOT_WANTED.to_owned()),
+                (RenewalChoice::Auto | RenewalChoice::Live, Some(why)) => Renewable::never(why),
+                (RenewalChoice::Auto | RenewalChoice::Live, None) => Renewable::untried(),
             },
             first: Mutex::new(None),
         })

@@ -16,6 +16,7 @@
 #[cfg(test)]
 mod awaited;
 mod kernel;
+mod means;
 mod memory;
 mod quiet;
 mod snapshot;
@@ -24,6 +25,7 @@ mod step;
 mod stopped;
 
 pub(crate) use kernel::{Surroundings, Writable};
+pub(crate) use means::Means;
 pub(crate) use memory::{MARK, discard};
 pub(crate) use quiet::{QUIET_WAIT_MAX_MS, quiet};
 pub(crate) use snapshot::{NotPutBack, NotTaken, PutBack, Snapshot};

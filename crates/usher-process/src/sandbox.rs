@@ -153,7 +153,8 @@ impl Sandboxes {
     /// If the folder is in use, the spawner cannot be started, or no sandbox is safe here.
     pub async fn open(options: SandboxOptions) -> Result<Self, OpenError> {
         let (inner, modes) = probe::open(options).await?;
-        let means = Arc::new(Means::told(&modes, &inner.groups));
+        let renewal = probe::renewal(&inner, modes).await;
+        let means = Arc::new(Means::told(&modes, &inner.groups, &renewal));
         means.log();
         let stock = Arc::new(Stock::fill(&inner, modes));
         Ok(Self {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::groups::{Groups, Resource};
+use crate::renewal;
 
 /// The ways that were found to work.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,10 @@ impl Modes {
 
 /// What the machine gives, as a table for a person.
 #[derive(Clone, Debug)]
-pub struct Means(Vec<Mean>);
+pub struct Means {
+    rows: Vec<Mean>,
+    never_put_back: Option<String>,
+}
 
 /// One line of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,12 +49,18 @@ pub struct Mean {
 impl Means {
     /// Its lines.
     pub fn rows(&self) -> &[Mean] {
-        &self.0
+        &self.rows
+    }
+
+    /// Why no program can be put back here after a request, so that each is replaced; none: they
+    /// can.
+    pub fn never_put_back(&self) -> Option<&str> {
+        self.never_put_back.as_deref()
     }
 
     /// Writes them to the log, as a warning where it is not the best way.
     pub(super) fn log(&self) {
-        for Mean { what, way, full } in &self.0 {
+        for Mean { what, way, full } in &self.rows {
             if *full {
                 tracing::info!(what, way, "how sandboxes are made here");
             } else {
@@ -59,7 +69,7 @@ impl Means {
         }
     }
 
-    pub(super) fn told(modes: &Modes, groups: &Groups) -> Self {
+    pub(super) fn told(modes: &Modes, groups: &Groups, found: &renewal::Means) -> Self {
         let row = |what, full, best: &str, other: &str| Mean {
             what,
             way: if full { best } else { other }.to_owned(),
@@ -108,14 +118,104 @@ impl Means {
             let full = modes.bounds(groups, resource);
             rows.push(row(resource.name(), full, &best, other));
         }
-        Self(rows)
+        let needed = put_back(modes, found);
+        let missing = needed.iter().find(|need| need.missing.is_some());
+        let never_put_back = missing.map(|need| {
+            let why = need.missing.as_deref().unwrap_or_default();
+            format!(
+                "this machine does not permit to put programs back: {}: {why}",
+                need.what
+            )
+        });
+        rows.extend(needed.into_iter().map(Need::row));
+        Self {
+            rows,
+            never_put_back,
+        }
     }
+}
+
+/// A means without which no program is put back after a request.
+struct Need {
+    what: &'static str,
+    /// What is done by it, and whether that is the best way.
+    way: (&'static str, bool),
+    missing: Option<String>,
+}
+
+impl Need {
+    fn row(self) -> Mean {
+        let Self { what, way, missing } = self;
+        let full = missing.is_none() && way.1;
+        let way = match missing {
+            None => way.0.to_owned(),
+            Some(why) => format!("programs are replaced after each request instead: {why}"),
+        };
+        Mean { what, way, full }
+    }
+}
+
+fn put_back(modes: &Modes, found: &renewal::Means) -> Vec<Need> {
+    let need = |what, way, missing: Option<&String>| Need {
+        what,
+        way: (way, true),
+        missing: missing.cloned(),
+    };
+    let written = found.written.as_ref().ok();
+    let mut pages = need(
+        "put back: written memory",
+        "found by the kernel's scan (PAGEMAP_SCAN)",
+        found.written.as_ref().err(),
+    );
+    if written.is_some_and(|written| !written.scanned) {
+        pages.way = (
+            "found by reading a word for each page, which is slower; Linux 6.7 has a scan",
+            false,
+        );
+    }
+    let mut mappings = need(
+        "put back: mappings",
+        "asked for one by one (PROCMAP_QUERY)",
+        found.written.as_ref().err(),
+    );
+    if written.is_some_and(|written| !written.mappings_asked) {
+        mappings.way = (
+            "read as a list, which is slower; Linux 6.11 answers for one",
+            false,
+        );
+    }
+    let untold = "the filter has no listener, by which the platform learns of dropped memory";
+    let untold = (!modes.notify).then(|| untold.to_owned());
+    vec![
+        need(
+            "put back: tracing",
+            "a program is stopped between two requests, and makes calls for the platform (ptrace)",
+            found.tracing.as_ref().err(),
+        ),
+        pages,
+        mappings,
+        need(
+            "put back: files held",
+            "descriptors are duplicated (pidfd_getfd)",
+            found.held.as_ref().err(),
+        ),
+        need(
+            "put back: files compared",
+            "open files are told apart (kcmp)",
+            found.compared.as_ref().err(),
+        ),
+        need(
+            "put back: dropped memory",
+            "told by the filter's listener",
+            untold.as_ref(),
+        ),
+    ]
 }
 
 impl fmt::Display for Means {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for mean in &self.0 {
-            writeln!(f, "{:<14}{}", mean.what, mean.way)?;
+        for mean in &self.rows {
+            writeln!(f, "{:<26}{}", mean.what, mean.way)?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::process::Pid;
 use tokio::io::AsyncReadExt as _;
 use tokio::runtime;
 use tokio::sync::watch;
@@ -23,10 +24,12 @@ use super::groups::{Groups, Resource};
 use super::handle::Handle;
 use super::init::SCRATCH;
 use super::means::Modes;
+use super::shell::pid_of;
 use super::state::State;
 use super::wire::{Settle, Start};
 use super::{Bounds, Counts, Exit, Inner, Program, SandboxOptions, Shell, program};
 use crate::cause::chain;
+use crate::renewal;
 
 /// What the probe may use.
 const BOUNDS: Bounds = Bounds {
@@ -106,6 +109,34 @@ pub(super) async fn open(options: SandboxOptions) -> Result<(Arc<Inner>, Modes),
     Err(OpenError::Refused {
         why: why.unwrap_or_default(),
     })
+}
+
+/// Finds out what of putting programs back works here, on the process of an empty sandbox that would
+/// have become its program.
+pub(super) async fn renewal(inner: &Arc<Inner>, modes: Modes) -> renewal::Means {
+    let shell = match Shell::make(inner, modes).await {
+        Ok(shell) => shell,
+        Err(error) => return renewal::Means::none(&chain(&error)),
+    };
+    let seed = match seed(&shell) {
+        Ok(seed) => seed,
+        Err(error) => return renewal::Means::none(&format!("it cannot be tried: {error}")),
+    };
+    let tried = tokio::task::spawn_blocking(move || renewal::Means::of(seed)).await;
+    let mut gone = shell.hold.gone();
+    drop(shell);
+    // The sender lives in the task that clears away.
+    let _ = gone.wait_for(|gone| *gone).await;
+    tried.unwrap_or_else(|lost| renewal::Means::none(&format!("the trial was lost: {lost}")))
+}
+
+/// The one child of a shell's first process, as this process sees it.
+fn seed(shell: &Shell) -> io::Result<Pid> {
+    let first = pid_of(shell.hold.pidfd())?;
+    let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"))?;
+    let seed = children.split_whitespace().next();
+    let seed = seed.and_then(|seed| Pid::from_raw(seed.parse().ok()?));
+    seed.ok_or_else(|| io::Error::other("an empty sandbox has no process to become a program"))
 }
 
 /// All ways, the better ones first: what is given up least willingly is given up last.

@@ -21,8 +21,8 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
-    /// Starts it, with this before its command and these arguments after.
-    pub(crate) fn start(folder: TempDir, before: &[&str], after: &[&str]) -> Self {
+    /// Starts it, with this before its command, and with these withheld from it.
+    pub(crate) fn start(folder: TempDir, before: &[&str], withheld: &[&str]) -> Self {
         let here = folder.path();
         let open = std::fs::Permissions::from_mode(0o777);
         std::fs::set_permissions(here, open.clone()).unwrap();
@@ -31,7 +31,7 @@ impl Platform {
             std::fs::set_permissions(here.join(name), open.clone()).unwrap();
         }
         // Where other users reach them too.
-        for name in ["sandbox-platform", "sandbox-spawner"] {
+        for name in ["sandbox-platform", "sandbox-spawner", "withhold"] {
             if !here.join(name).exists() {
                 std::fs::copy(example(name), here.join(name)).unwrap();
             }
@@ -39,11 +39,14 @@ impl Platform {
         if !here.join("code/hostile").exists() {
             compile(&here.join("code/hostile"));
         }
-        let mut words: Vec<&str> = before.to_vec();
         let path = |name: &str| here.join(name).to_str().unwrap().to_owned();
+        let withhold = path("withhold");
         let own = ["sandbox-platform", "state", "code", "sandbox-spawner"].map(path);
+        let mut words: Vec<&str> = before.to_vec();
+        words.push(&withhold);
+        words.extend(withheld);
+        words.push("--");
         words.extend(own.iter().map(String::as_str));
-        words.extend(after);
         let mut child = Command::new(words[0])
             .args(&words[1..])
             .stdin(Stdio::piped())
@@ -143,8 +146,8 @@ fn weaker(platform: &Platform) -> Vec<&str> {
     weaker.collect()
 }
 
-fn starts(before: &[&str], after: &[&str]) -> Platform {
-    Platform::start(tempfile::tempdir().unwrap(), before, after)
+fn starts(before: &[&str], withheld: &[&str]) -> Platform {
+    Platform::start(tempfile::tempdir().unwrap(), before, withheld)
 }
 
 fn holds(mut platform: Platform, expected: &[&str]) {
@@ -167,17 +170,18 @@ fn with_everything_there_it_is_at_its_best() {
 
 #[test]
 fn without_user_namespaces_a_root_gives_each_program_a_user() {
-    holds(starts(&[], &["--hide", "users"]), &["users"]);
+    holds(starts(&[], &["users"]), &["users"]);
 }
 
 #[test]
 fn without_a_listener_calls_are_denied_untold() {
-    holds(starts(&[], &["--hide", "listeners"]), &["system calls"]);
+    let weaker = ["system calls", "put back: dropped memory"];
+    holds(starts(&[], &["listeners"]), &weaker);
 }
 
 #[test]
 fn without_landlock_the_mounts_suffice() {
-    holds(starts(&[], &["--hide", "landlock"]), &["Landlock"]);
+    holds(starts(&[], &["landlock"]), &["Landlock"]);
 }
 
 #[test]
@@ -188,8 +192,25 @@ fn without_control_groups_memory_is_watched() {
 }
 
 #[test]
+fn what_programs_are_put_back_by_is_told_where_it_is_missing() {
+    let cases: [(&str, &[&str]); 5] = [
+        ("tracing", &["put back: tracing"]),
+        ("page-scan", &["put back: written memory"]),
+        ("one-mapping", &["put back: mappings"]),
+        ("comparing", &["put back: files compared"]),
+        (
+            "holding",
+            &["put back: files held", "put back: files compared"],
+        ),
+    ];
+    for (withheld, weaker) in cases {
+        holds(starts(&[], &[withheld]), weaker);
+    }
+}
+
+#[test]
 fn without_filters_it_refuses() {
-    let mut platform = starts(&[], &["--hide", "filters"]);
+    let mut platform = starts(&[], &["filters"]);
     let said = platform.said.pop().unwrap();
     assert!(
         said.starts_with("refused: this machine permits no safe sandbox"),
@@ -210,7 +231,7 @@ fn a_platform_that_is_not_root_has_its_user_namespace() {
     ];
     holds(starts(&before, &[]), &["users", "memory", "pids", "cpu"]);
     // Without either, programs would be the user that runs the platform.
-    let mut platform = starts(&before, &["--hide", "users"]);
+    let mut platform = starts(&before, &["users"]);
     let said = platform.said.pop().unwrap();
     assert!(said.starts_with("refused: "), "{said}");
     platform.end();
