@@ -1,6 +1,6 @@
 //! A program whose memory is recorded and put back: `guest.c`, compiled once for all tests.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
