@@ -1,8 +1,7 @@
 //! `cargo xtask bench process`: Linux programs behind the platform, beside the same programs
 //! without it, and beside what else gives every request a process of its own.
 //!
-//! With `isolation = "request"` the platform replaces the process after each request. Goals that
-//! only a process which is put back can reach are not judged here; their rows are shown.
+//! With `isolation = "request"` the platform puts the process back after each request.
 
 mod arm;
 mod clean;

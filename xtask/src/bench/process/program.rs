@@ -117,10 +117,15 @@ impl Program {
             true => ("lambda", format!("handler = \"{HANDLER}\"\n")),
             false => ("http", String::new()),
         };
+        // It draws no random values, and knows nothing of being put back.
+        let reuse = match self {
+            Self::C => "reuse = true\n",
+            _ => "",
+        };
         let command = self.command(runtimes);
         format!(
             "name = \"{}\"\nisolation = \"{isolation}\"\n\n\
-             [process]\ncontract = \"{contract}\"\ncommand = {command:?}\n{handler}\n\
+             [process]\ncontract = \"{contract}\"\ncommand = {command:?}\n{handler}{reuse}\n\
              [keep]\nready_min = {ready_min}\n",
             self.label()
         )

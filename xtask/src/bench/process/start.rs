@@ -19,9 +19,9 @@ use super::stage::Stage;
 
 /// The rows.
 pub(super) const IDS: [&str; 2] = ["P6", "P3"];
-/// Requests of which each is served by another process, one after the other.
-const REPLACED: u32 = 50;
-const QUICK_REPLACED: u32 = 10;
+/// Requests, one after the other, of which each finds an environment that was renewed.
+const RENEWED: u32 = 200;
+const QUICK_RENEWED: u32 = 50;
 /// A quick run starts each program so often.
 const QUICK_STARTS: u32 = 2;
 
@@ -32,8 +32,8 @@ struct Ours {
     first_ms: Vec<f64>,
     /// How the platform says that it came by those environments.
     starts: Vec<String>,
-    /// What replacing took, in microseconds.
-    renew_us: Vec<f64>,
+    /// What each renewal took, in microseconds, by how it was made.
+    renew_us: BTreeMap<String, Vec<f64>>,
     /// Milliseconds of each phase.
     phases: BTreeMap<String, f64>,
 }
@@ -45,7 +45,7 @@ pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Ve
     } else {
         plan.rounds
     };
-    let replaced = if plan.quick { QUICK_REPLACED } else { REPLACED };
+    let renewed = if plan.quick { QUICK_RENEWED } else { RENEWED };
     let runtime = runtime()?;
     let mut bare = Vec::new();
     let mut ours = Ok(Ours::default());
@@ -54,7 +54,7 @@ pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Ve
         bare.push(milliseconds(bare_start(stage, program)?));
         ours = ours.and_then(|so_far| first_reply(&runtime, stage, program, so_far));
     }
-    ours = ours.and_then(|so_far| replacements(&runtime, stage, program, replaced, so_far));
+    ours = ours.and_then(|so_far| renewals(&runtime, stage, program, renewed, so_far));
     Ok(rows(program, Figure::of(bare), ours))
 }
 
@@ -83,15 +83,20 @@ fn rows(program: Program, bare: Option<Figure>, ours: Result<Ours>) -> Vec<Row> 
         let metric = format!("{name}, start, {phase}");
         rows.push(Row::new("P6", metric, "ms").ours(Figure::of([ms])));
     }
-    let mut sorted = ours.renew_us;
-    sorted.sort_by(f64::total_cmp);
-    let middle = Figure::of(sorted.iter().copied());
-    // Of fifty, the largest but one stands for what one in a hundred exceeds.
-    let late = sorted.len().checked_sub(2).map(|at| sorted[at]);
-    if let (Some(middle), Some(late)) = (middle, late) {
-        let row = |what: &str, figure| Row::new("P3", format!("{name}, {what}"), "µs").ours(figure);
-        rows.push(row("replaced, p50", Some(middle)));
-        rows.push(row("replaced, p99", Figure::of([late])));
+    for (renewal, mut sorted) in ours.renew_us {
+        sorted.sort_by(f64::total_cmp);
+        let middle = Figure::of(sorted.iter().copied());
+        // Of some fifty, the largest but one stands for what one in a hundred exceeds.
+        let back = (sorted.len() / 100).max(2);
+        let late = sorted.len().checked_sub(back).map(|at| sorted[at]);
+        if let (Some(middle), Some(late)) = (middle, late) {
+            let row = |what: &str, figure| {
+                let metric = format!("{name}, renewed {renewal}, its answer included, {what}");
+                Row::new("P3", metric, "µs").ours(figure)
+            };
+            rows.push(row("p50", Some(middle)));
+            rows.push(row("p99", Figure::of([late])));
+        }
     }
     rows
 }
@@ -118,7 +123,7 @@ fn first_reply(runtime: &Runtime, stage: &Stage, program: Program, mut ours: Our
     Ok(ours)
 }
 
-fn replacements(
+fn renewals(
     runtime: &Runtime,
     stage: &Stage,
     program: Program,
@@ -130,9 +135,14 @@ fn replacements(
     for _ in 0..count {
         let answer = runtime.block_on(http.get(&server.url("/")))?;
         let run = answer.run.unwrap_or_default();
-        if let (Some("replaced"), Some(renew)) = (field(&run, "renewal"), field(&run, "renew_us")) {
+        if let (Some(renewal @ ("replaced" | "in-place")), Some(renew)) =
+            (field(&run, "renewal"), field(&run, "renew_us"))
+        {
+            let took = renew.parse().with_context(|| format!("usher-run: {run}"))?;
             ours.renew_us
-                .push(renew.parse().with_context(|| format!("usher-run: {run}"))?);
+                .entry(renewal.to_owned())
+                .or_default()
+                .push(took);
         }
     }
     ours.phases = Metrics::read(runtime, &server)?.phases();

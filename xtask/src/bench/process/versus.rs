@@ -215,7 +215,7 @@ fn throughput(
     if !notes.is_empty() {
         row.note = Some(notes.join("; "));
     }
-    let judged = program.is_lambda() && pair.ours == Arm::OursKept && row.ours.is_some();
+    let judged = program.is_lambda() && pair.baseline == Arm::OursKept && row.ours.is_some();
     let goal = GOALS.iter().find(|(work_ms, _)| *work_ms == cell.work_ms);
     match goal {
         Some((_, goal)) if judged && cell.connections == CONNECTIONS => {

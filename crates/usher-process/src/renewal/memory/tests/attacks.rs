@@ -53,12 +53,16 @@ fn notes_of_the_kernel_are_found_by_the_comparison() {
     let mut guest = Guest::start();
     let mut taken = guest.taken();
     assert_eq!(guest.ask("advise 0"), 0);
-    let (stopped, _) = taken.stopped_and_put_back(&guest).unwrap();
-    let difference = taken.memory.compare(&stopped).unwrap_err();
-    assert!(
-        matches!(difference, Difference::Flags { .. }),
-        "{difference}"
-    );
+    // A note splits a mapping, so that it is mapped anew; what that does not mend, the count of own
+    // pages finds, or the comparison.
+    match taken.stopped_and_put_back(&guest) {
+        Err(failed) => assert!(matches!(failed, Failed::Hidden { .. }), "{failed}"),
+        Ok((stopped, _)) => {
+            let difference = taken.memory.compare(&stopped).unwrap_err();
+            let found = matches!(difference, Difference::Flags { .. });
+            assert!(found, "{difference}");
+        }
+    }
 }
 
 #[test]
