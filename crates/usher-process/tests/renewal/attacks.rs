@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use usher_api::node::Mode;
 use usher_core::function::Isolation;
 use usher_core::proof::Renewal;
 
-use crate::channels::{C, COUNTERS, Channel, Kept, NOT_RENEWABLE, UNSCANNED};
+use crate::channels::{C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, UNSCANNED};
 use crate::rig::{Chance, Guest, Image, Rig, Seat, Secret, Told, count};
 use crate::scan::{Depth, Fingerprint, Needles, hits};
 
@@ -161,7 +162,9 @@ struct Guarded {
     clean: Option<(u32, Fingerprint)>,
     bad: Vec<String>,
     runs: u64,
-    /// Why programs were replaced, by the channel that was planted.
+    /// Whether programs of the image are put back at all.
+    put_back: bool,
+    /// Why they were replaced, by the channel that was planted.
     replaced: Vec<String>,
 }
 
@@ -177,6 +180,7 @@ impl Guarded {
             clean,
             bad: Vec::new(),
             runs: 0,
+            put_back: image.mode() == Mode::Live,
             replaced: Vec::new(),
         }
     }
@@ -189,10 +193,7 @@ impl Guarded {
                 .push(format!("{channel}: its plant came to {planted:?}"));
         }
         self.runs += 1;
-        let because = self.seat.replaced_because.clone();
-        if let Some(because) = &because {
-            self.replaced.push(format!("{channel}: {because}"));
-        }
+        self.see_renewal(channel, may_be_replaced(channel));
         if scan && (self.is_put_back() || self.runs % NEW_SCANNED_EVERY == 1) {
             self.scan(channel, secret);
         }
@@ -200,6 +201,7 @@ impl Guarded {
             self.bad.push(format!("{channel}: the run after it failed"));
             return;
         };
+        self.see_renewal(channel, false);
         if (!looked.is_clean() && !self.may_be_seen(channel)) || looked.calls != 1 {
             self.bad
                 .push(format!("{channel}: the run after it says {looked:?}"));
@@ -208,6 +210,16 @@ impl Guarded {
         if self.seat.output.of(requests).contains(&secret.hex()) {
             self.bad
                 .push(format!("{channel}: it stands in the next run's log"));
+        }
+    }
+
+    /// Notes how the latest renewal went.
+    fn see_renewal(&mut self, channel: &str, may_be_replaced: bool) {
+        let because = self.seat.replaced_because.as_ref();
+        match because.map(|because| format!("{channel}: {because}")) {
+            Some(because) if may_be_replaced => self.replaced.push(because),
+            Some(because) => self.bad.push(because),
+            None => {}
         }
     }
 
@@ -253,13 +265,19 @@ impl Guarded {
         }
     }
 
-    fn end(self) -> Tally {
+    fn end(mut self) -> Tally {
+        // Each run is put back but the first one, and those after which somebody said why not.
+        let others = self.seat.served.iter().filter(|it| **it != Renewal::InPlace);
+        if self.put_back && others.count() > 1 + self.replaced.len() {
+            let told = format!("not put back: {:?}", self.seat.served);
+            self.bad.push(told);
+        }
         let mut tally = BTreeMap::new();
         for renewal in self.seat.served {
             *tally.entry(format!("{renewal:?}")).or_default() += 1;
         }
         for replaced in self.replaced {
-            println!("REPLACED {replaced}");
+            println!("replaced after {replaced}");
         }
         Tally(tally, self.bad)
     }
@@ -271,7 +289,7 @@ struct Tally(BTreeMap<String, u64>, Vec<String>);
 impl Tally {
     fn check(&self, what: &str) {
         println!("{what}: {:?}", self.0);
-        let shown = &self.1[..self.1.len().min(400)];
+        let shown = &self.1[..self.1.len().min(40)];
         assert!(
             shown.is_empty(),
             "{what}: {} faults\n{}",
@@ -279,6 +297,10 @@ impl Tally {
             shown.join("\n")
         );
     }
+}
+
+fn may_be_replaced(channel: &str) -> bool {
+    REPLACED.contains(&channel) || REPLACED_BEFORE.contains(&channel)
 }
 
 fn depth(guest: Guest) -> Depth {

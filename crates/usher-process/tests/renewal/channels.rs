@@ -38,14 +38,39 @@ pub(crate) const COUNTERS: [&str; 4] = [
     "packet-count",
 ];
 
+/// Channels of all hostile programs after which the platform finds what it cannot put back, and
+/// replaces the program.
+pub(crate) const REPLACED: [&str; 18] = [
+    "text",
+    "stdin-closed",
+    "stdin-replaced",
+    "listener-option",
+    "listener-backlog",
+    "pending",
+    "thread-pending",
+    "child",
+    "zombie",
+    "grandchild",
+    "detached",
+    "sysv-shm",
+    "sysv-message",
+    "sysv-semaphore",
+    "hard-limit",
+    "membarrier",
+    "robust-list",
+    "rseq",
+];
+
+/// Those that are so only where what they misuse was there ahead of every run.
+pub(crate) const REPLACED_BEFORE: [&str; 4] = ["file-renamed", "socketpair", "passed", "tcp"];
+
 /// Channels whose things, if they are there ahead of every run, keep a program from being put back:
 /// shared memory, and files in memory that can still be sealed for good.
 pub(crate) const NOT_RENEWABLE: [&str; 3] = ["shared", "memfd", "memfd-seals"];
 
 /// Channels that leave nothing which the scanner sees: the program's own look is all there is.
-pub(crate) const UNSCANNED: [&str; 34] = [
+pub(crate) const UNSCANNED: [&str; 27] = [
     "brk-shrunk",
-    "mlockall",
     "rounding",
     "x87",
     "gs-base",
@@ -61,11 +86,8 @@ pub(crate) const UNSCANNED: [&str; 34] = [
     "alternate-stack",
     "itimer",
     "itimer-cpu",
-    "io-class",
     "subreaper",
-    "death-signal",
     "dumpable",
-    "keep-rights",
     "membarrier",
     "robust-list",
     "tid-address",
@@ -73,11 +95,8 @@ pub(crate) const UNSCANNED: [&str; 34] = [
     "process-numbers",
     "peak-memory",
     "time-used",
-    "memory-policy",
-    "session",
     "passed",
     "huge-off",
-    "merging",
 ];
 
 const fn of(name: &'static str, before: bool, kept: Kept) -> Channel {
@@ -101,17 +120,17 @@ pub(crate) const C: &[Channel] = &[
     of("unmapped", false, Seen),
     of("remapped", false, Seen),
     of("shut", false, Seen),
-    of("guard", false, Perhaps(&["EINVAL"])),
+    of("guard", false, Denied(&["ENOSYS"])),
     of("cold-for-hot", false, Seen),
     of("lazily-freed", false, Seen),
     of("shared", true, Seen),
     of("memfd-map", false, Seen),
     of("growsdown", false, Seen),
     of("mlock", false, Seen),
-    of("mlockall", false, Seen),
+    of("mlockall", false, Denied(&["EPERM"])),
     of("dont-fork", false, Shut),
     of("wipe-on-fork", false, Denied(&["ENOSYS"])),
-    of("map-name", false, Perhaps(&["EINVAL"])),
+    of("map-name", false, Denied(&["ENOSYS"])),
     of("mseal", false, Denied(&["ENOSYS"])),
     of("text", false, Seen),
     of("text-forced", false, Denied(&["EROFS", "EACCES"])),
@@ -186,7 +205,7 @@ pub(crate) const C: &[Channel] = &[
     of("sysv-shm", false, Seen),
     of("sysv-message", false, Seen),
     of("sysv-semaphore", false, Seen),
-    of("posix-queue", false, Perhaps(&["EACCES"])),
+    of("posix-queue", false, Denied(&["EPERM"])),
     of("cwd", false, Seen),
     of("umask", false, Seen),
     of("limit", false, Seen),
@@ -194,28 +213,28 @@ pub(crate) const C: &[Channel] = &[
     of("name", false, Seen),
     of("affinity", false, Seen),
     of("nice", false, Seen),
-    of("policy", false, Seen),
-    of("io-class", false, Seen),
-    of("memory-policy", false, Perhaps(&["ENOSYS", "EPERM"])),
+    of("policy", false, Denied(&["EPERM"])),
+    of("io-class", false, Denied(&["EPERM"])),
+    of("memory-policy", false, Denied(&["EPERM"])),
     of("session", false, Denied(&["EPERM"])),
-    of("timer-slack", false, Seen),
+    of("timer-slack", false, Denied(&["EPERM"])),
     of("subreaper", false, Seen),
-    of("death-signal", false, Seen),
+    of("death-signal", false, Shut),
     of("dumpable", false, Seen),
-    of("keep-rights", false, Seen),
+    of("keep-rights", false, Denied(&["EPERM"])),
     of("huge-off", false, Seen),
     of(
         "speculation",
         false,
         Perhaps(&["ENXIO", "ENODEV", "EPERM", "EINVAL"]),
     ),
-    of("merging", false, Perhaps(&["EINVAL"])),
+    of("merging", false, Denied(&["EPERM"])),
     of("time-counter", false, Denied(&["EPERM"])),
     of("membarrier", false, Seen),
     of("robust-list", false, Seen),
     of("tid-address", false, Seen),
     of("rseq", false, Seen),
-    of("pkey", false, Perhaps(&["ENOSPC", "EINVAL"])),
+    of("pkey", false, Denied(&["ENOSYS"])),
     // What the sandbox is to deny, and counters.
     of("personality", false, Denied(&["EPERM"])),
     of("oom-score", false, Denied(&["EROFS", "EACCES"])),
