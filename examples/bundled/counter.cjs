@@ -5,7 +5,7 @@ const { randomUUID } = require("node:crypto");
 const { existsSync, writeFileSync } = require("node:fs");
 const { createServer } = require("node:http");
 
-const FILE = "/tmp/kept";
+const FILE = `${process.env.TMPDIR}/kept`;
 const kept = [];
 
 const server = createServer((request, reply) => {

@@ -8,7 +8,7 @@ import sys
 import uuid
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-FILE = "/tmp/kept"
+FILE = os.path.join(os.environ["TMPDIR"], "kept")
 kept = []
 
 
