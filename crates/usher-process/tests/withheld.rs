@@ -158,11 +158,11 @@ fn looks(before: &[&str], expected: Option<&str>) {
 fn without_what_putting_back_needs_every_program_is_replaced() {
     let withhold = example("withhold");
     let cases = [
-        ("tracing", "put back: tracing"),
-        ("comparing", "put back: files compared"),
-        ("holding", "put back: files held"),
-        ("listeners", "put back: dropped memory"),
-        ("images", "put back: written memory"),
+        ("tracing", "for want of tracing"),
+        ("comparing", "for want of comparing open files"),
+        ("holding", "for want of holding open files"),
+        ("listeners", "for want of news of dropped memory"),
+        ("images", "for want of finding written memory"),
     ];
     for (withheld, why) in cases {
         looks(&[withhold.to_str().unwrap(), withheld, "--"], Some(why));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -22,6 +23,8 @@ use crate::platform::Platform;
 const PROGRAM_ARCH: &str = "x86_64";
 /// What the bundled program is called in its bundle.
 const PROGRAM_FILE: &str = "server";
+/// Where a sandbox looks for interpreters; it sees those of the host.
+const INTERPRETERS_IN: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
 /// A bundled function.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,11 @@ enum Kind {
     /// A server that does at its root what this variable names; see `examples/http`.
     Program {
         guest: &'static str,
+    },
+    /// A server that an interpreter of the host runs.
+    Script {
+        interpreter: &'static str,
+        file: &'static str,
     },
 }
 
@@ -66,6 +74,25 @@ pub(crate) const SLOW: Bundled = bundled!("slow", "rust-slow");
 const PROGRAM: Bundled = program("c-program", "hello");
 /// A Linux program that counts its own calls.
 pub(crate) const PROGRAM_COUNTER: Bundled = program("program", "counter");
+
+/// A server in Python that keeps all it is told, and says what it finds.
+pub(crate) const PYTHON: Bundled = Bundled {
+    name: "python",
+    bytes: include_bytes!("../../../examples/bundled/counter.py"),
+    kind: Kind::Script {
+        interpreter: "python3",
+        file: "counter.py",
+    },
+};
+/// The same for Node.
+pub(crate) const NODE: Bundled = Bundled {
+    name: "node",
+    bytes: include_bytes!("../../../examples/bundled/counter.cjs"),
+    kind: Kind::Script {
+        interpreter: "node",
+        file: "counter.cjs",
+    },
+};
 
 /// All components that `up --demo` deploys.
 const COMPONENTS: [Bundled; 8] = [
@@ -96,12 +123,21 @@ impl Bundled {
         name: Name,
         mut settings: Settings,
     ) -> anyhow::Result<Deployed> {
-        let artifact = match self.kind {
-            Kind::Component => Bytes::from_static(self.bytes),
+        let file = match self.kind {
+            Kind::Component => None,
             Kind::Program { guest } => {
-                settings.process = Some(process(guest));
-                tokio::task::spawn_blocking(|| packed(self.bytes)).await??
+                let variables = BTreeMap::from([("GUEST".to_owned(), guest.to_owned())]);
+                settings.process = Some(process(&[&format!("./{PROGRAM_FILE}")], variables));
+                Some(PROGRAM_FILE)
             }
+            Kind::Script { interpreter, file } => {
+                settings.process = Some(process(&[interpreter, file], BTreeMap::new()));
+                Some(file)
+            }
+        };
+        let artifact = match file {
+            None => Bytes::from_static(self.bytes),
+            Some(file) => tokio::task::spawn_blocking(|| packed(file, self.bytes)).await??,
         };
         let stored = client.put_artifact(artifact).await?;
         let request = DeployRequest {
@@ -111,6 +147,16 @@ impl Bundled {
             settings,
         };
         Ok(client.deploy(&request, |_| {}).await?)
+    }
+
+    /// The interpreter that it needs, and that this machine has not.
+    pub(crate) fn interpreter_missing(self) -> Option<&'static str> {
+        let Kind::Script { interpreter, .. } = self.kind else {
+            return None;
+        };
+        let mut places = INTERPRETERS_IN.iter();
+        let found = places.any(|place| Path::new(place).join(interpreter).is_file());
+        (!found).then_some(interpreter)
     }
 }
 
@@ -144,23 +190,23 @@ pub(crate) async fn no_program(platform: &Platform) -> Option<String> {
     platform.no_programs().await
 }
 
-/// How the bundled program is started.
-fn process(guest: &str) -> Process {
+/// How a bundled program is started.
+fn process(command: &[&str], environment: BTreeMap<String, String>) -> Process {
     Process {
         contract: Contract::Http,
-        command: vec![format!("./{PROGRAM_FILE}")],
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
         handler: None,
-        environment: BTreeMap::from([("GUEST".to_owned(), guest.to_owned())]),
+        environment,
         reuse: false,
     }
 }
 
 /// The bundle of a program of one file. Blocks.
-fn packed(program: &[u8]) -> anyhow::Result<Bytes> {
+fn packed(name: &str, program: &[u8]) -> anyhow::Result<Bytes> {
     let folder = tempfile::Builder::new()
         .prefix("usher-bundled-")
         .tempdir()?;
-    let file = folder.path().join(PROGRAM_FILE);
+    let file = folder.path().join(name);
     fs::write(&file, program).context("the bundled program was not written")?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
     Ok(bundle::pack_file(&file, Bounds::default())?.bytes)
@@ -174,11 +220,10 @@ mod tests {
     #[test]
     fn the_program_is_packed_as_what_its_command_starts() {
         let folder = tempfile::tempdir().unwrap();
-        let bundle = packed(PROGRAM.bytes).unwrap();
-        assert_eq!(bundle, packed(PROGRAM.bytes).unwrap());
+        let bundle = packed(PROGRAM_FILE, PROGRAM.bytes).unwrap();
+        assert_eq!(bundle, packed(PROGRAM_FILE, PROGRAM.bytes).unwrap());
         bundle::unpack(&bundle, folder.path(), Bounds::default()).unwrap();
-        let command = process("counter").command;
-        let file = folder.path().join(&command[0]);
+        let file = folder.path().join(PROGRAM_FILE);
         assert_eq!(fs::read(&file).unwrap(), PROGRAM.bytes);
         assert_eq!(
             fs::metadata(&file).unwrap().permissions().mode() & 0o111,
@@ -187,10 +232,23 @@ mod tests {
     }
 
     #[test]
+    fn an_interpreter_that_is_missing_is_named() {
+        assert_eq!(PROGRAM.interpreter_missing(), None);
+        let nobodys = Bundled {
+            kind: Kind::Script {
+                interpreter: "nobodys-interpreter",
+                file: "counter.py",
+            },
+            ..PYTHON
+        };
+        assert_eq!(nobodys.interpreter_missing(), Some("nobodys-interpreter"));
+    }
+
+    #[test]
     fn no_two_of_them_have_one_name() {
         let mut names: Vec<_> = COMPONENTS
             .into_iter()
-            .chain([PROGRAM])
+            .chain([PROGRAM, PYTHON, NODE])
             .map(|it| it.name)
             .collect();
         names.sort_unstable();

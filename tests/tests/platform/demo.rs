@@ -1,7 +1,5 @@
 //! What anybody sees first: the bundled functions, and the demo that proves what it shows.
 
-use std::collections::BTreeSet;
-
 use futures_util::future::join_all;
 use usher_api::body::Body;
 
@@ -12,7 +10,7 @@ use crate::server::{Server, run};
 
 /// Requests that are under way at once.
 const CALLERS: usize = 16;
-/// Requests of a program, each of which takes a process.
+/// Requests of a program.
 const PROGRAMS: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,11 +56,10 @@ async fn the_bundled_program_answers_beside_the_components() {
     let server = Server::demo().await;
     let caller = Caller::new(server.gateway);
     assert_eq!(caller.get("/fn/c-program/").await.text(), "hello from C");
-    let mut environments = BTreeSet::new();
     for _ in 0..PROGRAMS {
         let answer = caller.get("/fn/c-program/counter").await;
         assert_eq!(answer.text(), "1");
-        assert!(environments.insert(answer.run().environment));
+        assert_ne!(answer.run().renewal, "replaced");
     }
 }
 
@@ -128,13 +125,28 @@ async fn the_demo_holds_and_has_its_control() {
     assert!(value("without-isolation-counter-says") > 1);
     // Programs, and their control.
     assert_eq!(value("program-counter-says-one"), 20);
-    assert_eq!(value("program-in-another-environment"), 20);
-    assert!(value("program-renewed-by-replacing") > 0);
+    assert_eq!(value("program-processes"), 1);
+    assert_eq!(value("program-renewed-in-place"), 20);
     assert!(value("without-isolation-program-says") > 1);
     assert!(value("without-isolation-program-stays") > 0);
     assert_eq!(value("program-crash-is-told"), 502);
+    for language in ["python", "node"] {
+        let value = |name: &str| value(&name.replace("LANGUAGE", language));
+        assert_eq!(value("LANGUAGE-counter-says-one"), 100);
+        assert_eq!(value("LANGUAGE-processes"), 1);
+        assert_eq!(value("LANGUAGE-renewed-in-place"), 99);
+        assert_eq!(value("LANGUAGE-random-values-repeated"), 0);
+        assert_eq!(value("LANGUAGE-markers-found-by-the-next"), 0);
+        assert_eq!(value("without-isolation-LANGUAGE-says"), 10);
+        assert!(value("without-isolation-LANGUAGE-finds") > 0);
+    }
     // Shown, not judged.
-    for name in ["program-replaced-median", "program-kept-median"] {
+    for name in [
+        "program-renewed-median",
+        "program-kept-median",
+        "python-request-median",
+        "node-request-median",
+    ] {
         assert!(
             findings.iter().any(|finding| finding["name"] == name),
             "{name}"

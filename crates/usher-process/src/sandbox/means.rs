@@ -122,10 +122,8 @@ impl Means {
         let missing = needed.iter().find(|need| need.missing.is_some());
         let never_put_back = missing.map(|need| {
             let why = need.missing.as_deref().unwrap_or_default();
-            format!(
-                "this machine does not permit to put programs back: {}: {why}",
-                need.what
-            )
+            let what = need.what.trim_start_matches(PUT_BACK);
+            format!("this machine does not permit to put programs back, for want of {what}: {why}")
         });
         rows.extend(needed.into_iter().map(Need::row));
         Self {
@@ -134,6 +132,9 @@ impl Means {
         }
     }
 }
+
+/// How the lines begin that are about putting programs back.
+const PUT_BACK: &str = "put back: ";
 
 /// A means without which no program is put back after a request.
 struct Need {
@@ -163,7 +164,7 @@ fn put_back(modes: &Modes, found: &renewal::Means) -> Vec<Need> {
     };
     let written = found.written.as_ref().ok();
     let mut pages = need(
-        "put back: written memory",
+        "put back: finding written memory",
         "found by the kernel's scan (PAGEMAP_SCAN)",
         found.written.as_ref().err(),
     );
@@ -174,7 +175,7 @@ fn put_back(modes: &Modes, found: &renewal::Means) -> Vec<Need> {
         );
     }
     let mut mappings = need(
-        "put back: mappings",
+        "put back: finding mappings",
         "asked for one by one (PROCMAP_QUERY)",
         found.written.as_ref().err(),
     );
@@ -195,17 +196,17 @@ fn put_back(modes: &Modes, found: &renewal::Means) -> Vec<Need> {
         pages,
         mappings,
         need(
-            "put back: files held",
+            "put back: holding open files",
             "descriptors are duplicated (pidfd_getfd)",
             found.held.as_ref().err(),
         ),
         need(
-            "put back: files compared",
+            "put back: comparing open files",
             "open files are told apart (kcmp)",
             found.compared.as_ref().err(),
         ),
         need(
-            "put back: dropped memory",
+            "put back: news of dropped memory",
             "told by the filter's listener",
             untold.as_ref(),
         ),
@@ -215,7 +216,7 @@ fn put_back(modes: &Modes, found: &renewal::Means) -> Vec<Need> {
 impl fmt::Display for Means {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for mean in &self.rows {
-            writeln!(f, "{:<26}{}", mean.what, mean.way)?;
+            writeln!(f, "{:<34}{}", mean.what, mean.way)?;
         }
         Ok(())
     }

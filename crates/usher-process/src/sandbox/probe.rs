@@ -111,8 +111,8 @@ pub(super) async fn open(options: SandboxOptions) -> Result<(Arc<Inner>, Modes),
     })
 }
 
-/// Finds out what of putting programs back works here, on the process of an empty sandbox that would
-/// have become its program.
+/// Finds out what of putting programs back works here, on the process of an empty sandbox that
+/// would have become its program.
 pub(super) async fn renewal(inner: &Arc<Inner>, modes: Modes) -> renewal::Means {
     let shell = match Shell::make(inner, modes).await {
         Ok(shell) => shell,

@@ -175,7 +175,7 @@ fn without_user_namespaces_a_root_gives_each_program_a_user() {
 
 #[test]
 fn without_a_listener_calls_are_denied_untold() {
-    let weaker = ["system calls", "put back: dropped memory"];
+    let weaker = ["system calls", "put back: news of dropped memory"];
     holds(starts(&[], &["listeners"]), &weaker);
 }
 
@@ -195,12 +195,15 @@ fn without_control_groups_memory_is_watched() {
 fn what_programs_are_put_back_by_is_told_where_it_is_missing() {
     let cases: [(&str, &[&str]); 5] = [
         ("tracing", &["put back: tracing"]),
-        ("page-scan", &["put back: written memory"]),
-        ("one-mapping", &["put back: mappings"]),
-        ("comparing", &["put back: files compared"]),
+        ("page-scan", &["put back: finding written memory"]),
+        ("one-mapping", &["put back: finding mappings"]),
+        ("comparing", &["put back: comparing open files"]),
         (
             "holding",
-            &["put back: files held", "put back: files compared"],
+            &[
+                "put back: holding open files",
+                "put back: comparing open files",
+            ],
         ),
     ];
     for (withheld, weaker) in cases {

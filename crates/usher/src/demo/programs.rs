@@ -1,22 +1,30 @@
 //! The checks of the demo that are about Linux programs, on one server in C.
 //!
-//! Its counter is a variable of the process: it says 1 exactly where the process is a new one. The
-//! control is the same program with its state kept, which counts on.
+//! Its counter is a variable of the process: it says 1 exactly where the process is a new one, or
+//! was put back to what it was. The control is the same program with its state kept, which counts
+//! on.
 //!
 //! Deliberately absent: attacks on the sandbox, which are tests of the engine.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::Context;
 
 use super::Stage;
 use super::finding::Finding;
+use super::renewals::{self, Names};
 use super::speed::median;
 use crate::call::RunFacts;
 
 /// Requests of each counter, one after the other.
 const COUNTS: usize = 20;
+/// What the findings about its renewals are called.
+const NAMES: Names = Names {
+    processes: "program-processes",
+    put_back: "program-renewed-in-place",
+    replaced_because: "program-is-replaced-because",
+    replaced: "program-renewed-by-replacing",
+};
 
 /// What consecutive requests of a counter were answered.
 struct Counted {
@@ -37,39 +45,21 @@ pub(super) async fn answers(stage: &Stage) -> anyhow::Result<Finding> {
     Ok(Finding::new("program-answers", answer.text(), "", held))
 }
 
-/// The counter counts to one, time and again, each time in another process.
-pub(super) async fn new_processes(stage: &Stage) -> anyhow::Result<[Finding; 4]> {
+/// The counter counts to one, time and again: the process is put back to what it was.
+pub(super) async fn renewed(stage: &Stage) -> anyhow::Result<Vec<Finding>> {
     let counted = counted(stage, "program").await?;
     let ones = counted.counts.iter().filter(|count| **count == 1).count();
-    let environments: BTreeSet<_> = counted.runs.iter().map(|run| run.environment).collect();
-    let (others, replaced) = (environments.len(), replaced(&counted.runs));
-    Ok([
-        Finding::new(
-            "program-counter-says-one",
-            ones,
-            "of 20 requests",
-            ones == COUNTS,
-        ),
-        Finding::new(
-            "program-in-another-environment",
-            others,
-            "of 20 requests",
-            others == COUNTS,
-        ),
-        // A program that was started before anybody needed it takes nobody's place.
-        Finding::new(
-            "program-renewed-by-replacing",
-            replaced.unwrap_or_default(),
-            "of these",
-            replaced.is_some_and(|replaced| replaced > 0),
-        ),
-        Finding::new(
-            "program-replaced-median",
-            median(counted.times_us),
-            "us",
-            true,
-        ),
-    ])
+    let replaced = stage.replaced.get("program").map(String::as_str);
+    let mut findings = vec![Finding::new(
+        "program-counter-says-one",
+        ones,
+        "of 20 requests",
+        ones == COUNTS,
+    )];
+    findings.extend(renewals::judge(&NAMES, &counted.runs, replaced));
+    let median = median(counted.times_us);
+    findings.push(Finding::new("program-renewed-median", median, "us", true));
+    Ok(findings)
 }
 
 /// The negative control.
@@ -121,14 +111,6 @@ async fn counted(stage: &Stage, function: &str) -> anyhow::Result<Counted> {
     Ok(counted)
 }
 
-/// How many runs were in a process that took a used one's place; none where a run was neither so
-/// nor in one that nobody had used.
-fn replaced(runs: &[RunFacts]) -> Option<usize> {
-    let replaced = runs.iter().filter(|run| run.renewal == "replaced").count();
-    let fresh = runs.iter().filter(|run| run.renewal == "fresh").count();
-    (replaced + fresh == runs.len()).then_some(replaced)
-}
-
 /// How many consecutive runs were in one environment, and in how many of these the count grew by
 /// one.
 fn grown(counted: &Counted) -> (usize, usize) {
@@ -150,13 +132,6 @@ mod tests {
             area: environment,
             renewal: renewal.to_owned(),
         }
-    }
-
-    #[test]
-    fn a_process_that_was_kept_is_no_replaced_one() {
-        let runs = [run(1, "fresh"), run(2, "replaced"), run(3, "fresh")];
-        assert_eq!(replaced(&runs), Some(1));
-        assert_eq!(replaced(&[run(1, "replaced"), run(1, "kept")]), None);
     }
 
     #[test]
