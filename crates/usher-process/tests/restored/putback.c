@@ -65,10 +65,20 @@ static bool sleeps(int id) {
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, id);
     FILE *stat = fopen(path, "r");
-    if (!stat || !fgets(text, sizeof text, stat))
+    /* A thread other than the first one may just have ended, and then the program has not rested. */
+    if (!stat && id != pid)
+        return false;
+    if (!stat)
         fail("the state of a thread");
+    bool read = fgets(text, sizeof text, stat);
     fclose(stat);
+    if (!read && id != pid)
+        return false;
+    if (!read)
+        fail("the state of a thread");
     char *name_end = strrchr(text, ')');
+    if (name_end && strchr("ZX", name_end[2]) && id != pid)
+        return false;
     if (!name_end || strchr("ZX", name_end[2]))
         fail("the program has ended");
     return name_end[2] == 'S';
