@@ -12,6 +12,8 @@ mod answers;
 mod attacks;
 #[path = "renewal/channels.rs"]
 mod channels;
+#[path = "renewal/dying.rs"]
+mod dying;
 #[path = "renewal/frames.rs"]
 mod frames;
 #[path = "renewal/probes.rs"]

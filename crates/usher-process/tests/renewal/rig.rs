@@ -35,7 +35,7 @@ use usher_process::{ProcessConfig, ProcessEngine, ProcessEnvironment, ProcessIma
 use crate::scan;
 
 /// The name of the variable by which a program is found among those of the host.
-const MARK: &str = "USHER_TEST_MARK";
+pub(crate) const MARK: &str = "USHER_TEST_MARK";
 /// What programs may overwrite in the place where the kernel has laid their variables.
 const ROOM: &str = "................................................................";
 
@@ -166,28 +166,42 @@ pub(crate) fn count(usual: u64) -> u64 {
 
 /// An engine with folders of its own.
 pub(crate) struct Rig {
-    engine: ProcessEngine,
-    _folder: TempDir,
+    pub(crate) engine: ProcessEngine,
+    _folder: Option<TempDir>,
+}
+
+/// Where the sandboxes of an engine keep what they need to know.
+pub(crate) fn sandboxes(folder: &Path) -> SandboxOptions {
+    let test = std::env::current_exe().unwrap();
+    let built = test.parent().and_then(Path::parent).unwrap();
+    let own = folder.join("sandbox-spawner");
+    SandboxOptions {
+        program: match own.exists() {
+            true => own,
+            false => built.join("examples/sandbox-spawner"),
+        },
+        args: Vec::new(),
+        state_folder: folder.join("sandboxes"),
+        stock: 2,
+        root: Root::Host,
+    }
 }
 
 impl Rig {
     pub(crate) fn new() -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let test = std::env::current_exe().unwrap();
-        let built = test.parent().and_then(Path::parent).unwrap();
-        let engine = ProcessEngine::new(ProcessConfig {
-            bundles_folder: folder.path().join("bundles"),
-            sandboxes: SandboxOptions {
-                program: built.join("examples/sandbox-spawner"),
-                args: Vec::new(),
-                state_folder: folder.path().join("sandboxes"),
-                stock: 2,
-                root: Root::Host,
-            },
-        });
+        let engine = engine(folder.path());
         Arc::new(Self {
             engine,
-            _folder: folder,
+            _folder: Some(folder),
+        })
+    }
+
+    /// In a folder that is somebody else's.
+    pub(crate) fn at(folder: &Path) -> Arc<Self> {
+        Arc::new(Self {
+            engine: engine(folder),
+            _folder: None,
         })
     }
 
@@ -248,6 +262,13 @@ impl Rig {
             mark,
         }
     }
+}
+
+fn engine(folder: &Path) -> ProcessEngine {
+    ProcessEngine::new(ProcessConfig {
+        bundles_folder: folder.join("bundles"),
+        sandboxes: sandboxes(folder),
+    })
 }
 
 /// A program made ready.

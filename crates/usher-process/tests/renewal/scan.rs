@@ -151,9 +151,15 @@ pub(crate) fn until_one_ends(these: &[u32]) {
     }
 }
 
-/// Whether the process was started with a variable, given as `NAME=VALUE\0`.
+/// Whether the process was started with a variable, given as `NAME=VALUE\0`, or as its beginning.
 pub(crate) fn has_variable(pid: u32, variable: &str) -> bool {
     text(pid, "environ").contains(variable)
+}
+
+/// Whether the process runs a program in a folder.
+pub(crate) fn runs_from(pid: u32, folder: &Path) -> bool {
+    let program = fs::read_link(format!("/proc/{pid}/exe"));
+    program.is_ok_and(|program| program.starts_with(folder))
 }
 
 /// A digest of bytes (FNV-1a, eight at a time).
