@@ -8,6 +8,7 @@
 mod rig;
 #[expect(dead_code, reason = "shared with other tests")]
 #[path = "renewal/scan.rs"]
+#[expect(unused_imports, reason = "shared with other tests")]
 mod scan;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,10 @@ fn census() -> BTreeMap<&'static str, usize> {
     let children = children.filter(|&pid| scan::parent(pid) == own);
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     [
-        ("descriptors", fs::read_dir("/proc/self/fd").unwrap().count()),
+        (
+            "descriptors",
+            fs::read_dir("/proc/self/fd").unwrap().count(),
+        ),
         ("children", children.count()),
         ("mounts", mounts.lines().count()),
     ]
@@ -38,7 +42,10 @@ fn census() -> BTreeMap<&'static str, usize> {
 
 /// What the program says, which is new or was put back each time.
 async fn counter(seat: &mut Seat) -> (String, Renewal) {
-    let reply = seat.answer(get("http://server.test/counter")).await.unwrap();
+    let reply = seat
+        .answer(get("http://server.test/counter"))
+        .await
+        .unwrap();
     let said = String::from_utf8(reply.into_body().to_vec()).unwrap();
     (said.trim().to_owned(), *seat.served.last().unwrap())
 }

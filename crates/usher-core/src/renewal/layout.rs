@@ -2,9 +2,9 @@
 //!
 //! Two mappings side by side are one if they say the same of every address: where the kernel draws
 //! the border between them depends on their history, and nothing that a program can read there
-//! does. Only the list of mappings tells of it, and so a program could leave itself a message in it:
-//! [`redrawn`] finds that. Deliberately absent: mappings that grow by themselves, and the heap that `brk` moves; who
-//! carries the repairs out knows them.
+//! does. Only the list of mappings tells of it, and so a program could leave itself a message in
+//! it: [`redrawn`] finds that. Deliberately absent: mappings that grow by themselves, and the heap
+//! that `brk` moves; who carries the repairs out knows them.
 
 use super::runs::Span;
 

@@ -8,7 +8,9 @@ use usher_api::node::Mode;
 use usher_core::function::Isolation;
 use usher_core::proof::Renewal;
 
-use crate::channels::{C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, UNSCANNED};
+use crate::channels::{
+    C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, UNSCANNED,
+};
 use crate::rig::{Chance, Guest, Image, Rig, Seat, Secret, Told, count};
 use crate::scan::{Depth, Fingerprint, Needles, hits};
 
@@ -267,7 +269,11 @@ impl Guarded {
 
     fn end(mut self) -> Tally {
         // Each run is put back but the first one, and those after which somebody said why not.
-        let others = self.seat.served.iter().filter(|it| **it != Renewal::InPlace);
+        let others = self
+            .seat
+            .served
+            .iter()
+            .filter(|it| **it != Renewal::InPlace);
         if self.put_back && others.count() > 1 + self.replaced.len() {
             let told = format!("not put back: {:?}", self.seat.served);
             self.bad.push(told);

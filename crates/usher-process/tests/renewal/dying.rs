@@ -39,7 +39,10 @@ async fn serve(step: Step, folder: &Path) {
     // For a step of the snapshot it ends here.
     let image = rig.image(SERVERS[0], Isolation::Request, &[]).await;
     let mut seat = image.seat().await;
-    assert!(started(folder, std::process::id()).len() >= 3, "what is there is found");
+    assert!(
+        started(folder, std::process::id()).len() >= 3,
+        "what is there is found"
+    );
     assert_ne!(groups(folder), Vec::<PathBuf>::new());
     rig.engine.inject(dies);
     seat.answer(get("http://server.test/counter")).await;
@@ -78,7 +81,10 @@ async fn a_platform_that_dies_in_any_step_leaves_nothing() {
         fs::copy(spawner, folder.join("sandbox-spawner")).unwrap();
         let mut platform = Command::new(std::env::current_exe().unwrap());
         let platform = platform.args(["--exact", THIS]).env(STEP, at.to_string());
-        let platform = platform.env(FOLDER, folder).stdout(Stdio::piped()).stderr(Stdio::null());
+        let platform = platform
+            .env(FOLDER, folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let platform = platform.spawn().unwrap();
         let number = platform.id();
         let ended = platform.wait_with_output().unwrap();

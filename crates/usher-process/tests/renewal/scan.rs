@@ -147,7 +147,7 @@ pub(crate) fn until_one_ends(these: &[u32]) {
             .iter()
             .map(|fd| PollFd::new(fd, PollFlags::IN))
             .collect();
-        poll(&mut ends, None).unwrap();
+        rustix::io::retry_on_intr(|| poll(&mut ends, None)).unwrap();
     }
 }
 

@@ -4,9 +4,10 @@
 //!  heap's end ─► what is new is taken away ─► heap's end ─► what is missing is mapped ─► protected
 //! ```
 //!
-//! Memory whose borders the kernel draws elsewhere is mapped anew. The heap's end comes twice: what it takes away itself must still be there for that, and what is
-//! in its way must not. Deliberately absent: mappings of files that are gone, the main stack, and
-//! locked memory; a program that took them away is replaced.
+//! Memory whose borders the kernel draws elsewhere is mapped anew. The heap's end comes twice: what
+//! it takes away itself must still be there for that, and what is in its way must not. Deliberately
+//! absent: mappings of files that are gone, the main stack, and locked memory; a program that took
+//! them away is replaced.
 
 use usher_core::renewal::layout::{Mapping, Repair, has_more_borders, redrawn, repairs};
 use usher_core::renewal::runs::{Span, cut};

@@ -73,9 +73,9 @@ impl Stopped {
         Ok(Answers { values, bytes })
     }
 
-    /// Lets several threads make calls at the same time, each its own: for what the kernel keeps per
-    /// thread. The calls may point to the bytes of `batch`, whose own calls are not made. No thread
-    /// may be named twice.
+    /// Lets several threads make calls at the same time, each its own: for what the kernel keeps
+    /// per thread. The calls may point to the bytes of `batch`, whose own calls are not made. No
+    /// thread may be named twice.
     pub(crate) fn run_each(
         &mut self,
         agent: &Agent,
