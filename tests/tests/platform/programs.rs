@@ -47,7 +47,8 @@ async fn calls(caller: &Caller, path: &str, requests: usize) -> Vec<Answer> {
     tasks.join_all().await.concat()
 }
 
-/// Every request is answered; kept programs count on, those that are put back or replaced begin anew.
+/// Every request is answered; kept programs count on, those that are put back or replaced begin
+/// anew.
 async fn serves(example: &str) {
     let data = Folder::new();
     let kept = Folder::program(example, "kept", "isolation = \"none\"", LIMITS);
