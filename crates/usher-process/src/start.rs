@@ -134,7 +134,7 @@ pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Se
     let restorable = Restorable::of(program, hook, image.process.reuse, injected).await;
     let error = match restorable {
         Ok(restorable) => {
-            image.renewable.succeeded();
+            image.renewable.taken();
             served.restorable = Some(restorable);
             return Ok(served);
         }
