@@ -86,6 +86,14 @@ impl Renewable {
         }
     }
 
+    /// The first snapshot decides for all; that one was taken says nothing about a put-back.
+    pub(crate) fn taken(&self) {
+        let mut known = self.0.lock();
+        if let Known::Untried = *known {
+            *known = Known::PutBack { failures: 0 };
+        }
+    }
+
     /// One could be put back.
     pub(crate) fn succeeded(&self) {
         let mut known = self.0.lock();
@@ -298,7 +306,7 @@ mod tests {
     fn a_revision_is_given_up_after_failures_in_a_row_only() {
         let renewable = Renewable::untried();
         renewable.failed("it was never put back");
-        renewable.succeeded();
+        renewable.taken();
         for _ in 0..3 {
             for _ in 1..FAILURES_MAX {
                 renewable.failed("x");
@@ -309,6 +317,7 @@ mod tests {
         for _ in 0..FAILURES_MAX {
             assert!(renewable.is_worth_it());
             renewable.failed("of a child");
+            renewable.taken();
         }
         assert!(!renewable.is_worth_it());
         renewable.succeeded();

@@ -135,7 +135,7 @@ pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Se
     let restorable = Restorable::of(program, contract, hook, reuse, &inner.injected);
     let error = match restorable.await {
         Ok(restorable) => {
-            image.renewable.succeeded();
+            image.renewable.taken();
             served.restorable = Some(restorable);
             return Ok(served);
         }

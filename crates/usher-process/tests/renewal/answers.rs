@@ -73,10 +73,14 @@ async fn answer_as_new_ones(examples: &[Example], asked: &[Asked]) {
         assert_eq!(new[0].0, 200, "{name}: {:?}", new[0]);
         let mut seat = image.seat().await;
         for (one, new) in asked.iter().zip(&new) {
-            let renewed = comparable(seat.answer(request(one)).await.unwrap());
-            assert_eq!(&renewed, new, "{name}: {one:?}");
+            let renewed = seat.answer(request(one)).await;
+            let because = &seat.replaced_because;
+            let renewed = renewed.unwrap_or_else(|| panic!("{name}: {one:?}: {because:?}"));
+            assert_eq!(&comparable(renewed), new, "{name}: {one:?}");
+            assert_eq!(*because, None, "{name}: {one:?}");
         }
-        println!("{name}: {:?}", seat.served);
+        // All but the first request were answered by a program that was put back.
+        assert_eq!(seat.put_back(), asked.len() - 1, "{name}: {:?}", seat.served);
     }
 }
 

@@ -63,6 +63,8 @@ async fn probes_find_nothing() {
             let found = ask(&mut seat, "seek", &marker).await;
             assert!(found.is_nothing(), "{example}: {found:?}");
         }
+        let runs = seat.served.len();
+        assert_eq!(seat.put_back(), runs - 1, "{example}: {:?}", seat.served);
     }
 }
 

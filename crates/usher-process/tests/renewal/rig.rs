@@ -441,6 +441,12 @@ impl Seat {
             .flatten();
     }
 
+    /// How many of the requests were answered by a program that had been put back.
+    pub(crate) fn put_back(&self) -> usize {
+        let back = self.served.iter().filter(|it| **it == Renewal::InPlace);
+        back.count()
+    }
+
     /// Asks for a path; fails if there is no reply.
     pub(crate) async fn ask(&mut self, path: &str) -> Told {
         let reply = self
