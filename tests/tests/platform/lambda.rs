@@ -164,7 +164,8 @@ async fn a_function_that_begins_no_more_is_answered_for() {
     let ends = ends.duration_since(UNIX_EPOCH).unwrap().as_secs();
     let data = Folder::new();
     let end = format!("[process.environment]\nENDS = \"{ends}\"\n{LIMITS}");
-    let program = Folder::program("lambda-python", "it", "", &end);
+    // One that is put back begins only once.
+    let program = Folder::program("lambda-python", "it", "renewal = \"fresh\"", &end);
     let manifest = program.path().join("function.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
     let from = r#"command = ["/usr/bin/python3", "-m", "awslambdaric", "app.handler"]"#;
