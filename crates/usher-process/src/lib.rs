@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!  bundle ─unpack→ folder ─┐
-//!  sandbox ─launch─────────┴→ program ─contract→ reply ─→ ended, and another program started
+//!  sandbox ─launch─────────┴→ program ─contract→ reply ─┬→ put back to what it was
+//!                                                        └→ ended, and another program started
 //! ```
 //!
 //! A program runs in a sandbox of its own and speaks one of two contracts: it asks the AWS Lambda
 //! Runtime API for its requests, or it serves HTTP at `$PORT`. A program that has served a request
-//! is replaced by a new process; where state is kept, by key or for all, so is the process.
+//! is put back to the snapshot that was taken when it was ready, or replaced by a new process where
+//! that cannot be done; where state is kept, by key or for all, so is the process.
 //!
-//! Deliberately absent: pools of environments, which a node keeps; snapshots of programs.
+//! Deliberately absent: pools of environments, which a node keeps; one image for several programs.
 
 #![deny(unsafe_code)]
 

@@ -212,12 +212,15 @@ pub(super) fn receive<M: DeserializeOwned>(
     let mut bytes = vec![0; MESSAGE_MAX_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let mut reset = false;
     let got = loop {
         let mut parts = [IoSliceMut::new(&mut bytes)];
         match recvmsg(&socket, &mut parts, &mut beside, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
-            // Messages that were never read make a close look like a reset.
-            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            // Messages that the other side never read make its close look like a reset, which is
+            // told once and before what it has sent itself.
+            Err(rustix::io::Errno::CONNRESET) if reset => return Ok(None),
+            Err(rustix::io::Errno::CONNRESET) => reset = true,
             other => break other?,
         }
     };
@@ -232,4 +235,22 @@ pub(super) fn receive<M: DeserializeOwned>(
     }
     let message = bytes.get(..got.bytes).unwrap_or_default();
     Ok(Some((serde_json::from_slice(message)?, descriptors)))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_is_heard_of_one_that_did_not_listen_any_more() {
+        let (here, there) = pair().unwrap();
+        send(&here, &1_u32, &[]).unwrap();
+        send(&there, &2_u32, &[]).unwrap();
+        drop(there);
+        let heard: Option<(u32, _)> = receive(&here).unwrap();
+        assert_eq!(heard.map(|(word, _)| word), Some(2));
+        let heard: Option<(u32, Vec<OwnedFd>)> = receive(&here).unwrap();
+        assert!(heard.is_none());
+    }
 }

@@ -97,7 +97,10 @@ impl Renewed {
     pub(super) fn take(pid: Pid, surroundings: Surroundings) -> Result<Self, TakeError> {
         let mut stopped = Stopped::stop(pid).unwrap();
         let agent = stopped.install().unwrap();
+        let registers = stopped.registers().unwrap();
         let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
+        // As a snapshot does: calls that waited are made again.
+        stopped.put_registers(&registers).unwrap();
         stopped.resume().unwrap();
         Ok(Self { kernel, agent })
     }

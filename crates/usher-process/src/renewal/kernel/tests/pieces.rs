@@ -127,6 +127,7 @@ fn case(word: &str, left: &str) -> Result<(), String> {
     let mut renewed = guest.take().map_err(|error| whole(&error))?;
     guest.tell(word);
     let mut stopped = Stopped::stop(guest.pid).map_err(|error| whole(&error))?;
+    let registers = stopped.registers().map_err(|error| whole(&error))?;
     // The control: without anything put back, the difference is there to be found.
     if renewed.compare(&mut stopped).is_ok() {
         return Err("a comparison does not see it".to_owned());
@@ -140,6 +141,8 @@ fn case(word: &str, left: &str) -> Result<(), String> {
     let compared = renewed.compare(&mut stopped);
     compared.map_err(|error| format!("not put back: {}", whole(&error)))?;
     // It goes on, and a second run is renewed too.
+    let put = stopped.put_registers(&registers);
+    put.map_err(|error| whole(&error))?;
     stopped.resume().map_err(|error| whole(&error))?;
     guest.tell("nothing");
     let mut stopped = Stopped::stop(guest.pid).map_err(|error| whole(&error))?;
