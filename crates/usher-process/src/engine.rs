@@ -54,25 +54,12 @@ pub struct Counters {
     pub loaded: AtomicU64,
     /// Programs started, those that failed included.
     pub started: AtomicU64,
-    /// Programs that were put back after a request.
-    pub put_back: AtomicU64,
-    /// How long they were stopped for that, all together, in microseconds.
-    pub put_back_us: AtomicU64,
     /// Programs that could not be put back after a request, and were replaced.
     pub not_put_back: AtomicU64,
     /// Why the latest of them could not.
     pub latest_not_put_back: Mutex<Option<String>>,
     /// Environments that were given out and exist.
     pub alive: AtomicU64,
-}
-
-impl Counters {
-    /// A program was put back, for which it was stopped so long.
-    pub(crate) fn put_back(&self, took_us: u32) {
-        self.put_back.fetch_add(1, Ordering::Relaxed);
-        self.put_back_us
-            .fetch_add(took_us.into(), Ordering::Relaxed);
-    }
 }
 
 /// The process engine.
@@ -121,6 +108,7 @@ impl ProcessEngine {
     }
 
     /// From now on a step of all renewals fails, or the platform dies in it. For tests.
+    #[doc(hidden)]
     pub fn inject(&self, what: Option<(Step, Injection)>) {
         self.inner.injected.set(what);
     }

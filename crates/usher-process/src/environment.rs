@@ -7,8 +7,8 @@
 //!    └► broken (a Lambda function whose initialisation failed) ─run→ answered so, and gone
 //! ```
 //!
-//! A program that cannot be put back, or was not for whatever reason, is ended before another one
-//! is started, so that nothing secret stays.
+//! A program that cannot be put back, or was not for whatever reason, is killed before another one
+//! is started, in another sandbox, so that nothing secret stays.
 //!
 //! Deliberately absent: how a program is called (`run`) and started (`start`).
 
@@ -282,8 +282,7 @@ impl Used for ProcessUsed {
             None => None,
         };
         match back {
-            Some(Ok((served, back))) => {
-                home.inner.counters.put_back(back.took_us);
+            Some(Ok(served)) => {
                 home.image.renewable.succeeded();
                 record.put_back(micros(begun));
                 let clean = ProcessEnvironment {

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::cause::chain;
 use crate::contract::lambda::{NotRemembered, NotRewound};
-use crate::renewal::{Injected, NotPutBack, NotTaken, PutBack, QUIET_WAIT_MAX_MS, Snapshot, quiet};
+use crate::renewal::{Injected, NotPutBack, NotTaken, QUIET_WAIT_MAX_MS, Snapshot, quiet};
 use crate::restored::{Hook, HookError};
 use crate::sandbox::Program;
 use crate::served::Spoken;
@@ -228,7 +228,7 @@ impl Restorable {
         contract: &mut Spoken,
         audit: bool,
         injected: &Arc<Injected>,
-    ) -> Result<(Self, PutBack), Failed> {
+    ) -> Result<Self, Failed> {
         let Self {
             mut snapshot,
             mut hook,
@@ -245,21 +245,20 @@ impl Restorable {
         let putting = spawn_blocking(move || {
             let back = snapshot.put_back(pid, audit, &injected);
             drop(held);
-            back.map(|back| (snapshot, back))
+            back.map(|()| snapshot)
         });
-        let (snapshot, back) = within(program, putting).await.ok_or(Failed::Stuck)??;
+        let snapshot = within(program, putting).await.ok_or(Failed::Stuck)??;
         contract.rewind().await?;
         let times = times + 1;
         if let Some(hook) = hook.as_mut().filter(|_| declared) {
             hook.restored(times).await?;
         }
-        let restorable = Self {
+        Ok(Self {
             snapshot,
             hook,
             declared,
             times,
-        };
-        Ok((restorable, back))
+        })
     }
 }
 

@@ -28,6 +28,6 @@ pub(crate) use kernel::{Surroundings, Writable};
 pub(crate) use means::Means;
 pub(crate) use memory::{MARK, discard};
 pub(crate) use quiet::{QUIET_WAIT_MAX_MS, quiet};
-pub(crate) use snapshot::{NotPutBack, NotTaken, PutBack, Snapshot};
+pub(crate) use snapshot::{NotPutBack, NotTaken, Snapshot};
 pub(crate) use step::Injected;
 pub use step::{Injection, Step};

@@ -27,7 +27,7 @@ use crate::folders::Shared;
 use crate::outbound::Proxy;
 use crate::output::Output;
 use crate::renewable::{Failed, Restorable};
-use crate::renewal::{Injected, PutBack};
+use crate::renewal::Injected;
 use crate::restored::Hook;
 use crate::sandbox::{Exit, Program};
 
@@ -75,14 +75,14 @@ impl Served {
         mut self,
         audit: bool,
         injected: &Arc<Injected>,
-    ) -> Option<Result<(Self, PutBack), Failed>> {
+    ) -> Option<Result<Self, Failed>> {
         let restorable = self.restorable.take()?;
         let contract = &mut self.contract;
         let back = restorable.put_back(&self.program, contract, audit, injected);
         Some(match back.await {
-            Ok((restorable, back)) => {
+            Ok(restorable) => {
                 self.restorable = Some(restorable);
-                Ok((self, back))
+                Ok(self)
             }
             Err(failed) => Err(failed),
         })

@@ -68,14 +68,6 @@ pub(crate) enum NotPutBack {
     Differs(String),
 }
 
-/// What a put-back came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PutBack {
-    /// From the stop to the last thread's resumption, in microseconds, rounded up; without the
-    /// audit.
-    pub(crate) took_us: u32,
-}
-
 impl Snapshot {
     /// Takes the snapshot of a program that rests, and lets it go on.
     pub(crate) fn take(
@@ -117,7 +109,7 @@ impl Snapshot {
         program: Pid,
         audit: bool,
         injected: &Injected,
-    ) -> Result<PutBack, NotPutBack> {
+    ) -> Result<(), NotPutBack> {
         let mut spent = Spent::begin();
         let mut stopped = Stopped::stop(program)?;
         spent.on(Part::Stop);
@@ -151,9 +143,7 @@ impl Snapshot {
         spent.on(Part::Resume);
         injected.after(Step::Resume)?;
         tracing::debug!(?spent, ?pages, "a program was put back");
-        Ok(PutBack {
-            took_us: spent.all_us(),
-        })
+        Ok(())
     }
 
     /// Compares all of the stopped program with the snapshot.

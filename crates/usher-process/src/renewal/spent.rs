@@ -19,7 +19,7 @@ pub(crate) enum Part {
     Resume,
 }
 
-/// Microseconds spent so far, by part.
+/// Nanoseconds spent so far, by part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spent {
     since: Instant,
@@ -47,11 +47,5 @@ impl Spent {
     /// What has passed since the last call counts for nothing.
     pub(crate) fn leave_out(&mut self) {
         self.since = Instant::now();
-    }
-
-    /// All of it, in microseconds, rounded up.
-    pub(crate) fn all_us(&self) -> u32 {
-        let nanos: u64 = self.nanos.iter().sum();
-        u32::try_from(nanos.div_ceil(1_000)).unwrap_or(u32::MAX)
     }
 }
