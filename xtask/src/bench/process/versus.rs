@@ -309,8 +309,8 @@ mod tests {
     }
 
     #[test]
-    fn lambda_functions_that_are_kept_are_judged_by_their_work() {
-        let measured = BTreeMap::from([(Arm::Bare, at(100.0)), (Arm::OursKept, at(74.0))]);
+    fn lambda_functions_that_are_renewed_are_judged_by_their_work() {
+        let measured = BTreeMap::from([(Arm::OursKept, at(100.0)), (Arm::Ours, at(74.0))]);
         let row = |work_ms| {
             let cell = Cell { work_ms, ..PLAIN };
             rows_of(Program::NodeLambda, cell, &measured).pop().unwrap()
