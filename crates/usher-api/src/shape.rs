@@ -95,6 +95,7 @@ impl Shape {
             handler: None,
             environment: BTreeMap::new(),
             reuse: false,
+            areas: Vec::new(),
         };
         let what = what.into();
         Self { what, process }

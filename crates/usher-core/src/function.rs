@@ -9,7 +9,7 @@ mod process;
 
 use serde::{Deserialize, Serialize};
 
-pub use process::{Contract, PORT_MARK, Process};
+pub use process::{AREA_MEMORY, Contract, PORT_MARK, Process};
 
 use crate::id::{Digest, FunctionKey, RevisionId};
 use crate::key::KeySource;

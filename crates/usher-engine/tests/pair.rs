@@ -74,6 +74,7 @@ impl ContractHarness for Harness {
             handler: None,
             environment: Default::default(),
             reuse: false,
+            areas: Vec::new(),
         };
         Settings {
             process: matches!(self.side, Side::Second).then_some(process),

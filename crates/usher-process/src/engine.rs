@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: pools of environments, which a node keeps.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use tokio::sync::{OnceCell, mpsc};
 use usher_api::node::{ImageReport, Mode, PrepareFault, Progress};
 use usher_core::claim::RuntimeAbi;
 use usher_core::fault::Blame;
-use usher_core::function::{Process, RenewalChoice, Revision};
+use usher_core::function::{AREA_MEMORY, Process, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
 use usher_engine::{Engine, LoadError, StartError};
 
@@ -45,6 +46,9 @@ pub struct ProcessConfig {
     pub bundles_folder: PathBuf,
     /// How sandboxes are made.
     pub sandboxes: SandboxOptions,
+    /// Folders on devices that programs' memory can be in, by name. What runs write is in files
+    /// there for as long as their environments last.
+    pub areas: BTreeMap<String, PathBuf>,
 }
 
 /// What was counted since an engine was made.
@@ -136,6 +140,28 @@ impl ProcessEngine {
         means.never_put_back().map(str::to_owned)
     }
 
+    /// Where the areas of a program's memory are; none: nothing is said, and all are in memory.
+    fn areas(&self, process: &Process) -> Result<Option<[Option<PathBuf>; 2]>, PrepareFault> {
+        let folder = |name: &String| match self.inner.config.areas.get(name) {
+            _ if name == AREA_MEMORY => Ok(None),
+            Some(folder) => Ok(Some(folder.clone())),
+            None => Err(function(format!(
+                "areas names \"{name}\", which this platform does not know; it knows \
+                 \"{AREA_MEMORY}\"{}",
+                self.known_areas()
+            ))),
+        };
+        match process.areas.as_slice() {
+            [first, second] => Ok(Some([folder(first)?, folder(second)?])),
+            _ => Ok(None),
+        }
+    }
+
+    fn known_areas(&self) -> String {
+        let known = self.inner.config.areas.keys();
+        known.map(|name| format!(", \"{name}\"")).collect()
+    }
+
     async fn unpack(
         &self,
         revision: &Arc<Revision>,
@@ -150,6 +176,7 @@ impl ProcessEngine {
             blame: error.blame(),
             message: chain(&error),
         })?;
+        let areas = self.areas(&process)?;
         let allowed = AllowList::parse(&revision.settings.outbound).map_err(|bad| {
             let bad = bad.iter().map(|entry| entry.text.clone());
             let bad = bad.collect::<Vec<_>>().join(", ");
@@ -162,6 +189,7 @@ impl ProcessEngine {
             allowed: Arc::new(allowed),
             unpack_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             bundle_bytes,
+            areas,
             renewable: match (revision.settings.renewal, self.never_put_back().await) {
                 (RenewalChoice::Fresh, _) => Renewable::never(NOT_WANTED.to_owned()),
                 (RenewalChoice::Auto | RenewalChoice::Live, Some(why)) => Renewable::never(why),

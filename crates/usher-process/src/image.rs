@@ -3,6 +3,7 @@
 //! Deliberately absent: how a program is started (`start`).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -27,6 +28,9 @@ pub struct ProcessImage {
     pub(crate) unpack_ms: u64,
     /// The bundle, packed, in bytes.
     pub(crate) bundle_bytes: u64,
+    /// Folders on devices that its programs' memory takes turns in; an area without one is in the
+    /// machine's own memory.
+    pub(crate) areas: Option<[Option<PathBuf>; 2]>,
     /// Whether its programs are put back.
     pub(crate) renewable: Renewable,
     /// The program by which the load was tried; the first start gets it.

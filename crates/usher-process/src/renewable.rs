@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::process::Pid;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::cause::chain;
 use crate::contract::lambda::{NotRemembered, NotRewound};
+use crate::image::ProcessImage;
 use crate::renewal::{Injected, NotPutBack, NotTaken, QUIET_WAIT_MAX_MS, Snapshot, quiet};
 use crate::restored::{Hook, HookError};
 use crate::sandbox::Program;
@@ -159,6 +160,8 @@ pub(crate) enum Failed {
     Unanswered,
     #[error("it was stopped for more than {STOPPED_MAX_MS} ms")]
     Stuck,
+    #[error("the area that it had before could not be made clean: {0}")]
+    Scrub(#[source] std::io::Error),
 }
 
 impl Failed {
@@ -177,21 +180,23 @@ pub(crate) struct Restorable {
     declared: bool,
     /// How often it was put back.
     times: u64,
+    /// Making the area clean that it had before.
+    scrubbing: Option<JoinHandle<std::io::Result<u64>>>,
 }
 
 impl Restorable {
     /// Takes the snapshot of a program that is ready, and notes how the contract that it speaks
-    /// stands with it. `reuse`: its manifest says that nothing in it must be made fresh.
+    /// stands with it.
     pub(crate) async fn of(
         program: &Arc<Program>,
         contract: &mut Spoken,
         hook: Option<Hook>,
-        reuse: bool,
+        image: &ProcessImage,
         injected: &Arc<Injected>,
     ) -> Result<Self, NotRenewable> {
         let mut hook = hook;
         let declared = prepared(&mut hook).await?;
-        if !declared && !reuse {
+        if !declared && !image.process.reuse {
             return Err(NotRenewable::Undeclared);
         }
         let pid = pid(program);
@@ -204,9 +209,14 @@ impl Restorable {
         }
         contract.remember().await?;
         let surroundings = program.surroundings().map_err(NotRenewable::Gone)?;
+        let areas = image.areas.clone();
+        if areas.is_some() {
+            program.share();
+        }
         let (held, injected) = (program.clone(), injected.clone());
         let taking = spawn_blocking(move || {
-            let taken = Snapshot::take(pid, surroundings, &injected);
+            let areas = areas.as_ref().map(|two| two.each_ref().map(Option::as_deref));
+            let taken = Snapshot::take(pid, surroundings, areas, &injected);
             drop(held);
             taken
         });
@@ -218,6 +228,7 @@ impl Restorable {
             hook,
             declared,
             times: 0,
+            scrubbing: None,
         })
     }
 
@@ -234,7 +245,12 @@ impl Restorable {
             mut hook,
             declared,
             times,
+            scrubbing,
         } = self;
+        if let Some(scrubbing) = scrubbing {
+            let scrubbed = scrubbing.await.unwrap_or_else(|lost| Err(lost.into()));
+            scrubbed.map_err(Failed::Scrub)?;
+        }
         if !program.is_answered() {
             return Err(Failed::Unanswered);
         }
@@ -245,9 +261,9 @@ impl Restorable {
         let putting = spawn_blocking(move || {
             let back = snapshot.put_back(pid, audit, &injected);
             drop(held);
-            back.map(|()| snapshot)
+            back.map(|left| (snapshot, left))
         });
-        let snapshot = within(program, putting).await.ok_or(Failed::Stuck)??;
+        let (snapshot, left) = within(program, putting).await.ok_or(Failed::Stuck)??;
         contract.rewind().await?;
         let times = times + 1;
         if let Some(hook) = hook.as_mut().filter(|_| declared) {
@@ -258,6 +274,7 @@ impl Restorable {
             hook,
             declared,
             times,
+            scrubbing: left.map(|left| spawn_blocking(|| left.run())),
         })
     }
 }
@@ -284,7 +301,7 @@ fn pid(program: &Program) -> std::io::Result<Pid> {
 /// work end as well. None: it took too long, or was lost.
 async fn within<T: Send + 'static>(
     program: &Program,
-    mut work: tokio::task::JoinHandle<T>,
+    mut work: JoinHandle<T>,
 ) -> Option<T> {
     let wait = Duration::from_millis(STOPPED_MAX_MS);
     match timeout(wait, &mut work).await {

@@ -40,6 +40,7 @@ impl Harness {
                 stock: 2,
                 root: Root::Host,
             },
+            areas: Default::default(),
         });
         Self {
             engine,
@@ -94,6 +95,7 @@ impl ContractHarness for Harness {
                 handler: None,
                 environment: Default::default(),
                 reuse: true,
+                areas: Vec::new(),
             }),
             ..Settings::default()
         }

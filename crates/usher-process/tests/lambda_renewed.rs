@@ -77,6 +77,7 @@ fn engine(folder: &TempDir) -> ProcessEngine {
             stock: 2,
             root: Root::Host,
         },
+        areas: Default::default(),
     })
 }
 
@@ -102,6 +103,7 @@ impl Client {
                 handler: Some(self.handler.to_owned()),
                 environment: Default::default(),
                 reuse: self.reuse,
+                areas: Vec::new(),
             }),
             ..Settings::default()
         };

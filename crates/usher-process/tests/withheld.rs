@@ -50,6 +50,7 @@ fn engine(folder: &Path) -> ProcessEngine {
             stock: 1,
             root: Root::Host,
         },
+        areas: Default::default(),
     })
 }
 
@@ -70,6 +71,7 @@ fn counter() -> (Settings, bytes::Bytes) {
             handler: None,
             environment: Default::default(),
             reuse: false,
+            areas: Vec::new(),
         }),
         ..Settings::default()
     };

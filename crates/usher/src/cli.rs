@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use usher_core::audit::AUDIT_ONE_IN;
+use usher_core::function::AREA_MEMORY;
 use usher_core::id::{Name, RequestId};
 use usher_core::route::Domain;
 
@@ -107,6 +109,44 @@ pub(crate) struct Up {
     /// Deploy the bundled examples; without --data on throw-away data
     #[arg(long)]
     pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
+}
+
+/// What both ways to run the platform can be told of it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Tuning {
+    /// Compare one renewal in N whole with the clean image, by means that did not do it; 0: none
+    #[arg(long, env = "USHER_AUDIT_ONE_IN", value_name = "N", default_value_t = AUDIT_ONE_IN)]
+    pub(crate) audit_one_in: u64,
+    /// A folder on a device that programs' memory areas can be in, under a name for manifests; may
+    /// be given again
+    #[arg(long = "area", value_name = "NAME=DIR", value_parser = area)]
+    pub(crate) areas: Vec<(String, PathBuf)>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            audit_one_in: AUDIT_ONE_IN,
+            areas: Vec::new(),
+        }
+    }
+}
+
+fn area(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, folder) = text.split_once('=').ok_or("write NAME=DIR")?;
+    if name == AREA_MEMORY {
+        return Err(format!(
+            "\"{AREA_MEMORY}\" names the machine's own memory; take another name"
+        ));
+    }
+    let name: Name = name.parse().map_err(|error| format!("{error}"))?;
+    let folder = PathBuf::from(folder);
+    match folder.is_dir() {
+        true => Ok((name.to_string(), folder)),
+        false => Err(format!("{} is no folder", folder.display())),
+    }
 }
 
 /// `usher serve`.
@@ -118,6 +158,8 @@ pub(crate) struct Serve {
     /// Where it answers; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
 }
 
 /// Which platform is meant.

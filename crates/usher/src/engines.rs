@@ -26,8 +26,13 @@ const SHELLS_READY: usize = 4;
 /// The engines as one.
 pub(crate) type Engines = Pair<WasmEngine, ProcessEngine>;
 
-/// Makes both engines. `data` is the platform's own, `cache` may be shared with others.
-pub(crate) fn make(data: &Path, cache: &Path) -> anyhow::Result<Arc<Engines>> {
+/// Makes both engines. `data` is the platform's own, `cache` may be shared with others; `areas` are
+/// folders on devices that programs' memory can be in, by name.
+pub(crate) fn make(
+    data: &Path,
+    cache: &Path,
+    areas: impl IntoIterator<Item = (String, PathBuf)>,
+) -> anyhow::Result<Arc<Engines>> {
     let program = std::env::current_exe().context("the path of this program is not known")?;
     let components = WasmEngine::new(WasmConfig {
         cache_folder: cache.join("compiled"),
@@ -40,11 +45,16 @@ pub(crate) fn make(data: &Path, cache: &Path) -> anyhow::Result<Arc<Engines>> {
     .context("the engine was not made")?;
     Ok(Arc::new(Pair {
         first: components,
-        second: programs(data, program, SHELLS_READY),
+        second: programs(data, program, SHELLS_READY, areas),
     }))
 }
 
-fn programs(data: &Path, program: PathBuf, stock: usize) -> ProcessEngine {
+fn programs(
+    data: &Path,
+    program: PathBuf,
+    stock: usize,
+    areas: impl IntoIterator<Item = (String, PathBuf)>,
+) -> ProcessEngine {
     ProcessEngine::new(ProcessConfig {
         bundles_folder: data.join("bundles"),
         sandboxes: SandboxOptions {
@@ -54,6 +64,7 @@ fn programs(data: &Path, program: PathBuf, stock: usize) -> ProcessEngine {
             stock,
             root: Root::Host,
         },
+        areas: areas.into_iter().collect(),
     })
 }
 
@@ -61,7 +72,7 @@ fn programs(data: &Path, program: PathBuf, stock: usize) -> ProcessEngine {
 pub(crate) async fn sandboxes() -> anyhow::Result<Result<Vec<Mean>, String>> {
     let folder = tempfile::tempdir().context("no folder could be made")?;
     let program = std::env::current_exe().context("the path of this program is not known")?;
-    let engine = programs(folder.path(), program, 0);
+    let engine = programs(folder.path(), program, 0, []);
     let found = match engine.means().await {
         Ok(means) => Ok(means.rows().to_vec()),
         Err(why) => Err(why.to_owned()),

@@ -27,6 +27,7 @@ use usher_gateway::{Bounds, Config, Gateway, Gauge, RouteTable};
 use usher_node::logs::LogOptions;
 use usher_node::{Node, NodeOptions};
 
+use crate::cli::Tuning;
 use crate::engines::{self, Engines};
 use crate::{folders, metrics};
 
@@ -78,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) routing: Routing,
     /// End within three seconds, cutting requests that take longer.
     pub(crate) brisk: bool,
+    /// Audits, and where memory areas can be.
+    pub(crate) tuning: Tuning,
 }
 
 impl Settings {
@@ -92,6 +95,7 @@ impl Settings {
             domain: Domain::default(),
             routing: Routing::Named,
             brisk: true,
+            tuning: Tuning::default(),
         }
     }
 }
@@ -152,8 +156,8 @@ impl Platform {
         let backbone = Arc::new(open(data.clone()).await?);
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
-        let engines = engines::make(&data, &cache)?;
-        let node = node(&backbone, &engines, &data)?;
+        let engines = engines::make(&data, &cache, settings.tuning.areas.iter().cloned())?;
+        let node = node(&backbone, &engines, &data, settings.tuning.audit_one_in)?;
         if settings.routing == Routing::Named {
             prepare_sandboxes(&engines);
         }
@@ -274,12 +278,14 @@ fn node(
     backbone: &Arc<Embedded>,
     engines: &Arc<Engines>,
     data: &Path,
+    audit_one_in: u64,
 ) -> anyhow::Result<Node<Engines>> {
     let options = NodeOptions {
         logs: LogOptions {
             folder: Some(data.join("logs")),
             ..LogOptions::default()
         },
+        audit_one_in,
         ..NodeOptions::default()
     };
     let artifacts = Arc::new(Arc::clone(backbone));

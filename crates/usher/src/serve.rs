@@ -26,6 +26,7 @@ pub(crate) async fn run(serve: Serve, json: bool) -> anyhow::Result<ExitCode> {
     let platform = Platform::start(Settings {
         gateway: serve.listen,
         routing: Routing::Single,
+        tuning: serve.tuning,
         ..Settings::throw_away()
     })
     .await?;

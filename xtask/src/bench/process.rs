@@ -4,6 +4,7 @@
 //! With `isolation = "request"` the platform puts the process back after each request.
 
 mod arm;
+mod audits;
 mod clean;
 mod front;
 mod launch;
@@ -32,11 +33,12 @@ const QUICK_ROUND_MS: u64 = 150;
 /// Before them; shorter, and Node would still be compiling what it runs.
 const QUICK_WARM_MS: u64 = 300;
 /// Programs of a quick run's rows.
-const QUICK: [(&str, &[Program]); 4] = [
+const QUICK: [(&str, &[Program]); 5] = [
     ("P2", &Program::ALL),
     (start::IDS[0], &[Program::C, Program::Python, Program::Node]),
     (memory::ID, &[Program::Python, Program::Node]),
     (clean::ID, &[Program::Python, Program::PythonLambda]),
+    (audits::ID, &[Program::Python]),
 ];
 
 /// A part of the benchmark: rows of one program.
@@ -56,11 +58,12 @@ fn measure(plan: &Plan, stage: &Stage) -> Vec<Row> {
         plan.round = Duration::from_millis(QUICK_ROUND_MS);
         plan.warm = Duration::from_millis(QUICK_WARM_MS);
     }
-    let parts: [(&[&str], Measure); 4] = [
+    let parts: [(&[&str], Measure); 5] = [
         (&versus::IDS, versus::measure),
         (&start::IDS, start::measure),
         (&[memory::ID], memory::measure),
         (&[clean::ID], clean::measure),
+        (&[audits::ID], audits::measure),
     ];
     let mut rows = Vec::new();
     for (ids, measure) in parts {

@@ -5,12 +5,20 @@
 use std::collections::BTreeMap;
 
 use usher_core::function::{Contract, Process};
+use usher_core::id::Name;
 
 use super::check::is_inside;
 use super::section::{Section, shown};
 
 /// The keys of the table, in whichever form it has the fewest.
-pub(super) const KEYS: [&str; 5] = ["contract", "command", "handler", "environment", "reuse"];
+pub(super) const KEYS: [&str; 6] = [
+    "contract",
+    "command",
+    "handler",
+    "environment",
+    "reuse",
+    "areas",
+];
 
 /// How many words a command may have.
 const WORDS_MAX: usize = 100;
@@ -24,6 +32,8 @@ const VARIABLES_MAX: usize = 200;
 const NAME_MAX_BYTES: usize = 128;
 /// The length of a variable's value, in bytes.
 const VALUE_MAX_BYTES: usize = 16 << 10;
+/// The areas of a program's memory.
+const AREAS: usize = 2;
 
 /// Variables that the platform sets, and whose other values would mislead the program.
 const RESERVED: [&str; 9] = [
@@ -64,6 +74,14 @@ pub(super) fn read(section: &mut Section<'_, '_>, folder: Option<&mut String>) -
     section.texts_by_name("environment", VARIABLES_MAX, variable, &mut environment);
     let mut reuse = false;
     section.flag("reuse", &mut reuse);
+    let mut areas = Vec::new();
+    section.texts("areas", AREAS, area, &mut areas);
+    if !areas.is_empty() && areas.len() != AREAS {
+        section.mistake(
+            "areas",
+            "a program has two, which take turns; write [\"memory\", \"NAME\"]",
+        );
+    }
     if let Some(folder) = folder
         && let Some(given) = section.text("folder", "a text in quotes", folder_inside)
     {
@@ -76,6 +94,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, folder: Option<&mut String>) -
         handler,
         environment,
         reuse,
+        areas,
     })
 }
 
@@ -89,6 +108,11 @@ fn word(word: &str) -> Result<(), String> {
         word if word.contains('\0') => Err(format!("{} holds a zero byte", shown(word))),
         _ => Ok(()),
     }
+}
+
+fn area(name: &str) -> Result<(), String> {
+    let name = name.parse::<Name>();
+    name.map(drop).map_err(|error| error.to_string())
 }
 
 fn handler(handler: &str) -> Result<String, String> {

@@ -178,6 +178,7 @@ mod tests {
                 handler: None,
                 environment: [("A".to_owned(), "1".to_owned())].into(),
                 reuse: false,
+                areas: Vec::new(),
             }),
             ..Settings::default()
         }

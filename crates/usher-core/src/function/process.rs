@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 /// What stands in an argument or in a value of the environment for the port that the program is to
 /// listen at.
 pub const PORT_MARK: &str = "$PORT";
+/// The name of the area that is in the machine's own memory.
+pub const AREA_MEMORY: &str = "memory";
 
 /// How a Linux program is started. Its artifact is a bundle: a folder, packed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,10 @@ pub struct Process {
     /// fresh: it holds no generator of random values, nor anything else that must not repeat.
     #[serde(default)]
     pub reuse: bool,
+    /// Where its two memory areas are, which take turns: [`AREA_MEMORY`], or a device by the name
+    /// that the platform knows. Empty, or two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub areas: Vec<String>,
 }
 
 impl Process {
@@ -80,6 +86,7 @@ mod tests {
             handler: None,
             environment: BTreeMap::new(),
             reuse: false,
+            areas: Vec::new(),
         };
         let at = ["serve", "--port", "80", "--url=http://[::]:80/80S", "$port"];
         assert_eq!(process.command_at(80), at);

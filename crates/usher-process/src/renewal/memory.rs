@@ -48,6 +48,7 @@ mod audit;
 mod calls;
 mod canary;
 mod counters;
+mod device;
 mod dirty;
 pub(crate) mod discard;
 mod errors;
@@ -61,18 +62,21 @@ mod take;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use usher_core::renewal::hot::Hot;
 use usher_core::renewal::layout::Mapping;
-use usher_core::renewal::runs::Span;
+use usher_core::renewal::runs::{Span, cut, merged};
 
 pub(crate) use self::calls::MARK;
+pub(crate) use self::device::Scrub;
 pub(crate) use self::errors::{Difference, Failed, TakeError};
 
 use self::canary::Canary;
 use self::counters::Counter;
+use self::device::Areas;
 use self::dirty::{Regions, Sorted};
 use self::kept::Kept;
 use self::parts::Part;
@@ -120,6 +124,8 @@ pub(crate) struct Memory {
     hot: Hot,
     canary: Canary,
     agent: Agent,
+    /// Where it is from run to run; none: always on the image.
+    areas: Option<Areas>,
     /// Own pages that were found last; kept so that it need not be made anew.
     own: Vec<Own>,
 }
@@ -133,6 +139,9 @@ pub(crate) struct Planned {
     left: u64,
     /// Places that were not in memory, and must be gone.
     away: Vec<Span>,
+    /// Pages that are not the program's own, and may be again: the kernel writes into them by
+    /// itself whenever a thread of the program goes on, also to make our calls.
+    fleeting: Vec<Span>,
     began: Instant,
 }
 
@@ -172,6 +181,31 @@ impl Memory {
         take::take(stopped, agent, means())
     }
 
+    /// From now on the program's memory takes turns between two areas: files in these folders, or
+    /// the image where there is none. The first of them is shown by [`Memory::show_next`].
+    pub(crate) fn divide(&mut self, folders: [Option<&Path>; 2]) -> Result<(), Failed> {
+        self.areas = Some(Areas::make(folders, &self.image, &self.parts)?);
+        Ok(())
+    }
+
+    /// Whether its areas take turns.
+    pub(crate) fn is_divided(&self) -> bool {
+        self.areas.is_some()
+    }
+
+    /// Shows the program its next area, when it was put back and compared; returns what makes the
+    /// former one clean.
+    pub(crate) fn show_next(
+        &mut self,
+        stopped: &mut Stopped,
+        agent: &Agent,
+    ) -> Result<Option<Scrub>, Failed> {
+        let Some(areas) = &mut self.areas else {
+            return Ok(None);
+        };
+        areas.show_next(stopped, agent, &self.parts, &mut self.mappings)
+    }
+
     /// Puts back what can be put back from outside, and adds to `batch` what the program must do
     /// itself. New threads must have been ended. Repairs of mappings take batches of their own.
     pub(crate) fn plan(
@@ -182,6 +216,9 @@ impl Memory {
     ) -> Result<Planned, Failed> {
         let mut put_back = PutBack::default();
         let began = Instant::now();
+        if let Some(areas) = &self.areas {
+            areas.leave(stopped, agent, &self.image, &self.parts)?;
+        }
         put_back.repairs = repair::repair(self, stopped, agent)?;
         let repaired = Instant::now();
         self.canary.spoil(stopped)?;
@@ -209,6 +246,7 @@ impl Memory {
         let left = others.saturating_sub(put_back.dropped_pages);
         let away = self.own.iter().filter(|own| own.away).map(|own| own.span);
         let away = away.collect();
+        let fleeting = self.fleeting();
         put_back.layout_us = micros(began, repaired);
         put_back.search_us = micros(repaired, searched);
         put_back.copy_us = micros(searched, Instant::now());
@@ -216,6 +254,7 @@ impl Memory {
             put_back,
             left,
             away,
+            fleeting,
             began: Instant::now(),
         })
     }
@@ -227,6 +266,7 @@ impl Memory {
             mut put_back,
             left,
             away,
+            fleeting,
             began,
         } = planned;
         let step = "search the memory";
@@ -243,9 +283,11 @@ impl Memory {
             let agent = self.agent.range();
             let agent = Span::new(agent.start, agent.end);
             self.own.clear();
-            self.pages
-                .own(agent, &mut self.own)
-                .map_err(Failed::at(step))?;
+            for span in fleeting.iter().chain([&agent]) {
+                self.pages
+                    .own(*span, &mut self.own)
+                    .map_err(Failed::at(step))?;
+            }
             let found = left + count(self.own.iter().map(|own| own.span));
             let counted = self.counter.own_pages()?;
             if counted != found {
@@ -329,6 +371,26 @@ impl Memory {
         let hot = count(sorted.copies.iter().map(|(_, span)| *span));
         let kept = self.kept.iter().flat_map(|kept| &kept.saved);
         Ok(hot + count(kept.map(|(span, _)| *span)))
+    }
+
+    /// Pages that the kernel writes by itself and that are not the program's own now.
+    fn fleeting(&self) -> Vec<Span> {
+        let own: Vec<_> = self.own.iter().map(|own| own.span).collect();
+        let page = pages::page_bytes();
+        let pages = self.written.iter().map(|area| {
+            let start = area.start / page * page;
+            Span::new(start, area.end.next_multiple_of(page))
+        });
+        let mut pages: Vec<_> = pages.collect();
+        pages.sort_unstable();
+        let pages = merged(pages, 0);
+        let mut fleeting = Vec::new();
+        cut(&pages, &own, |span, own| {
+            if own.is_none() {
+                fleeting.push(span);
+            }
+        });
+        fleeting
     }
 
     /// Saved pages that were not the program's own any more, and are again.

@@ -6,10 +6,12 @@
 //!
 //! Everything here blocks. Deliberately absent: tasks, time limits, the choice to put back.
 
+use std::path::Path;
+
 use rustix::process::Pid;
 
 use super::kernel::{self, Kernel, Surroundings};
-use super::memory::{self, Memory};
+use super::memory::{self, Memory, Scrub};
 use super::spent::{Part, Spent};
 use super::step::{Injected, MadeToFail, Step};
 use super::stopped::{
@@ -44,6 +46,8 @@ pub(crate) enum NotTaken {
     Memory(#[from] memory::TakeError),
     #[error(transparent)]
     Kernel(#[from] kernel::TakeError),
+    #[error(transparent)]
+    Area(#[from] memory::Failed),
 }
 
 /// Why a program was not put back. It was killed.
@@ -69,10 +73,12 @@ pub(crate) enum NotPutBack {
 }
 
 impl Snapshot {
-    /// Takes the snapshot of a program that rests, and lets it go on.
+    /// Takes the snapshot of a program that rests, and lets it go on. With `areas` its memory takes
+    /// turns between two areas from then on: see [`Memory::divide`].
     pub(crate) fn take(
         program: Pid,
         surroundings: Surroundings,
+        areas: Option<[Option<&Path>; 2]>,
         injected: &Injected,
     ) -> Result<Self, NotTaken> {
         let mut stopped = Stopped::stop(program)?;
@@ -88,10 +94,15 @@ impl Snapshot {
             tracing::debug!(thread, "a thread was at work when its snapshot was taken");
         }
         injected.after(Step::TakeRegisters)?;
-        let memory = Memory::take(&mut stopped, &agent)?;
+        let mut memory = Memory::take(&mut stopped, &agent)?;
         injected.after(Step::TakeMemory)?;
         let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
         injected.after(Step::TakeKernel)?;
+        if let Some(folders) = areas {
+            memory.divide(folders)?;
+            // The first area is clean, and none was left for it.
+            let _none = memory.show_next(&mut stopped, &agent)?;
+        }
         stopped.put_registers(&registers)?;
         stopped.resume()?;
         injected.after(Step::TakeResume)?;
@@ -103,13 +114,14 @@ impl Snapshot {
         })
     }
 
-    /// Puts the program back; with `audit` all of it is compared before it goes on.
+    /// Puts the program back; with `audit` all of it is compared before it goes on. Returns what
+    /// makes the area clean that was left, if that takes anything.
     pub(crate) fn put_back(
         &mut self,
         program: Pid,
         audit: bool,
         injected: &Injected,
-    ) -> Result<(), NotPutBack> {
+    ) -> Result<Option<Scrub>, NotPutBack> {
         let mut spent = Spent::begin();
         let mut stopped = Stopped::stop(program)?;
         spent.on(Part::Stop);
@@ -139,11 +151,18 @@ impl Snapshot {
             self.compare(&mut stopped)?;
             spent.leave_out();
         }
+        let mut left = None;
+        if self.memory.is_divided() {
+            left = self.memory.show_next(&mut stopped, &self.agent)?;
+            spent.on(Part::Memory);
+            stopped.put_registers(&self.registers)?;
+            spent.on(Part::Registers);
+        }
         stopped.resume()?;
         spent.on(Part::Resume);
         injected.after(Step::Resume)?;
         tracing::debug!(?spent, ?pages, "a program was put back");
-        Ok(())
+        Ok(left)
     }
 
     /// Compares all of the stopped program with the snapshot.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! program calls ─► kernel holds it ─┬► answered "not permitted" ─► Denial to whoever takes them
-//!                                   └► drops pages: the kernel does it, or zeros are written
+//!                                   ├► drops pages: the kernel does it, or zeros are written
+//!                                   └► forks: the kernel does it, or it is not permitted
 //! ```
 //!
 //! A program that goes on calling costs the platform [`ANSWERS_MAX`] answers in its life, and
@@ -31,7 +32,7 @@ use crate::sys::filter::Asked;
 
 /// Calls of one program that the platform answers itself.
 const ANSWERS_MAX: u32 = 256;
-/// Calls that drop pages, of one program, that the platform answers.
+/// Calls that drop pages or fork, of one program, that the platform answers.
 const DISCARDS_MAX: u32 = 1 << 20;
 /// Denials that may wait to be taken.
 const WAITING_MAX: usize = 64;
@@ -65,13 +66,27 @@ impl fmt::Display for Denial {
 #[derive(Debug)]
 pub(super) struct Answering {
     task: JoinHandle<()>,
-    laid: Arc<AtomicBool>,
+    memory: Arc<State>,
+}
+
+/// What is known of a program's memory.
+#[derive(Debug, Default)]
+struct State {
+    /// It lies on an image.
+    laid: AtomicBool,
+    /// It may lie on a device, where a child would not get a copy.
+    shared: AtomicBool,
 }
 
 impl Answering {
     /// From now on the program's memory lies on an image.
     pub(super) fn lay(&self) {
-        self.laid.store(true, Ordering::SeqCst);
+        self.memory.laid.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on it may lie on a device: the program cannot fork any more.
+    pub(super) fn share(&self) {
+        self.memory.shared.store(true, Ordering::SeqCst);
     }
 
     /// Whether calls are still answered.
@@ -90,12 +105,12 @@ impl Drop for Answering {
 pub(super) fn answer(listener: OwnedFd) -> io::Result<(Answering, mpsc::Receiver<Denial>)> {
     let listener = sys::ready::awaited(listener, Interest::READABLE)?;
     let (told, denials) = mpsc::channel(WAITING_MAX);
-    let laid = Arc::<AtomicBool>::default();
-    let task = tokio::spawn(run(listener, told, laid.clone()));
-    Ok((Answering { task, laid }, denials))
+    let memory = Arc::<State>::default();
+    let task = tokio::spawn(run(listener, told, memory.clone()));
+    Ok((Answering { task, memory }, denials))
 }
 
-async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, laid: Arc<AtomicBool>) {
+async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, memory: Arc<State>) {
     let mut untold: Option<Denial> = None;
     let (mut denied, mut discards) = (0, 0);
     while denied < ANSWERS_MAX && discards < DISCARDS_MAX {
@@ -108,9 +123,16 @@ async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, laid: Arc<A
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
             Err(_) => return,
         };
+        if forks(asked) && !memory.shared.load(Ordering::SeqCst) {
+            discards += 1;
+            if sys::filter::permit(listener.get_ref(), asked).is_err() {
+                return;
+            }
+            continue;
+        }
         if let Some(work) = owing(asked) {
             discards += 1;
-            let work = Some(work).filter(|_| laid.load(Ordering::SeqCst));
+            let work = Some(work).filter(|_| memory.laid.load(Ordering::SeqCst));
             if pay(listener.get_ref(), asked, work).await.is_err() {
                 return;
             }
@@ -136,6 +158,17 @@ async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, laid: Arc<A
             untold = Some(denial);
         }
     }
+}
+
+/// Whether a call makes a child with a copy of the memory, and asks for nothing that is denied.
+fn forks(asked: Asked) -> bool {
+    let call = i64::from(asked.call);
+    #[cfg(target_arch = "x86_64")]
+    if call == libc::SYS_fork {
+        return true;
+    }
+    let [flags, ..] = asked.arguments;
+    call == libc::SYS_clone && flags & (filter::NEW_ANY | filter::SAME_MEMORY) == 0
 }
 
 /// What is owed to a call that drops pages or moves them, to be found out on a thread that may

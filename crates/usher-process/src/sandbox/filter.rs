@@ -7,7 +7,7 @@
 //!           └─yes─► denied by number or arguments? ─no──► runs
 //!                                     ├ a hint ─► 0, and nothing is done
 //!                                     ├─yes─► EPERM, and told
-//!                                     └ drops pages, moves them ─► the platform answers
+//!                                     └ drops pages, moves them, forks ─► the platform answers
 //! ```
 //!
 //! "Told" means that the call waits for the platform, which answers and reports it (`denials`);
@@ -30,6 +30,7 @@ use seccompiler::{
 use self::arguments::{
     ANSWERED_ARGUMENTS, Arguments, DENIED_ARGUMENTS, HINTS, KNOWN_ARGUMENTS, When,
 };
+pub(super) use self::arguments::{NEW_ANY, SAME_MEMORY};
 use self::table::{ALLOWED, ALLOWED_OLD, DENIED, DENIED_OLD, UNBOUNDED};
 use crate::sys;
 
@@ -98,6 +99,10 @@ fn compile(ask: bool, bounded: bool) -> Result<(BpfProgram, BpfProgram), Backend
     let answered = ANSWERED_ARGUMENTS.iter().filter(|_| ask);
     for (call, rules) in answered {
         refused.entry(*call).or_default().extend(compiled(rules)?);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if ask {
+        refused.insert(libc::SYS_fork, Vec::new());
     }
     let deny = if ask {
         SeccompAction::Trace(MARK.into())

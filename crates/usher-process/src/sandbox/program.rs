@@ -241,6 +241,13 @@ impl Program {
         self.is_answered()
     }
 
+    /// From now on its memory may lie on a device, where a child would share it: it cannot fork.
+    pub(crate) fn share(&self) {
+        if let Some(answering) = &self.answering {
+            answering.share();
+        }
+    }
+
     /// Whether calls that its filter hands to the platform are answered.
     pub(crate) fn is_answered(&self) -> bool {
         self.answering.as_ref().is_some_and(Answering::is_open)

@@ -246,6 +246,7 @@ impl Rig {
                 environment: variables.collect::<BTreeMap<_, _>>(),
                 // What makes its randomness fresh says so itself.
                 reuse: example.holds_no_randomness(),
+                areas: Vec::new(),
             }),
             ..Settings::default()
         };
@@ -268,6 +269,7 @@ fn engine(folder: &Path) -> ProcessEngine {
     ProcessEngine::new(ProcessConfig {
         bundles_folder: folder.join("bundles"),
         sandboxes: sandboxes(folder),
+        areas: Default::default(),
     })
 }
 

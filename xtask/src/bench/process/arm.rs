@@ -108,10 +108,27 @@ impl Arm {
 
     /// Starts the platform, with so many environments that stay.
     pub(super) fn ours(self, launch: &Launch<'_>, ready_min: u32) -> Result<Server> {
+        self.platform(launch, ready_min, None)
+    }
+
+    /// Starts the platform, which audits one renewal in so many; 0: none.
+    pub(super) fn audited(self, launch: &Launch<'_>, one_in: u64) -> Result<Server> {
+        self.platform(launch, 0, Some(one_in))
+    }
+
+    fn platform(
+        self,
+        launch: &Launch<'_>,
+        ready_min: u32,
+        audit_one_in: Option<u64>,
+    ) -> Result<Server> {
         let isolation = if self.isolates() { "request" } else { "none" };
         let stage = launch.stage;
         let folder = stage.deployment(launch.program, isolation, ready_min)?;
         let mut command = Server::ours(&stage.usher, &folder);
+        if let Some(one_in) = audit_one_in {
+            command.args(["--audit-one-in", &one_in.to_string()]);
+        }
         stage.unless_refused(&folder, || {
             Server::ready(self.name(), launch.watch(self.name(), &mut command)?)
         })

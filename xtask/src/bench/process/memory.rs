@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 
 use super::super::Plan;
 use super::super::client::runtime;
-use super::super::row::{Figure, Row};
+use super::super::row::{Figure, Goal, Row};
 use super::super::server::Server;
 use super::arm::Arm;
 use super::launch::Launch;
@@ -24,6 +24,9 @@ use crate::proc::{Memory, Process};
 
 /// The row.
 pub(super) const ID: &str = "P7";
+/// MiB of an environment's own.
+const GOAL_PYTHON_MIB: f64 = 2.0;
+const GOAL_NODE_MIB: f64 = 6.0;
 /// Copies, and environments that stay.
 const COPIES: u32 = 4;
 /// How long all of them may take to be there, in seconds.
@@ -52,11 +55,17 @@ pub(super) fn measure(_: &Plan, stage: &Stage, program: Program) -> Result<Vec<R
             None => row.headline(),
         }
     };
+    let own = row("private, per ready environment", |it| it.private_kib);
+    let own = match program {
+        Program::Python if why.is_none() => own.judged(Goal::AtMost(GOAL_PYTHON_MIB)),
+        Program::Node if why.is_none() => own.judged(Goal::AtMost(GOAL_NODE_MIB)),
+        _ => own,
+    };
     let mut rows = vec![
         row("shared in parts, per ready environment", |it| {
             it.proportional_kib
         }),
-        row("private, per ready environment", |it| it.private_kib),
+        own,
     ];
     let platform = Figure::of(platform.iter().map(|it| mib(it.proportional_kib)));
     if platform.is_some() {

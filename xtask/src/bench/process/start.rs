@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::super::Plan;
 use super::super::client::{Http, runtime};
-use super::super::row::{Figure, Row};
+use super::super::row::{Figure, Goal, Row};
 use super::super::server::Server;
 use super::arm::Arm;
 use super::launch::Launch;
@@ -22,6 +22,12 @@ pub(super) const IDS: [&str; 2] = ["P6", "P3"];
 /// Requests, one after the other, of which each finds an environment that was renewed.
 const RENEWED: u32 = 200;
 const QUICK_RENEWED: u32 = 50;
+/// Microseconds of a put-back of CPython's, in the middle; what the slow ones may be over that.
+const GOAL_PUT_BACK_US: f64 = 150.0;
+const GOAL_PUT_BACK_LATE: f64 = 2.5;
+/// Milliseconds to the first reply of a new environment.
+const GOAL_FIRST_PYTHON_MS: f64 = 5.0;
+const GOAL_FIRST_NODE_MS: f64 = 8.0;
 /// A quick run starts each program so often.
 const QUICK_STARTS: u32 = 2;
 
@@ -77,7 +83,11 @@ fn rows(program: Program, bare: Option<Figure>, ours: Result<Ours>) -> Vec<Row> 
         None if warm > 0 => {
             first.noted(format!("{warm} were not cold: {}", ours.starts.join(", ")))
         }
-        None => first.headline(),
+        None => match program {
+            Program::Python => first.judged(Goal::AtMost(GOAL_FIRST_PYTHON_MS)),
+            Program::Node => first.judged(Goal::AtMost(GOAL_FIRST_NODE_MS)),
+            _ => first.headline(),
+        },
     }];
     for (phase, ms) in ours.phases {
         let metric = format!("{name}, start, {phase}");
@@ -94,8 +104,18 @@ fn rows(program: Program, bare: Option<Figure>, ours: Result<Ours>) -> Vec<Row> 
                 let metric = format!("{name}, renewed {renewal}, its answer included, {what}");
                 Row::new("P3", metric, "µs").ours(figure)
             };
-            rows.push(row("p50", Some(middle)));
-            rows.push(row("p99", Figure::of([late])));
+            let (middle, late) = (
+                row("p50", Some(middle)),
+                row("p99", Figure::of([late])).baseline("p50", Some(middle)),
+            );
+            let judged = program == Program::Python && renewal != "replaced";
+            rows.extend(match judged {
+                true => [
+                    middle.judged(Goal::AtMost(GOAL_PUT_BACK_US)),
+                    late.judged(Goal::TimesAtMost(GOAL_PUT_BACK_LATE)),
+                ],
+                false => [middle, late],
+            });
         }
     }
     rows
@@ -131,22 +151,31 @@ fn renewals(
     mut ours: Ours,
 ) -> Result<Ours> {
     let server = Arm::Ours.ours(&Launch::plain(stage, program), 0)?;
+    ours.renew_us = renewed_us(runtime, &server, count)?;
+    ours.phases = Metrics::read(runtime, &server)?.phases();
+    Ok(ours)
+}
+
+/// What each renewal took before so many requests, one after the other, in microseconds, by how it
+/// was made.
+pub(super) fn renewed_us(
+    runtime: &Runtime,
+    server: &Server,
+    count: u32,
+) -> Result<BTreeMap<String, Vec<f64>>> {
+    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let http = Http::new();
     for _ in 0..count {
         let answer = runtime.block_on(http.get(&server.url("/")))?;
         let run = answer.run.unwrap_or_default();
-        if let (Some(renewal @ ("replaced" | "in-place")), Some(renew)) =
+        if let (Some(renewal @ ("replaced" | "in-place" | "swap")), Some(renew)) =
             (field(&run, "renewal"), field(&run, "renew_us"))
         {
             let took = renew.parse().with_context(|| format!("usher-run: {run}"))?;
-            ours.renew_us
-                .entry(renewal.to_owned())
-                .or_default()
-                .push(took);
+            all.entry(renewal.to_owned()).or_default().push(took);
         }
     }
-    ours.phases = Metrics::read(runtime, &server)?.phases();
-    Ok(ours)
+    Ok(all)
 }
 
 /// A field of `usher-run`.

@@ -24,6 +24,12 @@ pub(super) const IDS: [&str; 4] = ["P2", "P1", "P4", "P5"];
 const GOAL_P50: f64 = 1.01;
 /// Throughput over never restored by work, with the official Lambda clients.
 const GOALS: [(u32, f64); 4] = [(0, 0.5), (1, 0.75), (5, 0.95), (20, 0.98)];
+/// Over fork per request from a warm parent without work, and with 100 MiB of imports.
+const GOAL_FORK: f64 = 3.0;
+const GOAL_FORK_BIG: f64 = 20.0;
+/// Over a process per request without work, by language.
+const GOAL_CGI_PYTHON: f64 = 20.0;
+const GOAL_CGI_NODE: f64 = 100.0;
 /// The work at which latencies are compared, in milliseconds.
 const LATENCY_WORK_MS: u32 = 5;
 /// Connections of the rows.
@@ -215,14 +221,24 @@ fn throughput(
     if !notes.is_empty() {
         row.note = Some(notes.join("; "));
     }
-    let judged = program.is_lambda() && pair.baseline == Arm::OursKept && row.ours.is_some();
-    let goal = GOALS.iter().find(|(work_ms, _)| *work_ms == cell.work_ms);
-    match goal {
-        Some((_, goal)) if judged && cell.connections == CONNECTIONS => {
-            row.judged(Goal::TimesAtLeast(*goal))
-        }
-        _ if cell.work_ms == 0 && cell.connections == CONNECTIONS => row.headline(),
+    let plain = cell.connections == CONNECTIONS;
+    match goal(pair, program, cell.work_ms) {
+        Some(goal) if plain && row.ours.is_some() => row.judged(Goal::TimesAtLeast(goal)),
+        _ if cell.work_ms == 0 && plain => row.headline(),
         _ => row,
+    }
+}
+
+/// How many times the baseline ours is to be, where anything is asked for.
+fn goal(pair: &Pair, program: Program, work_ms: u32) -> Option<f64> {
+    let by_work = || GOALS.iter().find(|(work, _)| *work == work_ms);
+    match (pair.id, pair.baseline, program) {
+        ("P2", Arm::OursKept, lambda) if lambda.is_lambda() => by_work().map(|(_, goal)| *goal),
+        ("P4", _, Program::Python) if work_ms == 0 => Some(GOAL_FORK),
+        ("P4", _, Program::PythonBig) if work_ms == 0 => Some(GOAL_FORK_BIG),
+        ("P5", _, Program::Python) if work_ms == 0 => Some(GOAL_CGI_PYTHON),
+        ("P5", _, Program::Node) if work_ms == 0 => Some(GOAL_CGI_NODE),
+        _ => None,
     }
 }
 

@@ -49,6 +49,14 @@ pub(super) fn map_part(batch: &mut Batch, part: &Part, span: Span, image: i32) {
     advise(batch, span, &part.manner);
 }
 
+/// Maps a part from the program's descriptor `file`, where it begins at `offset`, so that what is
+/// written goes there; over whatever is there.
+pub(super) fn map_shared(batch: &mut Batch, part: &Part, file: i32, offset: u64) {
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+    map(batch, part.span, part.access, flags, file, offset);
+    advise(batch, part.span, &part.manner);
+}
+
 /// Maps memory that is zero, over whatever is there.
 pub(super) fn map_zeros(batch: &mut Batch, mapping: &Mapping, manner: &Manner) {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | reserve(manner);

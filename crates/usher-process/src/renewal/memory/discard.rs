@@ -21,6 +21,7 @@ use std::os::unix::fs::FileExt as _;
 use rustix::process::Pid;
 use usher_core::renewal::runs::Span;
 
+use super::device::AREA_NAME;
 use super::means;
 use crate::sys::image::IMAGE_NAME;
 use crate::sys::pages::{Found, Mappings, PageMap, Way, page_bytes};
@@ -116,10 +117,14 @@ fn mapped(pid: Pid, asked: Span) -> io::Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Whether it is a piece of the image, or of an area on a device, which stands for one.
 fn of_image(one: &Found) -> bool {
-    one.name
-        .strip_prefix("/memfd:")
-        .is_some_and(|name| name.strip_suffix(" (deleted)").unwrap_or(name) == IMAGE_NAME)
+    let name = one.name.strip_suffix(" (deleted)").unwrap_or(&one.name);
+    let of_area = || {
+        let file = name.rsplit('/').next().unwrap_or_default();
+        one.mapping.backing.shared && file.starts_with(AREA_NAME)
+    };
+    name.strip_prefix("/memfd:") == Some(IMAGE_NAME) || of_area()
 }
 
 fn zero(memory: &std::fs::File, span: Span) -> io::Result<()> {

@@ -89,6 +89,9 @@ pub(crate) enum Failed {
     /// A page that was dropped is still there.
     #[error("a page of the program at {:x} is still there although it was dropped", .0.start)]
     Undropped(Span),
+    /// An area was to be shown before it was clean.
+    #[error("the program's next area was not scrubbed")]
+    Unscrubbed,
     /// The page that the platform itself spoilt was not put back.
     #[error("the page that was changed to see whether it is put back was not put back")]
     Canary,

@@ -97,6 +97,7 @@ pub(super) fn take(
         mappings,
         canary,
         agent: agent.clone(),
+        areas: None,
         own: own_now,
     })
 }

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod audited;
+mod devices;
 mod guest;
 mod layouts;
 mod refused;

@@ -33,6 +33,17 @@ const NEW_IPC: u64 = 0x0800_0000;
 const NEW_USERS: u64 = 0x1000_0000;
 const NEW_PROCESSES: u64 = 0x2000_0000;
 const NEW_NETWORK: u64 = 0x4000_0000;
+/// What a new task may be given that is not its own from the start.
+pub(in crate::sandbox) const NEW_ANY: u64 = NEW_TIME
+    | NEW_MOUNTS
+    | NEW_GROUPS
+    | NEW_NAMES
+    | NEW_IPC
+    | NEW_USERS
+    | NEW_PROCESSES
+    | NEW_NETWORK;
+/// A new task that has its maker's memory, and no copy of it.
+pub(in crate::sandbox) const SAME_MEMORY: u64 = 0x100;
 
 /// Families of sockets, and what is told of them.
 const UNIX: u64 = 1;
@@ -292,8 +303,8 @@ const DROP: u64 = 4;
 const DROP_LOCKED: u64 = 24;
 
 /// Calls that the platform answers with what the program asked for, where it can be asked: memory
-/// that lies on an image would not become zero when it is dropped or grows. Those that put memory
-/// back carry a mark.
+/// that lies on an image would not become zero when it is dropped or grows, and memory that lies on
+/// another device would not be copied for a child. Those that put memory back carry a mark.
 pub(super) const ANSWERED_ARGUMENTS: Rules = &[
     (
         libc::SYS_madvise,
@@ -306,6 +317,7 @@ pub(super) const ANSWERED_ARGUMENTS: Rules = &[
         ],
     ),
     (libc::SYS_mremap, &[]),
+    (libc::SYS_clone, &[&[(0, When::Bits(SAME_MEMORY, 0))]]),
 ];
 
 /// Calls that are denied with these arguments.
