@@ -9,6 +9,8 @@
 //! measures.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "platform/areas.rs"]
+mod areas;
 #[path = "platform/bundles.rs"]
 mod bundles;
 #[path = "platform/caller.rs"]

@@ -140,7 +140,7 @@ impl ProcessEngine {
         means.never_put_back().map(str::to_owned)
     }
 
-    /// Where the areas of a program's memory are; none: nothing is said, and all are in memory.
+    /// Where the areas of a program's memory are; none: all are in the machine's own.
     fn areas(&self, process: &Process) -> Result<Option<[Option<PathBuf>; 2]>, PrepareFault> {
         let folder = |name: &String| match self.inner.config.areas.get(name) {
             _ if name == AREA_MEMORY => Ok(None),
@@ -152,7 +152,10 @@ impl ProcessEngine {
             ))),
         };
         match process.areas.as_slice() {
-            [first, second] => Ok(Some([folder(first)?, folder(second)?])),
+            [first, second] => {
+                let areas = [folder(first)?, folder(second)?];
+                Ok(Some(areas).filter(|areas| areas.iter().any(Option::is_some)))
+            }
             _ => Ok(None),
         }
     }

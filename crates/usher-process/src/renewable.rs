@@ -215,7 +215,9 @@ impl Restorable {
         }
         let (held, injected) = (program.clone(), injected.clone());
         let taking = spawn_blocking(move || {
-            let areas = areas.as_ref().map(|two| two.each_ref().map(Option::as_deref));
+            let areas = areas
+                .as_ref()
+                .map(|two| two.each_ref().map(Option::as_deref));
             let taken = Snapshot::take(pid, surroundings, areas, &injected);
             drop(held);
             taken
@@ -299,10 +301,7 @@ fn pid(program: &Program) -> std::io::Result<Pid> {
 
 /// Waits for work on a stopped program; ends the program when that takes too long, which makes the
 /// work end as well. None: it took too long, or was lost.
-async fn within<T: Send + 'static>(
-    program: &Program,
-    mut work: JoinHandle<T>,
-) -> Option<T> {
+async fn within<T: Send + 'static>(program: &Program, mut work: JoinHandle<T>) -> Option<T> {
     let wait = Duration::from_millis(STOPPED_MAX_MS);
     match timeout(wait, &mut work).await {
         Ok(done) => done.ok(),

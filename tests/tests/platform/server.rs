@@ -95,8 +95,13 @@ impl Told {
 impl Server {
     /// The platform on a folder.
     pub(crate) async fn up(data: &Path) -> Self {
+        Self::up_with(data, &[]).await
+    }
+
+    /// The platform on a folder, told more.
+    pub(crate) async fn up_with(data: &Path, more: &[&str]) -> Self {
         let data = data.to_str().unwrap();
-        Self::start(&[
+        let usual = [
             "up",
             "--gateway",
             "127.0.0.1:0",
@@ -104,8 +109,8 @@ impl Server {
             "127.0.0.1:0",
             "--data",
             data,
-        ])
-        .await
+        ];
+        Self::start(&[&usual, more].concat()).await
     }
 
     /// The platform with the bundled functions.

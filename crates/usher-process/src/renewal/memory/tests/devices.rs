@@ -75,7 +75,10 @@ fn two_areas_on_devices_take_turns() {
         left.unwrap().run().unwrap();
     }
     assert!(files.windows(2).all(|two| two[0] != two[1]), "{files:?}");
-    assert!(files.windows(3).all(|three| three[0] == three[2]), "{files:?}");
+    assert!(
+        files.windows(3).all(|three| three[0] == three[2]),
+        "{files:?}"
+    );
 }
 
 /// The number of the file that the program's memory is in.
@@ -124,6 +127,9 @@ fn a_device_without_room_is_told() {
     let mut taken = guest.taken();
     let nowhere = Path::new("/proc/usher-is-not-here");
     let failed = taken.memory.divide([None, Some(nowhere)]).unwrap_err();
-    assert!(failed.to_string().contains("an area on a device"), "{failed}");
+    assert!(
+        failed.to_string().contains("an area on a device"),
+        "{failed}"
+    );
     assert_eq!(guest.ask("count 0"), 2);
 }
