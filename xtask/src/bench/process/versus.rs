@@ -1,5 +1,5 @@
 //! Rows P1, P2, P4 and P5: throughput and latency of one program by every arm, in turn, over the
-//! work of its handler and the number of connections.
+//! work of its handler, the memory that it changes, and the number of connections.
 //!
 //! Work is a number of steps, the same for every arm, that takes so many milliseconds in the bare
 //! program: what an arm makes slower is seen.
@@ -32,6 +32,8 @@ const GOAL_CGI_PYTHON: f64 = 20.0;
 const GOAL_CGI_NODE: f64 = 100.0;
 /// The work at which latencies are compared, in milliseconds.
 const LATENCY_WORK_MS: u32 = 5;
+/// Memory that a handler changes, in KiB.
+const DIRTY_KIB: [u32; 3] = [64, 1 << 10, 16 << 10];
 /// Connections of the rows.
 const CONNECTIONS: u32 = 16;
 /// Steps by which it is found out how many a millisecond takes, and how often they are taken: often
@@ -43,10 +45,12 @@ const TRIALS: u32 = 40;
 const UNSEEN_TIMES: f64 = 1.3;
 const UNSEEN_US: f64 = 50.0;
 
-/// One measurement: how much work, how many connections.
+/// One measurement: how much work, a byte of each page of how much memory changed, how many
+/// connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cell {
     work_ms: u32,
+    dirty_kib: u32,
     connections: u32,
 }
 
@@ -93,9 +97,10 @@ pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Ve
         None => 0.0,
     };
     for cell in cells(plan, program) {
-        let path = match cell.work_ms {
-            0 => "/".to_owned(),
-            ms => format!("/?work={:.0}", steps * f64::from(ms)),
+        let path = match (cell.work_ms, cell.dirty_kib) {
+            (0, 0) => "/".to_owned(),
+            (0, kib) => format!("/?dirty={}", u64::from(kib) << 10),
+            (ms, _) => format!("/?work={:.0}", steps * f64::from(ms)),
         };
         let takes_part = |arm| takes_part(plan, arm, cell);
         let measured = turns::rounds(plan, &mut servers, takes_part, &path, cell.connections);
@@ -121,18 +126,24 @@ fn is_wanted(plan: &Plan, program: Program, arm: Arm) -> bool {
 fn cells(plan: &Plan, program: Program) -> Vec<Cell> {
     let cell = |work_ms, connections| Cell {
         work_ms,
+        dirty_kib: 0,
         connections,
     };
     let plain = cell(0, CONNECTIONS);
     let latency = cell(LATENCY_WORK_MS, 1);
+    let dirty = |dirty_kib| Cell { dirty_kib, ..plain };
     match program {
         Program::PythonBig => vec![plain],
         Program::Python if plan.quick => vec![plain, latency],
         _ if plan.quick => vec![plain],
         _ => {
-            let works = GOALS.map(|(work_ms, _)| work_ms);
-            let both = |work_ms| [cell(work_ms, CONNECTIONS), cell(work_ms, 1)];
-            works.into_iter().flat_map(both).collect()
+            let works = GOALS.map(|(work_ms, _)| cell(work_ms, CONNECTIONS));
+            let alone = [cell(0, 1), latency];
+            works
+                .into_iter()
+                .chain(alone)
+                .chain(DIRTY_KIB.map(dirty))
+                .collect()
         }
     }
 }
@@ -221,7 +232,7 @@ fn throughput(
     if !notes.is_empty() {
         row.note = Some(notes.join("; "));
     }
-    let plain = cell.connections == CONNECTIONS;
+    let plain = cell.connections == CONNECTIONS && cell.dirty_kib == 0;
     match goal(pair, program, cell.work_ms) {
         Some(goal) if plain && row.ours.is_some() => row.judged(Goal::TimesAtLeast(goal)),
         _ if cell.work_ms == 0 && plain => row.headline(),
@@ -273,9 +284,10 @@ fn unseen(measured: Option<&Measured>, name: &str) -> Option<String> {
 }
 
 fn words(cell: Cell) -> String {
-    let work = match cell.work_ms {
-        0 => "no work".to_owned(),
-        ms => format!("{ms} ms of work"),
+    let work = match (cell.work_ms, cell.dirty_kib) {
+        (0, 0) => "no work".to_owned(),
+        (0, kib) => format!("{kib} KiB changed"),
+        (ms, _) => format!("{ms} ms of work"),
     };
     match cell.connections {
         1 => format!("{work}, 1 connection"),
@@ -291,6 +303,7 @@ mod tests {
 
     const PLAIN: Cell = Cell {
         work_ms: 0,
+        dirty_kib: 0,
         connections: CONNECTIONS,
     };
 
@@ -345,6 +358,7 @@ mod tests {
         let cell = Cell {
             work_ms: LATENCY_WORK_MS,
             connections: 1,
+            ..PLAIN
         };
         let rows = rows_of(Program::Python, cell, &measured);
         let judged: Vec<_> = rows
