@@ -33,6 +33,8 @@ mod keys;
 mod lambda;
 #[path = "platform/limits.rs"]
 mod limits;
+#[path = "platform/lint.rs"]
+mod lint;
 #[path = "platform/logs.rs"]
 mod logs;
 #[path = "platform/mistakes.rs"]

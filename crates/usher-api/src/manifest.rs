@@ -21,6 +21,10 @@
 //! folder = "."                   # what is shipped, inside the manifest's folder
 //! [process.environment]
 //! COLOUR = "blue"
+//! [[warm_up]]                    # what it serves before its state is taken
+//! path = "/"
+//! [lint]                         # see `usher_core::function::Lint`
+//! freshness = "on"
 //! ```
 //!
 //! Only `name` and one of the two are required. A text is checked whole: all mistakes are told at
@@ -31,6 +35,7 @@
 
 mod check;
 mod process;
+mod sample;
 mod section;
 mod tree;
 

@@ -36,6 +36,9 @@ pub struct ImageReport {
     pub mode: Mode,
     /// Why it is not served live, one whole sentence each; empty where it is.
     pub reasons: Vec<String>,
+    /// What else was noticed, one whole sentence each; it changes nothing.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Whether the compiled code came from the cache.
     pub cached: bool,
     /// What compiling took, in milliseconds; 0 from the cache.

@@ -6,10 +6,12 @@
 
 mod identity;
 mod process;
+mod sample;
 
 use serde::{Deserialize, Serialize};
 
 pub use process::{AREA_MEMORY, Contract, PORT_MARK, Process};
+pub use sample::{Lint, LintChoice, Sample};
 
 use crate::id::{Digest, FunctionKey, RevisionId};
 use crate::key::KeySource;
@@ -108,6 +110,10 @@ pub struct Settings {
     pub outbound: Vec<String>,
     /// Leave the `usher-run` header out of replies.
     pub hide_proof: bool,
+    /// What a new program serves before it serves anybody, in this order.
+    pub warm_up: Vec<Sample>,
+    /// Whether a deployment looks for values that a renewal repeats.
+    pub lint: Lint,
     /// How the artifact is started, where it is the folder of a Linux program; none: it is a wasm
     /// component.
     pub process: Option<Process>,

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod claim;
 pub mod environment;
 pub mod fault;
+pub mod freshness;
 pub mod function;
 pub mod id;
 pub mod keep;

@@ -239,6 +239,7 @@ impl Engine for FakeEngine {
             revision: image.revision.id,
             mode,
             reasons,
+            notes: Vec::new(),
             cached: image.cached,
             compile_ms: 0,
             code_bytes: 0,

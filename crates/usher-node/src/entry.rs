@@ -230,6 +230,9 @@ impl<E: Engine> Entry<E> {
         }
         let report = shop.engine.report(&image);
         self.counters.compiled.add(u64::from(!report.cached));
+        for text in report.reasons.iter().chain(&report.notes) {
+            self.log.platform(revision.id, None, text.clone());
+        }
         Ok(Pool::new(Parts {
             engine: shop.engine.clone(),
             image,

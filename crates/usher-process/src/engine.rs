@@ -1,7 +1,7 @@
 //! The engine: makes bundles into images and images into running programs.
 //!
 //! ```text
-//! load:  unpack (once per digest) ─→ start the first program, so that it says if it cannot
+//! load:  unpack (once per digest) ─→ start the first program, so that it says if it cannot ─→ lint
 //! start: the first program, else a new one out of a ready-made sandbox
 //! ```
 //!
@@ -29,6 +29,7 @@ use crate::ending::Endings;
 use crate::environment::ProcessEnvironment;
 use crate::folders::Folders;
 use crate::image::ProcessImage;
+use crate::lint::{is_wanted, lint};
 use crate::renewable::Renewable;
 use crate::renewal::{Injected, Injection, Step};
 use crate::sandbox::{Means, SandboxOptions, Sandboxes};
@@ -198,6 +199,7 @@ impl ProcessEngine {
                 (RenewalChoice::Auto | RenewalChoice::Live, Some(why)) => Renewable::never(why),
                 (RenewalChoice::Auto | RenewalChoice::Live, None) => Renewable::untried(),
             },
+            notes: Mutex::default(),
             first: Mutex::new(None),
         })
     }
@@ -262,6 +264,13 @@ impl Engine for ProcessEngine {
             blame: failure.fault().judge().blame,
             message: failure.to_string(),
         })?;
+        let served = match is_wanted(&image, &served) {
+            true => {
+                tell("looking for values that repeat");
+                lint(&self.inner, &image, served).await
+            }
+            false => Some(served),
+        };
         if revision.settings.renewal == RenewalChoice::Live
             && let Some(reasons) = image.renewable.reasons()
         {
@@ -271,7 +280,7 @@ impl Engine for ProcessEngine {
             ))));
         }
         self.inner.counters.loaded.fetch_add(1, Ordering::Relaxed);
-        *image.first.lock() = Some(served);
+        *image.first.lock() = served;
         Ok(image)
     }
 
@@ -285,6 +294,7 @@ impl Engine for ProcessEngine {
             revision: image.revision.id,
             mode,
             reasons,
+            notes: image.notes.lock().clone(),
             cached: false,
             compile_ms: image.unpack_ms,
             code_bytes: image.bundle_bytes,

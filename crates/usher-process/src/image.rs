@@ -33,11 +33,20 @@ pub struct ProcessImage {
     pub(crate) areas: Option<[Option<PathBuf>; 2]>,
     /// Whether its programs are put back.
     pub(crate) renewable: Renewable,
+    /// What else is to be told of it, one whole sentence each.
+    pub(crate) notes: Mutex<Vec<String>>,
     /// The program by which the load was tried; the first start gets it.
     pub(crate) first: Mutex<Option<Served>>,
 }
 
 impl ProcessImage {
+    /// Tells something of it that changes nothing.
+    pub(crate) fn note(&self, text: String) {
+        let function = &self.revision.function;
+        tracing::info!(%function, text, "noted of a program");
+        self.notes.lock().push(text);
+    }
+
     /// Whether state is kept from request to request, on purpose.
     pub(crate) fn keeps(&self) -> bool {
         self.revision.settings.isolation.keeps()

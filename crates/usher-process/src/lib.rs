@@ -15,6 +15,7 @@
 
 #![deny(unsafe_code)]
 
+mod ask;
 pub mod bundle;
 mod cause;
 pub mod contract;
@@ -24,6 +25,7 @@ mod environment;
 mod failure;
 mod folders;
 mod image;
+mod lint;
 pub mod outbound;
 mod output;
 mod renewable;
@@ -35,6 +37,7 @@ mod served;
 mod start;
 mod sys;
 mod tunnel;
+mod warm_up;
 
 pub use engine::{Counters, ProcessConfig, ProcessEngine};
 pub use environment::{ProcessEnvironment, ProcessUsed};

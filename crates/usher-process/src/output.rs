@@ -56,6 +56,8 @@ struct Sink {
     early: Vec<(GuestStream, Vec<u8>)>,
     early_bytes: usize,
     notes: Vec<String>,
+    /// Nothing is kept of what is written while no request runs.
+    muted: bool,
 }
 
 impl Output {
@@ -114,7 +116,7 @@ impl Output {
 
     /// The request is over: what the program has written until now is still its own.
     pub(crate) fn detach(&self) {
-        self.drain();
+        self.shared.drain();
         self.shared.sink.lock().current = None;
     }
 
@@ -123,27 +125,22 @@ impl Output {
         self.shared.sink.lock().note(text);
     }
 
+    /// From now on, or no longer, what is written while no request runs is forgotten.
+    pub(crate) fn mute(&self, muted: bool) {
+        self.shared.drain();
+        self.shared.sink.lock().muted = muted;
+    }
+
     /// The end of what was written while no request ran, for people who look for the reason of a
     /// failed start; empty where nothing was.
     pub(crate) fn told(&self) -> String {
-        self.drain();
-        let sink = self.shared.sink.lock();
-        let all = sink
-            .early
-            .iter()
-            .flat_map(|(_, bytes)| bytes.iter().copied());
-        let all = all.collect::<Vec<_>>();
-        let tail = &all[all.len().saturating_sub(TOLD_MAX_BYTES)..];
-        String::from_utf8_lossy(tail).trim().to_owned()
+        self.shared.told()
     }
 
-    /// Takes what the program has written until now. The pipes are read themselves: the runtime may
-    /// not have been told yet that there is something in them.
-    fn drain(&self) {
-        for stream in self.shared.streams.get().into_iter().flatten() {
-            let read = |buffer: &mut [u8]| Ok(rustix::io::read(&stream.pipe, buffer)?);
-            self.shared.pump(stream, read);
-        }
+    /// The same later on, when the program may be gone.
+    pub(crate) fn told_later(&self) -> impl Fn() -> String + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.told()
     }
 }
 
@@ -169,12 +166,36 @@ impl Shared {
         }
         true
     }
+
+    /// Takes what the program has written until now. The pipes are read themselves: the runtime may
+    /// not have been told yet that there is something in them.
+    fn drain(&self) {
+        for stream in self.streams.get().into_iter().flatten() {
+            let read = |buffer: &mut [u8]| Ok(rustix::io::read(&stream.pipe, buffer)?);
+            self.pump(stream, read);
+        }
+    }
+
+    fn told(&self) -> String {
+        self.drain();
+        let sink = self.sink.lock();
+        let all = sink
+            .early
+            .iter()
+            .flat_map(|(_, bytes)| bytes.iter().copied());
+        let all = all.collect::<Vec<_>>();
+        let tail = &all[all.len().saturating_sub(TOLD_MAX_BYTES)..];
+        String::from_utf8_lossy(tail).trim().to_owned()
+    }
 }
 
 impl Sink {
     fn take(&mut self, stream: GuestStream, bytes: &[u8]) {
         if let Some((request, output)) = &self.current {
             return output.write(*request, stream, bytes);
+        }
+        if self.muted {
+            return;
         }
         let room = EARLY_MAX_BYTES.saturating_sub(self.early_bytes);
         let kept = &bytes[..bytes.len().min(room)];
@@ -193,7 +214,7 @@ impl Sink {
     fn note(&mut self, text: String) {
         match &self.current {
             Some((request, output)) => output.note(*request, &text),
-            None if self.notes.len() < NOTES_MAX => self.notes.push(text),
+            None if self.notes.len() < NOTES_MAX && !self.muted => self.notes.push(text),
             None => {}
         }
     }

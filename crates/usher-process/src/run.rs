@@ -36,16 +36,26 @@ const EXIT_AFTER_ANSWER_MAX_MS: u64 = 200;
 
 /// Runs one call as far as the reply's head. Without `keep` nobody calls the program again.
 pub(crate) async fn run(
-    mut served: Served,
+    served: Served,
     call: Call,
     limits: &Limits,
     keep: bool,
 ) -> (RunReply, Over<Served>) {
-    let id = call.request_id;
+    served.output.attach(call.request_id, call.output);
+    unheard(served, call.request_id, call.request, limits, keep).await
+}
+
+/// The same for a request of the platform's own, which has no log.
+pub(crate) async fn unheard(
+    mut served: Served,
+    id: RequestId,
+    request: http::Request<Body>,
+    limits: &Limits,
+    keep: bool,
+) -> (RunReply, Over<Served>) {
     let link = Arc::new(Link::default());
     let mut clock = Clock::new(limits);
-    served.output.attach(id, call.output);
-    let request = call.request.map(|body| inbound(body, &link));
+    let request = request.map(|body| inbound(body, &link));
     let answers = served.contract.answers(&request);
     let watched = Watched {
         program: &served.program,

@@ -1,7 +1,7 @@
 //! Starting a program: from an empty sandbox to a program that is ready for a call.
 //!
 //! ```text
-//! shell ─► listeners served ─► launch ─► ready
+//! shell ─► listeners served ─► launch ─► ready ─► warm
 //!                                │  └ reported an error, exited, took too long: not started
 //!                                └ no such program, not executable: not started
 //! ```
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use usher_core::fault::Fault;
 use usher_core::function::Contract;
 
@@ -29,6 +29,7 @@ use crate::renewable::Restorable;
 use crate::restored::{Hook, restored_environment};
 use crate::sandbox::{Exit, Launch, LaunchError, Shell, ShellError};
 use crate::served::{Reach, Served, Spoken};
+use crate::warm_up::warm_up;
 
 /// The port that programs of the HTTP contract are told to listen at.
 const PORT: u16 = 8080;
@@ -67,6 +68,12 @@ pub(crate) enum NotStarted {
         missing: &'static str,
         told: String,
     },
+    #[error("its warm-up request {request} {why}{}", said(.told))]
+    WarmUp {
+        request: String,
+        why: String,
+        told: String,
+    },
     #[error("the Runtime API ended before the program was ready{}", said(.told))]
     Api { told: String },
 }
@@ -96,6 +103,7 @@ impl NotStarted {
             | Self::Init { .. }
             | Self::Exited { .. }
             | Self::Unreachable { .. }
+            | Self::WarmUp { .. }
             | Self::Late { .. }
             | Self::Api { .. } => Fault::StartFailed,
             Self::Launch(_) => Fault::Unavailable,
@@ -156,8 +164,11 @@ pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Se
     }
 }
 
-/// Starts a program and waits until it is ready.
-async fn started(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
+/// Starts a program, waits until it is ready, and warms it up.
+pub(crate) async fn started(
+    inner: &Inner,
+    image: &Arc<ProcessImage>,
+) -> Result<Served, NotStarted> {
     inner.counters.started.fetch_add(1, Ordering::Relaxed);
     let mut launched = launch(inner, image).await;
     if launched.as_ref().is_err_and(NotStarted::is_passing) {
@@ -165,18 +176,24 @@ async fn started(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, Not
     }
     let served = launched?;
     let start_max_ms = image.revision.settings.limits.start_max_ms;
-    match timeout(Duration::from_millis(start_max_ms), ready(&served)).await {
-        Ok(Ok(())) => Ok(served),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(NotStarted::Late {
-            start_max_ms,
-            missing: match served.contract {
+    let deadline = Instant::now() + Duration::from_millis(start_max_ms);
+    let told = served.output.told_later();
+    let late = |missing| NotStarted::Late {
+        start_max_ms,
+        missing,
+        told: told(),
+    };
+    match timeout_at(deadline, ready(&served)).await {
+        Ok(ready) => ready?,
+        Err(_) => {
+            return Err(late(match served.contract {
                 Spoken::Lambda(_) => "it has not asked the Runtime API for an event",
                 Spoken::Http(_) => "it does not listen at $PORT",
-            },
-            told: served.output.told(),
-        }),
+            }));
+        }
     }
+    let warm = timeout_at(deadline, warm_up(served, image)).await;
+    warm.unwrap_or_else(|_| Err(late("its warm-up requests are not all answered")))
 }
 
 /// Launches a program in a sandbox, with whatever it needs served around it.

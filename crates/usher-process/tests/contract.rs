@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use usher_core::function::{Contract, Process, Settings};
+use usher_core::function::{Contract, Lint, LintChoice, Process, Settings};
 use usher_core::proof::Renewal;
 use usher_engine::contract::ContractHarness;
 use usher_process::bundle::pack;
@@ -97,6 +97,11 @@ impl ContractHarness for Harness {
                 reuse: true,
                 areas: Vec::new(),
             }),
+            // Some of the guests wait to be let go on.
+            lint: Lint {
+                freshness: LintChoice::Off,
+                requests: Vec::new(),
+            },
             ..Settings::default()
         }
     }

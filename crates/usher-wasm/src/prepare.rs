@@ -117,6 +117,7 @@ impl Preparation {
             } else {
                 Vec::new()
             },
+            notes: Vec::new(),
             cached: self.entry.compile_ms.is_none(),
             compile_ms: self.entry.compile_ms.unwrap_or(0),
             code_bytes: std::fs::metadata(code).map_or(0, |code| code.len()),

@@ -56,6 +56,9 @@ fn tell(deployed: &Deployed) -> anyhow::Result<()> {
     for reason in reasons(function) {
         output::line(format!("  not live: {reason}"))?;
     }
+    for note in notes(function) {
+        output::line(format!("  note: {note}"))?;
+    }
     Ok(())
 }
 
@@ -91,6 +94,12 @@ pub(crate) fn mode_text(function: &FunctionView) -> String {
 pub(crate) fn reasons(function: &FunctionView) -> &[String] {
     let image: Option<&ImageReport> = function.image.as_ref();
     image.map_or(&[], |image| &image.reasons)
+}
+
+/// What else was noticed when it was made ready.
+pub(crate) fn notes(function: &FunctionView) -> &[String] {
+    let image: Option<&ImageReport> = function.image.as_ref();
+    image.map_or(&[], |image| &image.notes)
 }
 
 /// Turns on standard error while people wait, if it is a terminal. Goes away by drop.

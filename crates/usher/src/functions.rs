@@ -7,7 +7,7 @@ use usher_api::node::RevisionStatus;
 use usher_core::id::FunctionKey;
 
 use crate::cli::{List, One};
-use crate::deploy::{mode_text, mode_word, reasons};
+use crate::deploy::{mode_text, mode_word, notes, reasons};
 use crate::output;
 
 impl One {
@@ -97,6 +97,11 @@ fn told(function: &FunctionView) -> Vec<String> {
     }
     let why = reasons(function);
     lines.extend(why.iter().map(|why| format!("  not live      {why}")));
+    lines.extend(
+        notes(function)
+            .iter()
+            .map(|note| format!("  note          {note}")),
+    );
     lines.extend(
         function
             .urls

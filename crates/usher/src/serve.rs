@@ -53,6 +53,9 @@ async fn begin(platform: &Platform, source: Source, json: bool) -> anyhow::Resul
         let mode = deploy::mode_word(&deployed.function);
         eprintln!("usher: served {mode}: {reason}");
     }
+    for note in deploy::notes(&deployed.function) {
+        eprintln!("usher: {note}");
+    }
     // Its own task, as the log ends only with the platform.
     tokio::spawn(show_log(client, function));
     platform.serve_single(deployed.function.revision);

@@ -8,6 +8,7 @@ use usher_core::outbound::ENTRIES_MAX;
 use usher_core::outbound::entry::{BadEntry, Entry};
 
 use super::process;
+use super::sample;
 use super::section::{Found, Section, shown};
 use super::tree::Node;
 use super::{Content, Manifest, Mistake, Mistakes};
@@ -128,6 +129,7 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
     section.table("process", |section| {
         settings.process = process::read(section, folder);
     });
+    sample::read(section, &mut settings);
     settings
 }
 

@@ -313,6 +313,34 @@ impl<'t, 'f> Section<'t, 'f> {
         }
     }
 
+    /// A list of tables; of each all keys are told that `read` does not ask for.
+    pub(super) fn tables<T>(
+        &mut self,
+        key: &'static str,
+        entries_max: usize,
+        read: impl Fn(&mut Section<'_, '_>) -> T,
+        into: &mut Vec<T>,
+    ) {
+        let Some(node) = self.get(key) else { return };
+        let Value::List(items) = &node.value else {
+            return self.wrong_kind(key, node, &format!("tables, each under [[{key}]]"));
+        };
+        if items.len() > entries_max {
+            let text = format!(
+                "it has {} entries; write at most {entries_max}",
+                items.len()
+            );
+            return self.add(node.line, key, text);
+        }
+        for (at, item) in items.iter().enumerate() {
+            let prefix = format!("{}{key}[{at}].", self.prefix);
+            if let Some(mut section) = Section::open(item, prefix, self.found) {
+                into.push(read(&mut section));
+                section.close();
+            }
+        }
+    }
+
     /// Tells every key that nobody asked for.
     pub(super) fn close(self) {
         for (key, node) in self.entries {

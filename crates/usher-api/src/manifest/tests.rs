@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use usher_core::function::{Contract, Isolation, RenewWhen, RenewalChoice};
+use usher_core::function::{Contract, Isolation, LintChoice, RenewWhen, RenewalChoice};
 
 use super::*;
 
@@ -339,6 +339,105 @@ fn a_program_is_read() {
     assert_eq!(deploy_request(&json).unwrap(), request);
     for key in json["settings"]["process"].as_object().unwrap().keys() {
         assert!(process::KEYS.contains(&key.as_str()), "{key}");
+    }
+}
+
+#[test]
+fn requests_of_the_platforms_own_are_read() {
+    let text = format!(
+        "{PROGRAM}
+        [[warm_up]]
+        method = \"POST\"
+        path = \"/login?next=home\"
+        headers = {{ content-type = \"text/plain\" }}
+        body = \"hello\"
+        [[warm_up]]
+        event = '{{\"do\": \"hello\"}}'
+        [lint]
+        freshness = \"off\"
+        [[lint.requests]]
+        path = \"/token\"
+        [[lint.requests]]"
+    );
+    let settings = Manifest::read(&text).unwrap().settings;
+    let [login, event] = settings.warm_up.as_slice() else {
+        panic!("{settings:?}");
+    };
+    assert_eq!(login.to_string(), "POST /login?next=home");
+    assert_eq!(login.headers["content-type"], "text/plain");
+    assert_eq!(login.body, "hello");
+    assert_eq!(event.event.as_deref(), Some("{\"do\": \"hello\"}"));
+    assert_eq!(settings.lint.freshness, LintChoice::Off);
+    let asked: Vec<_> = settings
+        .lint
+        .requests
+        .iter()
+        .map(|it| it.to_string())
+        .collect();
+    assert_eq!(asked, ["GET /token", "GET /"]);
+    // What is read can be sent to the API.
+    let request = DeployRequest {
+        owner: None,
+        name: "f".parse().unwrap(),
+        artifact: usher_core::id::Digest([7; 32]),
+        settings,
+    };
+    let json = serde_json::to_value(&request).unwrap();
+    assert_eq!(deploy_request(&json).unwrap(), request);
+}
+
+#[test]
+fn mistakes_in_requests_of_the_platforms_own_are_told() {
+    for (lines, said) in [
+        (
+            "[[warm_up]]\npath = \"x\"",
+            "warm_up[0].path: \"x\" is no path",
+        ),
+        (
+            "[[warm_up]]\nmethod = \"get\"",
+            "warm_up[0].method: \"get\" is no method",
+        ),
+        (
+            "[[warm_up]]\nheaders = { \"a b\" = \"x\" }",
+            "warm_up[0].headers.a b: no header",
+        ),
+        (
+            "[[warm_up]]\nheaders = { a = \"\\n\" }",
+            "warm_up[0].headers.a: no header",
+        ),
+        (
+            "[[warm_up]]\nevent = \"{\"",
+            "warm_up[0].event: this is not JSON",
+        ),
+        (
+            "[[warm_up]]\nevent = \"1\"\npath = \"/\"",
+            "is the whole request",
+        ),
+        (
+            "[[warm_up]]\n[[warm_up]]\ncolour = 1",
+            "warm_up[1].colour: unknown",
+        ),
+        (
+            "[lint]\nfreshness = \"no\"",
+            "lint.freshness: \"no\" is none",
+        ),
+        ("[lint]\nrequests = 1", "each under [[requests]]"),
+    ] {
+        let told = mistakes(&format!("{PROGRAM}\n{lines}"));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(said), "{told:?}");
+    }
+    let many = "[[warm_up]]\n".repeat(17);
+    assert!(mistakes(&format!("{PROGRAM}\n{many}"))[0].contains("at most 16"));
+    let server = PROGRAM.replace("handler = \"handler.handler\"", "");
+    let server = server.replace("lambda", "http");
+    let event = format!("{server}\n[[warm_up]]\nevent = \"1\"");
+    assert!(mistakes(&event)[0].contains("only a Lambda function"));
+    for lines in ["[[warm_up]]", "[lint]\nfreshness = \"off\""] {
+        assert!(
+            one_mistake(lines).contains("only Linux programs"),
+            "{lines}"
+        );
     }
 }
 

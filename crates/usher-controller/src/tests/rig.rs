@@ -65,6 +65,7 @@ impl FakeNode {
             revision,
             mode,
             reasons: Vec::new(),
+            notes: Vec::new(),
             cached: false,
             compile_ms: 1,
             code_bytes: 2,

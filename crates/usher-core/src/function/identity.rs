@@ -2,12 +2,12 @@
 //!
 //! Ids are kept for ever, so what is written here of a component must never change: the settings of
 //! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one.
+//! keys in a third one, and the requests that the platform makes itself in a fourth.
 //! Deliberately absent: the digest, which needs a crate.
 
 use std::fmt;
 
-use super::{Keep, Limits, Process, Settings};
+use super::{Keep, Limits, Lint, Process, Sample, Settings};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -23,6 +23,10 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     let keys = Keys::of(settings);
     if keys != Keys::of(&Settings::default()) {
         text.push_str(&format!("{keys:?}\n"));
+    }
+    let own = Own::of(settings);
+    if own != Own::of(&Settings::default()) {
+        text.push_str(&format!("{own:?}\n"));
     }
     text
 }
@@ -41,6 +45,8 @@ impl fmt::Debug for Component<'_> {
             keep,
             outbound,
             hide_proof,
+            warm_up: _,
+            lint: _,
             process: _,
         } = self.0;
         f.debug_struct("Settings")
@@ -130,6 +136,23 @@ impl Keys {
     }
 }
 
+/// What came with requests of the platform's own.
+// Read by its derived `Debug` and `PartialEq`.
+#[derive(Debug, PartialEq)]
+struct Own<'a> {
+    warm_up: &'a [Sample],
+    lint: &'a Lint,
+}
+
+impl<'a> Own<'a> {
+    fn of(settings: &'a Settings) -> Self {
+        Self {
+            warm_up: &settings.warm_up,
+            lint: &settings.lint,
+        }
+    }
+}
+
 /// What came with programs.
 // Read by its derived `Debug` and `PartialEq`.
 #[derive(Debug, PartialEq)]
@@ -161,7 +184,7 @@ impl<'a> Program<'a> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::function::{Contract, Isolation, Revision};
+    use crate::function::{Contract, Isolation, LintChoice, Revision};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
@@ -220,6 +243,9 @@ mod tests {
             changed(|it| it.isolation = Isolation::Key("header:b".parse().unwrap())),
             changed(|it| it.keep.keys_max += 1),
             changed(|it| it.keep.key_idle_max_s += 1),
+            changed(|it| it.warm_up.push(Sample::default())),
+            changed(|it| it.lint.requests.push(Sample::default())),
+            changed(|it| it.lint.freshness = LintChoice::Off),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use usher_api::body::Body;
 use usher_api::invoke::BoxFuture;
 use usher_api::node::Mode;
-use usher_core::function::{Contract, Isolation, Process, Settings};
+use usher_core::function::{Contract, Isolation, Lint, LintChoice, Process, Settings};
 use usher_core::id::RequestId;
 use usher_core::proof::Renewal;
 use usher_engine::contract::{function, get, revision};
@@ -232,6 +232,11 @@ impl Rig {
         let variables = variables.map(|(name, value)| (name.to_string(), value.to_string()));
         let settings = Settings {
             isolation: isolation.clone(),
+            // A request more than a test has sent is seen by its scanners.
+            lint: Lint {
+                freshness: LintChoice::Off,
+                requests: Vec::new(),
+            },
             process: Some(Process {
                 contract: match example.handler {
                     Some(_) => Contract::Lambda,

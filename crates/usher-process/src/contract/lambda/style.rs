@@ -43,6 +43,11 @@ impl Style {
         Self::of_call(request.method(), request.uri().path())
     }
 
+    /// The path of a direct call.
+    pub(crate) fn direct_path(name: &str) -> String {
+        format!("{PREFIX}{name}{SUFFIX}")
+    }
+
     pub(super) fn of_call(method: &Method, path: &str) -> Self {
         match named(path) {
             Some(_) if method == Method::POST => Self::Direct,
