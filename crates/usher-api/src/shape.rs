@@ -95,6 +95,7 @@ impl Shape {
             handler: None,
             environment: BTreeMap::new(),
             reuse: false,
+            snap_start: false,
         };
         let what = what.into();
         Self { what, process }

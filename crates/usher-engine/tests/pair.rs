@@ -74,6 +74,7 @@ impl ContractHarness for Harness {
             handler: None,
             environment: Default::default(),
             reuse: false,
+            snap_start: false,
         };
         Settings {
             process: matches!(self.side, Side::Second).then_some(process),

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A program that is put back repeats what its generators of random values would say. So only those
-//! are put back that make their randomness fresh when they are told to (`crate::restored`), or
-//! whose manifest says that they hold none; and all of them are told before they get a request.
+//! are put back that make their randomness fresh when they are told to (`crate::restored`, or the
+//! hooks of a Lambda function), or whose manifest says that they hold none; and all of them are told
+//! before they get a request.
 //!
 //! Deliberately absent: how a program is put back (`crate::renewal`).
 
@@ -24,7 +25,7 @@ use crate::contract::lambda::{NotRemembered, NotRewound};
 use crate::renewal::{Injected, NotPutBack, NotTaken, QUIET_WAIT_MAX_MS, Snapshot, quiet};
 use crate::restored::{Hook, HookError};
 use crate::sandbox::Program;
-use crate::served::Spoken;
+use crate::served::{NotRestored, Spoken};
 
 /// How long a program may be stopped, in milliseconds; it is killed then.
 const STOPPED_MAX_MS: u64 = 5_000;
@@ -155,6 +156,8 @@ pub(crate) enum Failed {
     Hook(#[from] HookError),
     #[error("{}", chain(.0))]
     NotRewound(#[from] NotRewound),
+    #[error(transparent)]
+    NotRestored(#[from] NotRestored),
     #[error("it has made more denied calls than are answered")]
     Unanswered,
     #[error("it was stopped for more than {STOPPED_MAX_MS} ms")]
@@ -191,7 +194,7 @@ impl Restorable {
     ) -> Result<Self, NotRenewable> {
         let mut hook = hook;
         let declared = prepared(&mut hook).await?;
-        if !declared && !reuse {
+        if !declared && !reuse && !contract.has_hooks() {
             return Err(NotRenewable::Undeclared);
         }
         let pid = pid(program);
@@ -206,7 +209,7 @@ impl Restorable {
         let surroundings = program.surroundings().map_err(NotRenewable::Gone)?;
         let (held, injected) = (program.clone(), injected.clone());
         let taking = spawn_blocking(move || {
-            let taken = Snapshot::take(pid, surroundings, &injected);
+            let taken = Snapshot::take(pid, surroundings, held.page(), &injected);
             drop(held);
             taken
         });
@@ -253,6 +256,8 @@ impl Restorable {
         if let Some(hook) = hook.as_mut().filter(|_| declared) {
             hook.restored(times).await?;
         }
+        // Its own hooks come last, so that what they draw is fresh.
+        contract.restored(program).await?;
         Ok(Self {
             snapshot,
             hook,

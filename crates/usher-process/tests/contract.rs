@@ -94,6 +94,7 @@ impl ContractHarness for Harness {
                 handler: None,
                 environment: Default::default(),
                 reuse: true,
+                snap_start: false,
             }),
             ..Settings::default()
         }

@@ -102,6 +102,7 @@ impl Client {
                 handler: Some(self.handler.to_owned()),
                 environment: Default::default(),
                 reuse: self.reuse,
+                snap_start: false,
             }),
             ..Settings::default()
         };

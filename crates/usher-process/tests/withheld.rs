@@ -70,6 +70,7 @@ fn counter() -> (Settings, bytes::Bytes) {
             handler: None,
             environment: Default::default(),
             reuse: false,
+            snap_start: false,
         }),
         ..Settings::default()
     };

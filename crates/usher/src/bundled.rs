@@ -198,6 +198,7 @@ fn process(command: &[&str], environment: BTreeMap<String, String>) -> Process {
         handler: None,
         environment,
         reuse: false,
+        snap_start: false,
     }
 }
 

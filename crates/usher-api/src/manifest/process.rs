@@ -10,7 +10,14 @@ use super::check::is_inside;
 use super::section::{Section, shown};
 
 /// The keys of the table, in whichever form it has the fewest.
-pub(super) const KEYS: [&str; 5] = ["contract", "command", "handler", "environment", "reuse"];
+pub(super) const KEYS: [&str; 6] = [
+    "contract",
+    "command",
+    "handler",
+    "environment",
+    "reuse",
+    "snap_start",
+];
 
 /// How many words a command may have.
 const WORDS_MAX: usize = 100;
@@ -64,6 +71,14 @@ pub(super) fn read(section: &mut Section<'_, '_>, folder: Option<&mut String>) -
     section.texts_by_name("environment", VARIABLES_MAX, variable, &mut environment);
     let mut reuse = false;
     section.flag("reuse", &mut reuse);
+    let mut snap_start = false;
+    section.flag("snap_start", &mut snap_start);
+    if contract == Some(Contract::Http) && snap_start {
+        section.mistake(
+            "snap_start",
+            "a program that serves HTTP has no such hooks; leave it out",
+        );
+    }
     if let Some(folder) = folder
         && let Some(given) = section.text("folder", "a text in quotes", folder_inside)
     {
@@ -76,6 +91,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, folder: Option<&mut String>) -
         handler,
         environment,
         reuse,
+        snap_start,
     })
 }
 

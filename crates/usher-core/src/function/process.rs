@@ -29,6 +29,10 @@ pub struct Process {
     /// fresh: it holds no generator of random values, nor anything else that must not repeat.
     #[serde(default)]
     pub reuse: bool,
+    /// A Lambda runtime is told that it is SnapStart's: it waits in `restore/next` for its state to
+    /// be taken, and runs its function's hooks before each run.
+    #[serde(default)]
+    pub snap_start: bool,
 }
 
 impl Process {
@@ -80,6 +84,7 @@ mod tests {
             handler: None,
             environment: BTreeMap::new(),
             reuse: false,
+            snap_start: false,
         };
         let at = ["serve", "--port", "80", "--url=http://[::]:80/80S", "$port"];
         assert_eq!(process.command_at(80), at);

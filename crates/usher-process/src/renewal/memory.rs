@@ -51,7 +51,7 @@ mod counters;
 mod dirty;
 pub(crate) mod discard;
 mod errors;
-mod handover;
+pub(super) mod handover;
 mod kept;
 mod lay;
 mod parts;

@@ -6,6 +6,8 @@
 //!
 //! Everything here blocks. Deliberately absent: tasks, time limits, the choice to put back.
 
+use std::sync::Arc;
+
 use rustix::process::Pid;
 
 use super::kernel::{self, Kernel, Surroundings};
@@ -15,6 +17,7 @@ use super::step::{Injected, MadeToFail, Step};
 use super::stopped::{
     Agent, Batch, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped,
 };
+use crate::restored::page::{Page, PageError};
 
 /// A program's state between its requests.
 pub(crate) struct Snapshot {
@@ -22,6 +25,7 @@ pub(crate) struct Snapshot {
     memory: Memory,
     kernel: Kernel,
     registers: Registers,
+    page: Option<Arc<Page>>,
 }
 
 /// Why a program has no snapshot. It was killed if it had been stopped.
@@ -44,6 +48,8 @@ pub(crate) enum NotTaken {
     Memory(#[from] memory::TakeError),
     #[error(transparent)]
     Kernel(#[from] kernel::TakeError),
+    #[error(transparent)]
+    Page(#[from] PageError),
 }
 
 /// Why a program was not put back. It was killed.
@@ -63,6 +69,8 @@ pub(crate) enum NotPutBack {
     Memory(#[from] memory::Failed),
     #[error(transparent)]
     Kernel(#[from] kernel::Leftover),
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The audit, which compares everything by other ways, has found a difference.
     #[error("after the program was put back, {0}")]
     Differs(String),
@@ -73,6 +81,7 @@ impl Snapshot {
     pub(crate) fn take(
         program: Pid,
         surroundings: Surroundings,
+        page: Option<Arc<Page>>,
         injected: &Injected,
     ) -> Result<Self, NotTaken> {
         let mut stopped = Stopped::stop(program)?;
@@ -93,6 +102,8 @@ impl Snapshot {
         let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
         injected.after(Step::TakeKernel)?;
         stopped.put_registers(&registers)?;
+        // What the program has made of the page until now is a part of the snapshot.
+        page.as_deref().map_or(Ok(()), Page::turn)?;
         stopped.resume()?;
         injected.after(Step::TakeResume)?;
         Ok(Self {
@@ -100,6 +111,7 @@ impl Snapshot {
             memory,
             kernel,
             registers,
+            page,
         })
     }
 
@@ -139,6 +151,8 @@ impl Snapshot {
             self.compare(&mut stopped)?;
             spent.leave_out();
         }
+        // Only now is nothing left of the run, which must not see what the next one is given.
+        self.page.as_deref().map_or(Ok(()), Page::turn)?;
         stopped.resume()?;
         spent.on(Part::Resume);
         injected.after(Step::Resume)?;

@@ -246,6 +246,7 @@ impl Rig {
                 environment: variables.collect::<BTreeMap<_, _>>(),
                 // What makes its randomness fresh says so itself.
                 reuse: example.holds_no_randomness(),
+                snap_start: false,
             }),
             ..Settings::default()
         };
