@@ -96,6 +96,7 @@ impl Shape {
             environment: BTreeMap::new(),
             reuse: false,
             areas: Vec::new(),
+            snap_start: false,
         };
         let what = what.into();
         Self { what, process }

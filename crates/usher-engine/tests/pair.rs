@@ -75,6 +75,7 @@ impl ContractHarness for Harness {
             environment: Default::default(),
             reuse: false,
             areas: Vec::new(),
+            snap_start: false,
         };
         Settings {
             process: matches!(self.side, Side::Second).then_some(process),

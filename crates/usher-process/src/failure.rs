@@ -14,9 +14,10 @@ use usher_core::function::Limits;
 use usher_core::id::RequestId;
 
 use crate::cause::chain;
-use crate::contract::lambda::{self, Ending, InvokeError, Style};
+use crate::contract::lambda::{self, Ending, InvokeError, RestoreError, Style};
 use crate::contract::port::CallError;
 use crate::sandbox::Exit;
+use crate::served::NotRestored;
 use crate::start::NotStarted;
 
 /// Why a call failed.
@@ -158,6 +159,18 @@ impl Answers {
         };
         let failure = match error {
             NotStarted::Init { error, .. } => lambda::Failure::Init(error.clone()),
+            NotStarted::Restore { error, .. } => match error {
+                NotRestored::Api(RestoreError::Reported(error)) => {
+                    lambda::Failure::Restore(error.clone())
+                }
+                NotRestored::Api(RestoreError::Late(wait_max_ms)) => {
+                    lambda::Failure::RestoreTimedOut {
+                        after: Duration::from_millis(*wait_max_ms),
+                    }
+                }
+                NotRestored::Api(RestoreError::Closed) => return None,
+                NotRestored::Exited(exit) => lambda::Failure::Exited(ending(exit)),
+            },
             NotStarted::Exited { exit, .. } => lambda::Failure::Exited(ending(exit)),
             NotStarted::Late { start_max_ms, .. } => lambda::Failure::TimedOut {
                 after: Duration::from_millis(*start_max_ms),

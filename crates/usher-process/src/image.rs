@@ -73,6 +73,7 @@ impl ProcessImage {
             handler: self.process.handler.clone().unwrap_or_default(),
             region: lambda::DEFAULT_REGION.to_owned(),
             environment: self.process.environment.clone(),
+            snap_start: self.process.snap_start,
         }
     }
 

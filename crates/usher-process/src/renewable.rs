@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A program that is put back repeats what its generators of random values would say. So only those
-//! are put back that make their randomness fresh when they are told to (`crate::restored`), or
-//! whose manifest says that they hold none; and all of them are told before they get a request.
+//! are put back that make their randomness fresh when they are told to (`crate::restored`, or the
+//! hooks of a Lambda function), or whose manifest says that they hold none; and all of them are told
+//! before they get a request.
 //!
 //! Deliberately absent: how a program is put back (`crate::renewal`).
 
@@ -25,7 +26,7 @@ use crate::image::ProcessImage;
 use crate::renewal::{Injected, NotPutBack, NotTaken, QUIET_WAIT_MAX_MS, Snapshot, quiet};
 use crate::restored::{Hook, HookError};
 use crate::sandbox::Program;
-use crate::served::Spoken;
+use crate::served::{NotRestored, Spoken};
 
 /// How long a program may be stopped, in milliseconds; it is killed then.
 const STOPPED_MAX_MS: u64 = 5_000;
@@ -156,6 +157,8 @@ pub(crate) enum Failed {
     Hook(#[from] HookError),
     #[error("{}", chain(.0))]
     NotRewound(#[from] NotRewound),
+    #[error(transparent)]
+    NotRestored(#[from] NotRestored),
     #[error("it has made more denied calls than are answered")]
     Unanswered,
     #[error("it was stopped for more than {STOPPED_MAX_MS} ms")]
@@ -196,7 +199,7 @@ impl Restorable {
     ) -> Result<Self, NotRenewable> {
         let mut hook = hook;
         let declared = prepared(&mut hook).await?;
-        if !declared && !image.process.reuse {
+        if !declared && !image.process.reuse && !contract.has_hooks() {
             return Err(NotRenewable::Undeclared);
         }
         let pid = pid(program);
@@ -218,7 +221,7 @@ impl Restorable {
             let areas = areas
                 .as_ref()
                 .map(|two| two.each_ref().map(Option::as_deref));
-            let taken = Snapshot::take(pid, surroundings, areas, &injected);
+            let taken = Snapshot::take(pid, surroundings, areas, held.page(), &injected);
             drop(held);
             taken
         });
@@ -271,6 +274,8 @@ impl Restorable {
         if let Some(hook) = hook.as_mut().filter(|_| declared) {
             hook.restored(times).await?;
         }
+        // Its own hooks come last, so that what they draw is fresh.
+        contract.restored(program).await?;
         Ok(Self {
             snapshot,
             hook,

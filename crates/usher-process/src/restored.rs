@@ -18,6 +18,7 @@
 //! which it is replaced. Deliberately absent: snapshots, put-backs, and the decision who is reused.
 
 mod message;
+pub(crate) mod page;
 pub(crate) mod shims;
 
 use std::io;
@@ -34,6 +35,7 @@ use tokio::time::timeout;
 
 use self::message::{ANSWER_BYTES, Answer, ENTROPY_BYTES, HELLO, HELLO_BYTES};
 
+pub use self::page::PAGE_VARIABLE;
 pub use self::shims::restored_environment;
 
 /// The number of the hook's socket in the program.

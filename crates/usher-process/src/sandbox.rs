@@ -17,6 +17,7 @@ mod child;
 mod denials;
 mod errors;
 mod filter;
+mod generation;
 mod groups;
 mod handle;
 mod init;

@@ -9,20 +9,24 @@
 //! Deliberately absent: time limits and the program's exit, which `run` watches beside a call.
 
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{FutureExt, TryFutureExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use usher_api::body::Body;
 use usher_api::invoke::BoxFuture;
 use usher_core::function::Limits;
 use usher_core::id::RequestId;
 
 use crate::contract::Answered;
-use crate::contract::lambda::{Invoke, LambdaApi, NotRemembered, NotRewound, Note, Style};
+use crate::contract::lambda::{
+    Invoke, LambdaApi, NotRemembered, NotRewound, Note, RestoreError, Style,
+};
 use crate::contract::port::{Connect, PortClient};
-use crate::failure::{Answers, CallFailed};
+use crate::failure::{Answers, CallFailed, ended};
 use crate::folders::Shared;
 use crate::outbound::Proxy;
 use crate::output::Output;
@@ -30,6 +34,10 @@ use crate::renewable::{Failed, Restorable};
 use crate::renewal::Injected;
 use crate::restored::Hook;
 use crate::sandbox::{Exit, Program};
+
+/// How long it may take to learn what a program has told that has exited, or the other way round, in
+/// milliseconds.
+pub(crate) const REASON_MAX_MS: u64 = 100;
 
 /// A program that is ready for a call. Dropping it ends the program at once.
 pub(crate) struct Served {
@@ -44,6 +52,15 @@ pub(crate) struct Served {
     pub(crate) _proxy: Option<Proxy>,
     /// Its files, which it may still read while it ends and its image is gone.
     pub(crate) _folder: Arc<Shared>,
+}
+
+/// Why a program is not ready for a call when its state was taken or given back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRestored {
+    #[error(transparent)]
+    Api(#[from] RestoreError),
+    #[error("the program {} while its hooks ran after a restore", ended(.0))]
+    Exited(Exit),
 }
 
 /// What is left of a call once its answer's head is there.
@@ -127,6 +144,35 @@ impl Spoken {
         match self {
             Self::Lambda(api) => api.rewind().await,
             Self::Http(_) => Ok(()),
+        }
+    }
+
+    /// Whether the program makes its state fresh by hooks of its own whenever it is
+    /// [restored](Self::restored).
+    pub(crate) fn has_hooks(&self) -> bool {
+        match self {
+            Self::Lambda(api) => api.waits_for_restore(),
+            Self::Http(_) => false,
+        }
+    }
+
+    /// Has a program that waits for it run its hooks; on return it is ready for a call.
+    pub(crate) async fn restored(&self, program: &Program) -> Result<(), NotRestored> {
+        let Self::Lambda(api) = self else {
+            return Ok(());
+        };
+        let mut restoring = pin!(api.restore());
+        tokio::select! {
+            biased;
+            restored = &mut restoring => Ok(restored?),
+            exit = program.exited() => {
+                match timeout(Duration::from_millis(REASON_MAX_MS), restoring).await {
+                    Ok(Err(RestoreError::Reported(error))) => {
+                        Err(RestoreError::Reported(error).into())
+                    }
+                    _ => Err(NotRestored::Exited(exit)),
+                }
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use usher_core::fault::Fault;
 use usher_core::function::Contract;
 
 use crate::cause::chain;
-use crate::contract::lambda::{FunctionError, InitError, LambdaApi};
+use crate::contract::lambda::{FunctionError, InitError, LambdaApi, RestoreError};
 use crate::contract::port::{NotReady, PortClient};
 use crate::engine::Inner;
 use crate::failure::ended;
@@ -28,14 +28,11 @@ use crate::output::Output;
 use crate::renewable::Restorable;
 use crate::restored::{Hook, restored_environment};
 use crate::sandbox::{Exit, Launch, LaunchError, Shell, ShellError};
-use crate::served::{Reach, Served, Spoken};
+use crate::served::{NotRestored, REASON_MAX_MS, Reach, Served, Spoken};
 use crate::warm_up::warm_up;
 
 /// The port that programs of the HTTP contract are told to listen at.
 const PORT: u16 = 8080;
-/// How long it may take to learn that a program has exited which reported why it cannot start, or
-/// the other way round, in milliseconds.
-const REASON_MAX_MS: u64 = 100;
 
 /// Why a program did not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +52,8 @@ pub(crate) enum NotStarted {
         String::from_utf8_lossy(&.error.body), said(.told)
     )]
     Init { error: FunctionError, told: String },
+    #[error("{}{}", of_restore(.error), said(.told))]
+    Restore { error: NotRestored, told: String },
     #[error("the program {} before it was ready{}", ended(.exit), said(.told))]
     Exited { exit: Exit, told: String },
     #[error("{}{}", chain(.source), said(.told))]
@@ -85,6 +84,16 @@ fn said(told: &str) -> String {
     }
 }
 
+/// Why it was not restored, with the function's own words.
+fn of_restore(error: &NotRestored) -> String {
+    match error {
+        NotRestored::Api(RestoreError::Reported(told)) => {
+            format!("{error}: {}", String::from_utf8_lossy(&told.body))
+        }
+        other => other.to_string(),
+    }
+}
+
 impl NotStarted {
     /// Whose fault it is.
     pub(crate) fn fault(&self) -> Fault {
@@ -101,6 +110,7 @@ impl NotStarted {
                 LaunchError::Invalid(_) | LaunchError::TooLong { .. } | LaunchError::Program { .. },
             )
             | Self::Init { .. }
+            | Self::Restore { .. }
             | Self::Exited { .. }
             | Self::Unreachable { .. }
             | Self::WarmUp { .. }
@@ -125,7 +135,7 @@ impl NotStarted {
     pub(crate) fn is_init(&self) -> bool {
         matches!(
             self,
-            Self::Init { .. } | Self::Exited { .. } | Self::Late { .. }
+            Self::Init { .. } | Self::Restore { .. } | Self::Exited { .. } | Self::Late { .. }
         )
     }
 }
@@ -133,6 +143,18 @@ impl NotStarted {
 /// Starts a program of an image; on return it is ready for a call, and can be put back afterwards
 /// if programs of the image are. Dropping the future ends it.
 pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
+    let served = with_snapshot(inner, image).await?;
+    let restored = served.contract.restored(&served.program).await;
+    restored.map_err(|error| NotStarted::Restore {
+        error,
+        told: served.output.told(),
+    })?;
+    Ok(served)
+}
+
+/// Starts a program, and takes its snapshot if programs of the image are put back. One that waits to
+/// be restored still does.
+async fn with_snapshot(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
     let mut served = started(inner, image).await?;
     if !image.is_put_back() {
         return Ok(served);
@@ -191,6 +213,14 @@ pub(crate) async fn started(
                 Spoken::Http(_) => "it does not listen at $PORT",
             }));
         }
+    }
+    if image.process.snap_start && !served.contract.has_hooks() {
+        let function = &image.revision.function;
+        tracing::info!(
+            %function,
+            "the runtime has not asked to be restored, though the manifest says snap_start; it is \
+             served as if that were not said"
+        );
     }
     let warm = timeout_at(deadline, warm_up(served, image)).await;
     warm.unwrap_or_else(|_| Err(late("its warm-up requests are not all answered")))

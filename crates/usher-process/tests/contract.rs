@@ -96,6 +96,7 @@ impl ContractHarness for Harness {
                 environment: Default::default(),
                 reuse: true,
                 areas: Vec::new(),
+                snap_start: false,
             }),
             // Some of the guests wait to be let go on.
             lint: Lint {

@@ -13,6 +13,8 @@ mod callers;
 mod calls;
 #[path = "lambda/hostile.rs"]
 mod hostile;
+#[path = "lambda/restore.rs"]
+mod restore;
 #[path = "lambda/rewind.rs"]
 mod rewind;
 #[path = "lambda/streams.rs"]

@@ -104,6 +104,7 @@ impl Client {
                 environment: Default::default(),
                 reuse: self.reuse,
                 areas: Vec::new(),
+                snap_start: false,
             }),
             ..Settings::default()
         };

@@ -72,6 +72,7 @@ fn counter() -> (Settings, bytes::Bytes) {
             environment: Default::default(),
             reuse: false,
             areas: Vec::new(),
+            snap_start: false,
         }),
         ..Settings::default()
     };

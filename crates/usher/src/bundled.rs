@@ -199,6 +199,7 @@ fn process(command: &[&str], environment: BTreeMap<String, String>) -> Process {
         environment,
         reuse: false,
         areas: Vec::new(),
+        snap_start: false,
     }
 }
 

@@ -5,12 +5,46 @@ What it does is the event's `do`, or the path of a function URL.
 
 import base64
 import os
+import random
 import time
+
+from snapshot_restore_py import register_after_restore, register_before_snapshot
 
 if os.environ.get("USHER_INIT_FAIL"):
     raise RuntimeError("the initialisation fails on purpose")
 
 calls = 0
+# What SnapStart's hooks make: they run where the manifest says snap_start.
+snapshots = 0
+restores = 0
+seeded = random.Random()
+forgotten = random.Random()
+
+
+@register_before_snapshot
+def before_snapshot():
+    global snapshots
+    snapshots += 1
+    if os.environ.get("USHER_SNAPSHOT_FAIL"):
+        raise RuntimeError("the hook before the snapshot fails on purpose")
+
+
+@register_after_restore
+def after_restore():
+    global restores
+    restores += 1
+    seeded.seed(os.urandom(32))
+    how = os.environ.get("USHER_RESTORE_FAIL")
+    if how == "raise":
+        raise RuntimeError("the hook after the restore fails on purpose")
+    if how == "exit":
+        os._exit(9)
+    if how == "sleep":
+        time.sleep(60)
+    if how == "later":
+        with open(os.environ["USHER_GENERATION"], "rb") as page:
+            if page.read(1)[0] > 2:
+                raise RuntimeError("the hook fails when the state was given back")
 
 
 def handler(event, context):
@@ -24,6 +58,14 @@ def handler(event, context):
         return calls
     if what == "echo":
         return event
+    if what == "hooks":
+        return {
+            "calls": calls,
+            "snapshots": snapshots,
+            "restores": restores,
+            "seeded": seeded.random(),
+            "forgotten": forgotten.random(),
+        }
     if what == "context":
         return {
             "id": context.aws_request_id,

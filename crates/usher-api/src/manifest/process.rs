@@ -11,13 +11,14 @@ use super::check::is_inside;
 use super::section::{Section, shown};
 
 /// The keys of the table, in whichever form it has the fewest.
-pub(super) const KEYS: [&str; 6] = [
+pub(super) const KEYS: [&str; 7] = [
     "contract",
     "command",
     "handler",
     "environment",
     "reuse",
     "areas",
+    "snap_start",
 ];
 
 /// How many words a command may have.
@@ -82,6 +83,14 @@ pub(super) fn read(section: &mut Section<'_, '_>, folder: Option<&mut String>) -
             "a program has two, which take turns; write [\"memory\", \"NAME\"]",
         );
     }
+    let mut snap_start = false;
+    section.flag("snap_start", &mut snap_start);
+    if contract == Some(Contract::Http) && snap_start {
+        section.mistake(
+            "snap_start",
+            "a program that serves HTTP has no such hooks; leave it out",
+        );
+    }
     if let Some(folder) = folder
         && let Some(given) = section.text("folder", "a text in quotes", folder_inside)
     {
@@ -95,6 +104,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, folder: Option<&mut String>) -
         environment,
         reuse,
         areas,
+        snap_start,
     })
 }
 

@@ -29,6 +29,14 @@ pub(super) fn read(section: &mut Section<'_, '_>, settings: &mut Settings) {
     if contract.is_none() && !settings.warm_up.is_empty() {
         section.mistake("warm_up", programs_only);
     }
+    let snap_start = settings.process.as_ref().is_some_and(|it| it.snap_start);
+    if snap_start && !settings.warm_up.is_empty() {
+        section.mistake(
+            "warm_up",
+            "a runtime with snap_start takes its first event after its state is taken; leave out \
+             one of the two",
+        );
+    }
     if contract.is_none() && settings.lint != Lint::default() {
         section.mistake("lint", programs_only);
     }

@@ -312,6 +312,7 @@ const PROGRAM: &str = r#"
     command = ["python3", "-m", "awslambdaric", "handler.handler"]
     handler = "handler.handler"
     folder = "dist/app"
+    snap_start = true
     environment = { COLOUR = "blue", _x9 = "" }
     "#;
 
@@ -324,6 +325,7 @@ fn a_program_is_read() {
     assert_eq!(process.command.len(), 4);
     assert_eq!(process.handler.as_deref(), Some("handler.handler"));
     assert_eq!(process.environment["COLOUR"], "blue");
+    assert!(process.snap_start && !process.reuse);
     let least = "name = \"f\"\n[process]\ncontract = \"http\"\ncommand = [\"./f\"]\n";
     let least = Manifest::read(least).unwrap();
     assert_eq!(least.content, Content::Folder(".".to_owned()));
@@ -465,7 +467,7 @@ fn all_mistakes_of_a_program_are_told_at_once() {
         "line 6: process.handler: \"a b\" is no handler: ",
         "line 7: process.folder: \"../x\" is no folder inside the manifest's; ",
         "line 8: process.colour: unknown; known here: contract, command, handler, environment, \
-         reuse, folder",
+         reuse, snap_start, folder",
         "line 10: process.environment.PORT: the platform sets this variable itself",
         "line 11: process.environment.9A: no name of a variable: ",
         "line 12: process.environment.B: a whole number was found; write a text in quotes",
@@ -494,6 +496,10 @@ fn a_function_is_a_component_or_a_program() {
         (
             "contract = \"http\"\nhandler = \"a.b\"\ncommand = [\"x\"]",
             "has none",
+        ),
+        (
+            "contract = \"http\"\nsnap_start = true\ncommand = [\"x\"]",
+            "has no such hooks",
         ),
         ("contract = \"http\"\ncommand = [\"\"]", "names no program"),
         ("contract = \"http\"\ncommand = [\"a\\u0000\"]", "zero byte"),

@@ -202,6 +202,7 @@ mod tests {
                 environment: [("A".to_owned(), "1".to_owned())].into(),
                 reuse: false,
                 areas: Vec::new(),
+                snap_start: false,
             }),
             ..Settings::default()
         }
@@ -238,6 +239,7 @@ mod tests {
             changed(|it| it.process.as_mut().unwrap().command.push(String::new())),
             changed(|it| it.process.as_mut().unwrap().handler = Some(String::new())),
             changed(|it| it.process.as_mut().unwrap().environment.clear()),
+            changed(|it| it.process.as_mut().unwrap().snap_start = true),
             changed(|it| it.isolation = Isolation::None),
             changed(|it| it.isolation = Isolation::Key("header:a".parse().unwrap())),
             changed(|it| it.isolation = Isolation::Key("header:b".parse().unwrap())),

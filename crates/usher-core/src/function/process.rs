@@ -35,6 +35,10 @@ pub struct Process {
     /// that the platform knows. Empty, or two.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub areas: Vec<String>,
+    /// A Lambda runtime is told that it is SnapStart's: it waits in `restore/next` for its state to
+    /// be taken, and runs its function's hooks before each run.
+    #[serde(default)]
+    pub snap_start: bool,
 }
 
 impl Process {
@@ -87,6 +91,7 @@ mod tests {
             environment: BTreeMap::new(),
             reuse: false,
             areas: Vec::new(),
+            snap_start: false,
         };
         let at = ["serve", "--port", "80", "--url=http://[::]:80/80S", "$port"];
         assert_eq!(process.command_at(80), at);

@@ -9,8 +9,11 @@
 //! and `style` (requests), `result` and `failure` (answers). The program is hostile: whatever it
 //! sends is bounded, and costs itself only.
 //!
-//! Deliberately absent: extensions that get events, telemetry, the `restore` calls, asynchronous
-//! invocations, and everything about the process.
+//! A program of which the function's manifest says `snap_start` waits in `restore/next` for its state
+//! to be taken, and once more whenever it was put back; then it runs the function's hooks.
+//!
+//! Deliberately absent: extensions that get events, telemetry, asynchronous invocations, and
+//! everything about the process.
 
 mod about;
 mod api;
@@ -33,7 +36,7 @@ mod told;
 pub use about::{API_ADDRESS, About, DEFAULT_REGION, LATEST, TASK_ROOT, environment};
 pub use api::{Invoke, LambdaApi};
 pub use delivery::EVENT_MAX_BYTES;
-pub use error::{InitError, InvokeError};
+pub use error::{InitError, InvokeError, RestoreError};
 pub use failure::{Ending, Failure, FunctionError, RESULT_MAX_BYTES, answer};
 pub use outcome::Note;
 pub use server::{NotRemembered, NotRewound};

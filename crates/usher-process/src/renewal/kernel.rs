@@ -16,6 +16,7 @@ mod children;
 mod descriptors;
 mod epoll;
 mod errors;
+mod given;
 mod ipc;
 mod kinds;
 mod proc;
@@ -123,6 +124,7 @@ impl Kernel {
         agent: &Agent,
         batch: &mut Batch,
     ) -> Result<(), Leftover> {
+        self.descriptors.give_back(&self.proc, stopped, agent)?;
         self.signals.plan(stopped, batch)?;
         self.timers.plan(batch)?;
         self.threads.plan(stopped, agent, batch)?;

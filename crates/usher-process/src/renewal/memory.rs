@@ -52,7 +52,7 @@ mod device;
 mod dirty;
 pub(crate) mod discard;
 mod errors;
-mod handover;
+pub(super) mod handover;
 mod kept;
 mod lay;
 mod parts;

@@ -7,6 +7,7 @@
 //! Everything here blocks. Deliberately absent: tasks, time limits, the choice to put back.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::process::Pid;
 
@@ -17,6 +18,7 @@ use super::step::{Injected, MadeToFail, Step};
 use super::stopped::{
     Agent, Batch, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped,
 };
+use crate::restored::page::{Page, PageError};
 
 /// A program's state between its requests.
 pub(crate) struct Snapshot {
@@ -24,6 +26,7 @@ pub(crate) struct Snapshot {
     memory: Memory,
     kernel: Kernel,
     registers: Registers,
+    page: Option<Arc<Page>>,
 }
 
 /// Why a program has no snapshot. It was killed if it had been stopped.
@@ -48,6 +51,8 @@ pub(crate) enum NotTaken {
     Kernel(#[from] kernel::TakeError),
     #[error(transparent)]
     Area(#[from] memory::Failed),
+    #[error(transparent)]
+    Page(#[from] PageError),
 }
 
 /// Why a program was not put back. It was killed.
@@ -67,6 +72,8 @@ pub(crate) enum NotPutBack {
     Memory(#[from] memory::Failed),
     #[error(transparent)]
     Kernel(#[from] kernel::Leftover),
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The audit, which compares everything by other ways, has found a difference.
     #[error("after the program was put back, {0}")]
     Differs(String),
@@ -79,6 +86,7 @@ impl Snapshot {
         program: Pid,
         surroundings: Surroundings,
         areas: Option<[Option<&Path>; 2]>,
+        page: Option<Arc<Page>>,
         injected: &Injected,
     ) -> Result<Self, NotTaken> {
         let mut stopped = Stopped::stop(program)?;
@@ -104,6 +112,8 @@ impl Snapshot {
             let _none = memory.show_next(&mut stopped, &agent)?;
         }
         stopped.put_registers(&registers)?;
+        // What the program has made of the page until now is a part of the snapshot.
+        page.as_deref().map_or(Ok(()), Page::turn)?;
         stopped.resume()?;
         injected.after(Step::TakeResume)?;
         Ok(Self {
@@ -111,6 +121,7 @@ impl Snapshot {
             memory,
             kernel,
             registers,
+            page,
         })
     }
 
@@ -158,6 +169,8 @@ impl Snapshot {
             stopped.put_registers(&self.registers)?;
             spent.on(Part::Registers);
         }
+        // Only now is nothing left of the run, which must not see what the next one is given.
+        self.page.as_deref().map_or(Ok(()), Page::turn)?;
         stopped.resume()?;
         spent.on(Part::Resume);
         injected.after(Step::Resume)?;

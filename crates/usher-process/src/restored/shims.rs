@@ -9,6 +9,7 @@
 //!
 //! Deliberately absent: shims for other languages; `docs/restored.md` says how they declare it.
 
+use super::page::{self, PAGE_VARIABLE};
 use super::{DESCRIPTOR, VARIABLE};
 
 /// Where the shims are in a sandbox.
@@ -19,7 +20,9 @@ const NODE: &str = "node/restored.cjs";
 const PYTHON: &str = "python";
 
 /// The files, by their paths below [`FOLDER`].
-pub(crate) const FILES: [(&str, &[u8]); 4] = [
+pub(crate) const FILES: [(&str, &[u8]); 5] = [
+    // The place on which each sandbox mounts its own.
+    (page::NAME, b""),
     (
         "python/sitecustomize.py",
         include_bytes!("shims/sitecustomize.py"),
@@ -41,6 +44,9 @@ pub(crate) const FILES: [(&str, &[u8]); 4] = [
 /// without what it is told to load.
 pub fn restored_environment(environment: &mut Vec<(String, String)>) {
     set(environment, VARIABLE, |_| DESCRIPTOR.to_string());
+    set(environment, PAGE_VARIABLE, |_| {
+        format!("{FOLDER}/{}", page::NAME)
+    });
     // An empty entry would be the folder that the program is in.
     set(environment, "PYTHONPATH", |own| {
         joined(&format!("{FOLDER}/{PYTHON}"), ":", own)
@@ -88,6 +94,7 @@ mod tests {
             ("NODE_OPTIONS", "--require=/opt/usher/node/restored.cjs"),
             (VARIABLE, "3"),
             ("OTHER", "x"),
+            (PAGE_VARIABLE, "/opt/usher/generation"),
         ];
         let expected = expected.map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(environment, expected);
@@ -95,6 +102,7 @@ mod tests {
         let mut none = Vec::new();
         restored_environment(&mut none);
         let names: Vec<_> = none.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, [VARIABLE, "PYTHONPATH", "NODE_OPTIONS"]);
+        let wanted = [VARIABLE, PAGE_VARIABLE, "PYTHONPATH", "NODE_OPTIONS"];
+        assert_eq!(names, wanted);
     }
 }

@@ -29,7 +29,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, Signal, WaitOptions, chdir, pivot_root, wait};
 
 use super::wire::{Failure, Note, Refusal, Settle, Start, Step as _, Task, receive, send};
-use super::{child, watch};
+use super::{child, generation, watch};
 use crate::sys;
 use crate::sys::alone::{Alone, Forked};
 use crate::sys::signals;
@@ -165,10 +165,10 @@ impl Init<'_> {
     fn obey(&mut self, task: Task, beside: Vec<OwnedFd>, place: &Path) -> io::Result<()> {
         match task {
             Task::Settle(how) => match settle(self.alone, place, how) {
-                Ok((shell, given)) => {
+                Ok((shell, given, page)) => {
                     self.shell = Some(shell);
                     let given: Vec<_> = given.iter().map(|fd| fd.as_fd()).collect();
-                    send(self.socket, &Note::Settled, &given)
+                    send(self.socket, &Note::Settled { page }, &given)
                 }
                 Err(failure) => send(self.socket, &Note::Failed(failure), &[]),
             },
@@ -208,7 +208,12 @@ fn die_with_the_spawner() -> io::Result<()> {
     ))?)
 }
 
-fn settle(alone: &Alone, place: &Path, settle: Settle) -> Result<(Shell, Vec<OwnedFd>), Failure> {
+/// Makes a shell; returns it with what is beside [`Note::Settled`], and whether a page is.
+fn settle(
+    alone: &Alone,
+    place: &Path,
+    settle: Settle,
+) -> Result<(Shell, Vec<OwnedFd>, bool), Failure> {
     // Only now, so that the group that this process was put into is the root of what it sees.
     let _ = alone.unshare(libc::CLONE_NEWCGROUP);
     rustix::system::sethostname(b"function").step("the host name could not be set")?;
@@ -227,6 +232,7 @@ fn settle(alone: &Alone, place: &Path, settle: Settle) -> Result<(Shell, Vec<Own
     )
     .step("/proc could not be mounted")?;
     let processes = processes().step("the list of processes could not be opened")?;
+    let page = generation::mount(place)?;
     turn_root(place).step("the root could not be changed")?;
     for place in WRITABLE {
         scratch(place, settle.user)?;
@@ -237,8 +243,9 @@ fn settle(alone: &Alone, place: &Path, settle: Settle) -> Result<(Shell, Vec<Own
         processes,
         seed,
     };
-    let given = [api.into(), proxy.into()].into_iter().chain(listener);
-    Ok((shell, given.collect()))
+    let has_page = page.is_some();
+    let given = [api.into(), proxy.into()].into_iter();
+    Ok((shell, given.chain(page).chain(listener).collect(), has_page))
 }
 
 /// Forks the process that will become the program, and waits until it is confined.

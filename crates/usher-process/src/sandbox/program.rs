@@ -28,6 +28,7 @@ use super::sockets::Asked;
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
 use super::{Launch, Shell, ShellError};
 use crate::renewal::{Surroundings, Writable};
+use crate::restored::page::Page;
 
 /// How long it may take until the program is executed.
 const LAUNCH_WAIT_MAX_MS: u64 = 10_000;
@@ -60,6 +61,7 @@ pub struct Program {
     sockets: mpsc::Sender<oneshot::Sender<io::Result<OwnedFd>>>,
     exit: watch::Receiver<Option<Exit>>,
     answering: Option<Answering>,
+    page: Option<Arc<Page>>,
     _keeping: Keeping,
     hold: Arc<Hold>,
 }
@@ -149,6 +151,7 @@ pub(super) async fn launched(
         channel,
         calls,
         hook,
+        page,
         ..
     } = shell;
     let program = start.command.first().cloned().unwrap_or_default();
@@ -193,6 +196,7 @@ pub(super) async fn launched(
         sockets,
         exit: exited,
         answering,
+        page: page.map(Arc::new),
         _keeping: Keeping(keeping),
         hold,
     })
@@ -274,6 +278,11 @@ impl Program {
             writable: writable.collect::<io::Result<_>>()?,
             ours: Vec::new(),
         })
+    }
+
+    /// Where it reads which generation it is of; none if its root has no place for that.
+    pub(crate) fn page(&self) -> Option<Arc<Page>> {
+        self.page.clone()
     }
 
     /// Ends it, and all of its sandbox, at once; dropping it gives back what it held.

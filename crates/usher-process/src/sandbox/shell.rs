@@ -25,7 +25,9 @@ use super::handle::{Gone, Handle};
 use super::means::Modes;
 use super::wire::{self, Note, Order, Settle, Task};
 use super::{Inner, Launch, Program, program};
+use crate::cause::chain;
 use crate::restored::HookEnd;
+use crate::restored::page::Page;
 use crate::sys::ready::awaited;
 
 /// How often an empty group's removal is tried, and how long between two tries.
@@ -51,6 +53,8 @@ pub struct Shell {
     pub(super) calls: Option<OwnedFd>,
     /// What the program gets at the hook's descriptor.
     pub(super) hook: Option<OwnedFd>,
+    /// Where the program reads which generation it is of.
+    pub(super) page: Option<Page>,
 }
 
 impl Shell {
@@ -88,16 +92,22 @@ impl Shell {
         let settled = channel.send(&Task::Settle(settle), &[]).await;
         settled.map_err(ShellError::Socket)?;
         match channel.receive().await.map_err(ShellError::Socket)? {
-            Some((Note::Settled, beside)) => {
+            Some((Note::Settled { page }, beside)) => {
                 let mut beside = beside.into_iter();
                 let mut listener = || beside.next().map(TcpListener::from);
+                let (api, proxy) = (listener(), listener());
+                let page = page.then(|| beside.next()).flatten().map(Page::of);
+                // So that zeros never mean a generation.
+                let turned = page.as_ref().map_or(Ok(()), Page::turn);
+                turned.map_err(|error| ShellError::Step(chain(&error)))?;
                 Ok(Self {
                     hold,
                     channel,
-                    api: listener(),
-                    proxy: listener(),
+                    api,
+                    proxy,
                     calls: beside.next(),
                     hook: None,
+                    page,
                 })
             }
             Some((Note::Failed(failure), _)) => Err(failure.into()),

@@ -102,8 +102,12 @@ pub(super) struct Start {
 /// What the first process of a sandbox says.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Note {
-    /// The shell is made. Beside it: both listeners, and that of the filter if there is one.
-    Settled,
+    /// The shell is made. Beside it: both listeners, the generation page if it has one, and the
+    /// listener of the filter if there is one.
+    Settled {
+        /// It has a page.
+        page: bool,
+    },
     /// The program runs; its process is beside it.
     Launched,
     /// It could not be started.

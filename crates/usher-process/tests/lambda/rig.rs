@@ -27,6 +27,7 @@ pub(crate) fn about(handler: &str) -> About {
         handler: handler.to_owned(),
         region: DEFAULT_REGION.to_owned(),
         environment: std::collections::BTreeMap::new(),
+        snap_start: false,
     }
 }
 

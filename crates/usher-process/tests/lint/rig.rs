@@ -155,6 +155,7 @@ impl Rig {
                 stock: 2,
                 root: Root::Host,
             },
+            areas: Default::default(),
         });
         Arc::new(Self {
             engine,
@@ -179,6 +180,8 @@ impl Rig {
                 handler: (program.contract == Contract::Lambda).then(|| "app.handler".to_owned()),
                 environment: Default::default(),
                 reuse: program.reuse,
+                areas: Vec::new(),
+                snap_start: false,
             }),
             ..Settings::default()
         };

@@ -252,6 +252,7 @@ impl Rig {
                 // What makes its randomness fresh says so itself.
                 reuse: example.holds_no_randomness(),
                 areas: Vec::new(),
+                snap_start: false,
             }),
             ..Settings::default()
         };

@@ -104,6 +104,7 @@ async fn clients_of_the_lambda_contract_declare() {
             handler: "app.handler".to_owned(),
             region: DEFAULT_REGION.to_owned(),
             environment: Default::default(),
+            snap_start: false,
         };
         launch.environment = environment(&about);
         let mut shell = rig.sandboxes.shell().await.unwrap();

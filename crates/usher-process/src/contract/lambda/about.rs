@@ -36,7 +36,7 @@ const UNRESERVED: [(&str, &str); 6] = [
 ];
 
 /// Settings that would make a client ask for what is not here: concurrent events, a pipe for
-/// framed log lines, a restore.
+/// framed log lines.
 const WITHHELD: [&str; 4] = [
     "AWS_LAMBDA_MAX_CONCURRENCY",
     "AWS_LAMBDA_NODEJS_WORKER_COUNT",
@@ -63,6 +63,9 @@ pub struct About {
     /// lets a function override (`PATH`, `LD_LIBRARY_PATH`, `LANG`, `TZ`, and here also the region,
     /// `HOME` and `TMPDIR`).
     pub environment: BTreeMap<String, String>,
+    /// The program is told that its state will be taken when it has started, and that its hooks are
+    /// run before each run: AWS's SnapStart.
+    pub snap_start: bool,
 }
 
 impl About {
@@ -91,6 +94,10 @@ pub fn environment(about: &About) -> Vec<(String, String)> {
         all.remove(name);
     }
     let own = format!("{}/{}", about.owner, about.name);
+    let initialization = match about.snap_start {
+        true => "snap-start",
+        false => "on-demand",
+    };
     let ours: [(&str, String); 11] = [
         (
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
@@ -98,7 +105,7 @@ pub fn environment(about: &About) -> Vec<(String, String)> {
         ),
         ("AWS_LAMBDA_FUNCTION_NAME", about.name.clone()),
         ("AWS_LAMBDA_FUNCTION_VERSION", about.version.clone()),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", initialization.to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/usher/{own}")),
         (
             "AWS_LAMBDA_LOG_STREAM_NAME",
@@ -161,6 +168,7 @@ mod tests {
             environment: settings
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect(),
+            snap_start: false,
         }
     }
 
@@ -223,6 +231,15 @@ mod tests {
         ] {
             assert_eq!(value(&about, name).as_deref(), wanted, "{name}");
         }
+    }
+
+    #[test]
+    fn a_client_is_told_of_hooks_only_where_its_function_asks_for_it() {
+        let name = "AWS_LAMBDA_INITIALIZATION_TYPE";
+        let mut about = about(&[(name, "snap-start")]);
+        assert_eq!(value(&about, name).as_deref(), Some("on-demand"));
+        about.snap_start = true;
+        assert_eq!(value(&about, name).as_deref(), Some("snap-start"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use usher_core::id::RequestId;
 use super::about::About;
 use super::delivery::{direct, of_url};
 use super::desk::{Closed, Desk, Reply, Seen};
-use super::error::{InitError, InvokeError};
+use super::error::{InitError, InvokeError, RestoreError};
 use super::life::State;
 use super::outcome::{After, Call, still_open};
 use super::server::{NotRemembered, NotRewound, Server};
@@ -30,6 +30,8 @@ use crate::contract::Answered;
 
 /// How long it may take to take in a call whose bytes are there, in milliseconds.
 const REWIND_WAIT_MAX_MS: u64 = 2_000;
+/// How long hooks may run after a restore, in milliseconds: AWS's bound.
+const RESTORE_WAIT_MAX_MS: u64 = 10_000;
 
 /// One call of the function.
 #[derive(Debug)]
@@ -62,8 +64,8 @@ impl LambdaApi {
         Self { desk, server }
     }
 
-    /// Resolves when the program asks for its first event. It may be awaited by any number, at any
-    /// time, and dropped.
+    /// Resolves when the program asks for its first event, or waits to be
+    /// [restored](Self::restore). It may be awaited by any number, at any time, and dropped.
     ///
     /// # Errors
     /// The program says that its initialisation failed, or cannot be served any more.
@@ -84,14 +86,48 @@ impl LambdaApi {
         }
     }
 
+    /// Whether the program waits to be restored, and so runs its function's hooks whenever it is.
+    pub fn waits_for_restore(&self) -> bool {
+        self.desk.watch().borrow().state == State::RestoreReady
+    }
+
+    /// Has a program that waits for it go on, and resolves when its hooks have run and it asks for
+    /// an event; at once if it does not wait. Bounded to 10 s.
+    ///
+    /// # Errors
+    /// One of the hooks failed, or they take too long. The program is not fit to be called.
+    pub async fn restore(&self) -> Result<(), RestoreError> {
+        let mut seen = self.desk.watch();
+        // It does not wait if this is refused.
+        let _ = self.desk.restore();
+        let done = |seen: &Seen| {
+            !matches!(seen.state, State::RestoreReady | State::Restoring) || seen.closed.is_some()
+        };
+        let wait = Duration::from_millis(RESTORE_WAIT_MAX_MS);
+        let seen = match timeout(wait, seen.wait_for(done)).await {
+            Ok(seen) => seen.map(|seen| *seen),
+            Err(_) => return Err(RestoreError::Late(RESTORE_WAIT_MAX_MS)),
+        };
+        match seen {
+            Ok(seen) if seen.state == State::RestoreFailed => Err(self
+                .desk
+                .restore_error()
+                .map_or(RestoreError::Closed, RestoreError::Reported)),
+            Ok(seen) if seen.state == State::Idle && seen.closed.is_none() => Ok(()),
+            _ => Err(RestoreError::Closed),
+        }
+    }
+
     /// Notes the state to which every later [`rewind`](Self::rewind) returns, and returns to it
-    /// once. To be called of a program that rests, waits for an event, and was not given one.
+    /// once. To be called of a program that rests, waits for an event or to be restored, and was
+    /// not given one.
     ///
     /// # Errors
     /// The state is none that can be returned to. The program cannot be served any more.
     pub async fn remember(&mut self) -> Result<(), NotRemembered> {
         let seen = *self.desk.watch().borrow();
-        if seen.state != State::Idle || seen.closed.is_some() {
+        let waits = matches!(seen.state, State::Idle | State::RestoreReady);
+        if !waits || seen.closed.is_some() {
             return Err(NotRemembered::NotWaiting);
         }
         self.server.remember().await?;
@@ -116,8 +152,8 @@ impl LambdaApi {
         self.server.pause().await;
     }
 
-    /// Returns to the remembered state, in which the program waits for its first event; to be
-    /// called when the program was put back to that. Nothing that an old run has sent, and no reply
+    /// Returns to the remembered state, in which the program waits for its first event or to be
+    /// restored; to be called when the program was put back to that. Nothing that an old run has sent, and no reply
     /// to one of its calls, has a part in what comes after. Bounded to 2 s.
     ///
     /// # Errors

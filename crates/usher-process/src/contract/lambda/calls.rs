@@ -51,6 +51,10 @@ pub(super) async fn answer(
             Err(refusal) => refuse(&desk, refusal),
         },
         Endpoint::InitError => init_error(&desk, &head.headers, &mut body).await,
+        Endpoint::RestoreNext if desk.about.snap_start => restore_next(&desk).await,
+        Endpoint::RestoreError if desk.about.snap_start => {
+            restore_error(&desk, &head.headers, &mut body).await
+        }
         other => {
             desk.idle_call();
             aside(&desk, other, &head.headers, &mut body).await
@@ -117,6 +121,28 @@ async fn init_error(desk: &Desk, headers: &HeaderMap, body: &mut Incoming) -> An
     }
     match read(body, RESULT_MAX_BYTES).await {
         Ok(body) => match desk.fail(function_error(headers, body)) {
+            Ok(()) => accepted(),
+            Err(refusal) => refuse(desk, refusal),
+        },
+        Err(Unread::TooLarge) => too_large(),
+        Err(Unread::Cut) => truncated(),
+    }
+}
+
+async fn restore_next(desk: &Desk) -> Answer {
+    match desk.restore_next().await {
+        Ok(()) => Answer::new(Full::default()),
+        Err(refusal) => refuse(desk, refusal),
+    }
+}
+
+async fn restore_error(desk: &Desk, headers: &HeaderMap, body: &mut Incoming) -> Answer {
+    // As with the initialisation's.
+    if let Err(refusal) = desk.may_fail_restore() {
+        return refuse(desk, refusal);
+    }
+    match read(body, RESULT_MAX_BYTES).await {
+        Ok(body) => match desk.fail_restore(function_error(headers, body)) {
             Ok(()) => accepted(),
             Err(refusal) => refuse(desk, refusal),
         },

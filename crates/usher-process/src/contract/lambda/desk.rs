@@ -68,6 +68,7 @@ struct Held {
     delivery: Option<Arc<Delivery>>,
     reply: Option<oneshot::Sender<Reply>>,
     init_error: Option<FunctionError>,
+    restore_error: Option<FunctionError>,
     idle_calls: u32,
 }
 
@@ -89,6 +90,7 @@ impl Desk {
                 delivery: None,
                 reply: None,
                 init_error: None,
+                restore_error: None,
                 idle_calls: 0,
             }),
             seen: watch::Sender::new(Seen {
@@ -182,6 +184,45 @@ impl Desk {
     /// What the program told of its failed initialisation.
     pub(super) fn init_error(&self) -> Option<FunctionError> {
         self.held.lock().init_error.clone()
+    }
+
+    /// Waits until the program's state is given back.
+    pub(super) async fn restore_next(&self) -> Result<(), Refusal> {
+        {
+            let mut held = self.held.lock();
+            self.step(&mut held, Event::RestoreNext)?;
+        }
+        let mut seen = self.watch();
+        // The sender is owned by `self`.
+        let _ = seen
+            .wait_for(|seen| seen.state != State::RestoreReady)
+            .await;
+        Ok(())
+    }
+
+    /// The program's state was taken or given back: its hooks are to run.
+    pub(super) fn restore(&self) -> Result<(), Refusal> {
+        let mut held = self.held.lock();
+        self.step(&mut held, Event::Restore).map(drop)
+    }
+
+    /// Whether the program may report now that one of its hooks has failed.
+    pub(super) fn may_fail_restore(&self) -> Result<(), Refusal> {
+        step(self.held.lock().state, Event::RestoreError).map(drop)
+    }
+
+    /// One of the program's hooks has failed.
+    pub(super) fn fail_restore(&self, error: FunctionError) -> Result<(), Refusal> {
+        let mut held = self.held.lock();
+        // Before it is published, so that whoever sees the state finds the error.
+        step(held.state, Event::RestoreError)?;
+        held.restore_error = Some(error);
+        self.step(&mut held, Event::RestoreError).map(drop)
+    }
+
+    /// What the program told of its failed hook.
+    pub(super) fn restore_error(&self) -> Option<FunctionError> {
+        self.held.lock().restore_error.clone()
     }
 
     /// Counts a call that leads nowhere.

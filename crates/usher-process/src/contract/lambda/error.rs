@@ -20,6 +20,20 @@ pub enum InitError {
     Closed,
 }
 
+/// Why a program whose state was taken or given back cannot be given an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// The program says that one of its hooks failed. It exits by itself as a rule.
+    #[error("a hook that runs after a restore failed with {}", .0.error_type)]
+    Reported(FunctionError),
+    /// Its hooks have not come to their end.
+    #[error("the hooks that run after a restore took longer than {0} ms")]
+    Late(u64),
+    /// The Runtime API has ended before the program asked for an event.
+    #[error("the Runtime API ended while hooks ran after a restore")]
+    Closed,
+}
+
 /// Why an invocation has no answer, or why an answer's body broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {

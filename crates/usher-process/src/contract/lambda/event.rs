@@ -278,6 +278,7 @@ mod tests {
             handler: "h".to_owned(),
             region: DEFAULT_REGION.to_owned(),
             environment: BTreeMap::new(),
+            snap_start: false,
         }
     }
 

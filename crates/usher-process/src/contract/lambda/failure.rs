@@ -18,6 +18,7 @@ use super::style::Style;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 static FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
+static ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 static EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -54,6 +55,13 @@ pub enum Failure {
     Function(FunctionError),
     /// Its initialisation has failed, by its own account.
     Init(FunctionError),
+    /// A hook of it that runs after a restore has failed, by its own account.
+    Restore(FunctionError),
+    /// Its hooks after a restore took too long.
+    RestoreTimedOut {
+        /// The limit.
+        after: Duration,
+    },
     /// It took too long.
     TimedOut {
         /// The limit.
@@ -82,7 +90,8 @@ impl Failure {
     /// AWS's word for it.
     pub fn error_type(&self) -> &str {
         match self {
-            Self::Function(error) | Self::Init(error) => &error.error_type,
+            Self::Function(error) | Self::Init(error) | Self::Restore(error) => &error.error_type,
+            Self::RestoreTimedOut { .. } => "Sandbox.Timedout",
             Self::TimedOut { .. } => "Sandbox.Timedout",
             Self::Exited(_) => "Runtime.ExitError",
             Self::TooLarge => "Function.ResponseSizeTooLarge",
@@ -95,7 +104,16 @@ impl Failure {
     /// The JSON that AWS answers: the function's own, or the platform's about it.
     pub fn body(&self, id: RequestId) -> Bytes {
         let message = match self {
-            Self::Function(error) | Self::Init(error) => return error.body.clone(),
+            Self::Function(error) | Self::Init(error) | Self::Restore(error) => {
+                return error.body.clone();
+            }
+            Self::RestoreTimedOut { after } => {
+                let seconds = after.as_secs_f64();
+                format!(
+                    "RequestId: {} Error: Restore timed out after {seconds:.2} seconds",
+                    request_id(id)
+                )
+            }
             Self::TooLarge => format!(
                 "Response payload size exceeded maximum allowed payload size \
                  ({RESULT_MAX_BYTES} bytes)."
@@ -134,6 +152,25 @@ impl Failure {
         report(self.error_type(), message)
     }
 
+    /// The Invoke API's answer that a call was not made at all, where this is one: its status, its
+    /// name and what it says.
+    fn exception(&self) -> Option<(StatusCode, &'static str, &'static str)> {
+        match self {
+            Self::Restore(_) => Some((
+                StatusCode::BAD_REQUEST,
+                "SnapStartException",
+                "The afterRestore() runtime hook encountered an error. For more information, \
+                 check the logs.",
+            )),
+            Self::RestoreTimedOut { .. } => Some((
+                StatusCode::REQUEST_TIMEOUT,
+                "SnapStartTimeoutException",
+                "Lambda couldn't restore the snapshot within the timeout limit.",
+            )),
+            _ => None,
+        }
+    }
+
     /// What the function's log says: the JSON, cut to a length that a line may have.
     pub fn log(&self, id: RequestId) -> String {
         let body = self.body(id);
@@ -153,7 +190,8 @@ pub(super) fn report(error_type: &str, error_message: String) -> Bytes {
 }
 
 /// The answer to a caller whose invocation failed: for a caller of the function's URL 502 and
-/// nothing of the cause, for a caller of the Invoke API 200, a header, and the error.
+/// nothing of the cause, for a caller of the Invoke API 200, a header, and the error; of hooks that
+/// failed it learns that only, by 400 or 408.
 pub fn answer(style: Style, id: RequestId, failure: &Failure) -> http::Response<Body> {
     match style {
         Style::Url => {
@@ -163,6 +201,14 @@ pub fn answer(style: Style, id: RequestId, failure: &Failure) -> http::Response<
             sign(response, id)
         }
         Style::Direct => {
+            if let Some((status, name, text)) = failure.exception() {
+                let problem = serde_json::json!({"Type": "User", "Message": text});
+                let mut response = http::Response::new(Body::from(problem.to_string()));
+                *response.status_mut() = status;
+                let name = HeaderValue::from_static(name);
+                response.headers_mut().insert(&ERROR_TYPE, name);
+                return sign(response, id);
+            }
             let mut response = http::Response::new(Body::from(failure.body(id)));
             executed(response.headers_mut());
             let unhandled = HeaderValue::from_static("Unhandled");
@@ -283,6 +329,28 @@ mod tests {
                 text(response).await,
                 r#"{"errorType":"E","errorMessage":"m","trace":[]}"#
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_direct_caller_learns_of_a_hook_that_it_failed_or_was_late() {
+        let late = Failure::RestoreTimedOut {
+            after: Duration::from_secs(10),
+        };
+        let told = format!("RequestId: {TEXT} Error: Restore timed out after 10.00 seconds");
+        assert!(late.log(ID).contains(&told));
+        for (failure, status, name) in [
+            (Failure::Restore(own("E")), 400, "SnapStartException"),
+            (late, 408, "SnapStartTimeoutException"),
+        ] {
+            let response = answer(Style::Direct, ID, &failure);
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()["x-amzn-errortype"], name);
+            assert!(!response.headers().contains_key("x-amz-function-error"));
+            let body = text(response).await;
+            assert!(body.contains(r#""Type":"User""#), "{body}");
+            let response = answer(Style::Url, ID, &failure);
+            assert_eq!(response.status(), 502);
         }
     }
 

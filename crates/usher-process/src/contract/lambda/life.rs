@@ -6,6 +6,9 @@
 //!    │              ▲ ▲─next                     ▲ │next: the same event again            │
 //!    └─init error→ Failed                        └─┘                                      │
 //!                   └───────────────────────────next──────────────────────────────────────┘
+//!
+//! Starting ─restore next→ RestoreReady ─restore→ Restoring ─next→ Idle
+//!                              └─init error→ Failed  └─restore error→ RestoreFailed
 //! ```
 //!
 //! Invariant: a reply is taken once for each invocation, and only under its own id.
@@ -23,6 +26,12 @@ pub(super) enum State {
     Starting,
     /// It has reported that its initialisation failed.
     Failed,
+    /// It waits for its state to be taken and given back.
+    RestoreReady,
+    /// It runs its hooks after that.
+    Restoring,
+    /// It has reported that one of them failed.
+    RestoreFailed,
     /// It has asked for an event, and there is none.
     Idle,
     /// There is an event, and the program has not taken it yet.
@@ -46,6 +55,12 @@ pub(super) enum Event {
     Error(Option<RequestId>),
     /// The program reports that its initialisation failed.
     InitError,
+    /// The program waits for its state to be given back.
+    RestoreNext,
+    /// Its state was taken, or given back.
+    Restore,
+    /// The program reports that a hook failed.
+    RestoreError,
     /// The platform has a request.
     Invoke(RequestId),
     /// The reply was read to its end, or broke off.
@@ -101,6 +116,9 @@ impl State {
         Word(match self {
             Self::Starting => "Started",
             Self::Failed => "InitError",
+            Self::RestoreReady => "RestoreReady",
+            Self::Restoring => "Restoring",
+            Self::RestoreFailed => "RuntimeRestoreErrorState",
             Self::Idle | Self::Offered(_) => "Ready",
             Self::Running(_) => "Running",
             Self::Replying(_) => "InvocationResponse",
@@ -112,7 +130,13 @@ impl State {
     fn invocation(self) -> Option<RequestId> {
         match self {
             Self::Running(id) | Self::Replying(id) | Self::Replied(id) => Some(id),
-            Self::Starting | Self::Failed | Self::Idle | Self::Offered(_) => None,
+            Self::Starting
+            | Self::Failed
+            | Self::RestoreReady
+            | Self::Restoring
+            | Self::RestoreFailed
+            | Self::Idle
+            | Self::Offered(_) => None,
         }
     }
 }
@@ -124,6 +148,9 @@ impl Event {
             Self::Response(_) => "InvocationResponse",
             Self::Error(_) => "InvocationErrorResponse",
             Self::InitError => "InitError",
+            Self::RestoreNext => "RestoreReady",
+            Self::Restore => "Restoring",
+            Self::RestoreError => "RuntimeRestoreErrorState",
             Self::Invoke(_) => "Running",
             Self::End => "RuntimeResponseSentState",
         })
@@ -139,16 +166,21 @@ pub(super) fn step(state: State, event: Event) -> Result<(State, Action), Refusa
         return Err(Refusal::RequestId);
     }
     Ok(match (state, event) {
-        (State::Starting | State::Idle | State::Replied(_), Event::Next) => {
-            (State::Idle, Action::Wait)
-        }
+        (
+            State::Starting | State::Restoring | State::Idle | State::Replied(_),
+            Event::Next,
+        ) => (State::Idle, Action::Wait),
         (State::Offered(id) | State::Running(id), Event::Next) => {
             (State::Running(id), Action::Deliver)
         }
         (State::Running(id), Event::Response(_) | Event::Error(_)) => {
             (State::Replying(id), Action::Take)
         }
-        (State::Starting, Event::InitError) => (State::Failed, Action::Note),
+        // The hooks that run before its state is taken are a part of the initialisation.
+        (State::Starting | State::RestoreReady, Event::InitError) => (State::Failed, Action::Note),
+        (State::Starting, Event::RestoreNext) => (State::RestoreReady, Action::Wait),
+        (State::RestoreReady, Event::Restore) => (State::Restoring, Action::Wake),
+        (State::Restoring, Event::RestoreError) => (State::RestoreFailed, Action::Note),
         (State::Idle, Event::Invoke(id)) => (State::Offered(id), Action::Wake),
         (State::Replying(id), Event::End) => (State::Replied(id), Action::Wake),
         (state, event) => {
@@ -171,10 +203,18 @@ mod tests {
     #[test]
     fn the_table_is_whole() {
         use Action::{Deliver, Note, Take, Wait, Wake};
-        use State::{Failed, Idle, Offered, Replied, Replying, Running, Starting};
+        use State::{
+            Failed, Idle, Offered, Replied, Replying, RestoreFailed, RestoreReady, Restoring,
+            Running, Starting,
+        };
         let legal: &[(State, Event, State, Action)] = &[
             (Starting, Event::Next, Idle, Wait),
             (Starting, Event::InitError, Failed, Note),
+            (Starting, Event::RestoreNext, RestoreReady, Wait),
+            (RestoreReady, Event::InitError, Failed, Note),
+            (RestoreReady, Event::Restore, Restoring, Wake),
+            (Restoring, Event::RestoreError, RestoreFailed, Note),
+            (Restoring, Event::Next, Idle, Wait),
             (Idle, Event::Next, Idle, Wait),
             (Idle, Event::Invoke(ONE), Offered(ONE), Wake),
             (Offered(ONE), Event::Next, Running(ONE), Deliver),
@@ -192,6 +232,9 @@ mod tests {
         let states = [
             Starting,
             Failed,
+            RestoreReady,
+            Restoring,
+            RestoreFailed,
             Idle,
             Offered(ONE),
             Running(ONE),
@@ -207,6 +250,9 @@ mod tests {
             Event::Error(Some(TWO)),
             Event::Error(None),
             Event::InitError,
+            Event::RestoreNext,
+            Event::Restore,
+            Event::RestoreError,
             Event::Invoke(ONE),
             Event::End,
         ];

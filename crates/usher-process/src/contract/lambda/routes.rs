@@ -1,7 +1,7 @@
 //! The calls that a program can make of the Runtime API, by method and path.
 //!
-//! Pure. `restore/next` and `restore/error` exist for programs that are told to be restored, which
-//! none is; they are unknown here, as they are on AWS without that setting.
+//! Pure. `restore/next` and `restore/error` exist for programs that are told of SnapStart only, as on
+//! AWS; whether one is, is looked at where they are answered (`calls`).
 
 use http::Method;
 use usher_core::id::RequestId;
@@ -21,6 +21,10 @@ pub(super) enum Endpoint {
     Error(Option<RequestId>),
     /// The initialisation has failed.
     InitError,
+    /// Wait for the state to be taken and given back.
+    RestoreNext,
+    /// The hooks that run after that have failed.
+    RestoreError,
     /// Join as an extension.
     Register,
     /// Wait for an event as an extension.
@@ -43,6 +47,8 @@ pub(super) fn endpoint(method: &Method, path: &str) -> Endpoint {
         "/2018-06-01/ping" => (Method::GET, Endpoint::Ping),
         "/2018-06-01/runtime/invocation/next" => (Method::GET, Endpoint::Next),
         "/2018-06-01/runtime/init/error" => (Method::POST, Endpoint::InitError),
+        "/2018-06-01/runtime/restore/next" => (Method::GET, Endpoint::RestoreNext),
+        "/2018-06-01/runtime/restore/error" => (Method::POST, Endpoint::RestoreError),
         "/2020-01-01/extension/register" => (Method::POST, Endpoint::Register),
         "/2020-01-01/extension/event/next" => (Method::GET, Endpoint::ExtensionNext),
         "/2020-01-01/extension/init/error" | "/2020-01-01/extension/exit/error" => {
@@ -118,7 +124,17 @@ mod tests {
             (
                 Method::GET,
                 "/2018-06-01/runtime/restore/next",
-                Endpoint::Unknown,
+                Endpoint::RestoreNext,
+            ),
+            (
+                Method::POST,
+                "/2018-06-01/runtime/restore/error",
+                Endpoint::RestoreError,
+            ),
+            (
+                Method::GET,
+                "/2018-06-01/runtime/restore/error",
+                Endpoint::WrongMethod,
             ),
             (Method::PUT, "/2022-07-01/telemetry", Endpoint::Telemetry),
             (Method::GET, "/", Endpoint::Unknown),

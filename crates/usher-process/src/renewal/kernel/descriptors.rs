@@ -6,22 +6,23 @@
 //! ```
 //!
 //! Our duplicates share the open file descriptions, so that flags, offsets and contents are put
-//! back through them. Deliberately absent: giving a number its file back that the run has closed or
-//! exchanged. A new description would lack its locks, its place in epoll sets, and its peer.
+//! back through them. A connection that the run has closed gets its number back (`given`).
+//! Deliberately absent: the same for other files that a run has closed or exchanged. A new
+//! description would lack its locks, its place in epoll sets, and its peer.
 
 use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::event::{PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::renewal::stopped::{Batch, Call, Expect};
+use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::handles;
 
-use super::epoll;
 use super::errors::{About as _, Difference, Leftover, TakeError, same};
 use super::kinds::{Kind, info};
 use super::proc::{Proc, Text};
 use super::sockets::asked;
+use super::{epoll, given};
 
 /// Descriptors at the snapshot: each costs one in the platform too.
 const DESCRIPTORS_MAX: usize = 512;
@@ -68,6 +69,22 @@ impl Descriptors {
             counts: proc.descriptor_count().taking(what)? == listed.len(),
             changed: Vec::new(),
         })
+    }
+
+    /// Gives connections their numbers back. Before everything else, as it makes calls.
+    pub(super) fn give_back(
+        &self,
+        proc: &Proc,
+        stopped: &mut Stopped,
+        agent: &Agent,
+    ) -> Result<(), Leftover> {
+        let connections = self.known.iter().filter(|one| one.kind.is_connection());
+        let lost = connections.filter(|one| one.is_the_same(proc).is_err());
+        // What is left is found as all else that was closed.
+        for one in lost.take(given::GIVEN_MAX) {
+            given::give(stopped, agent, one.number, &one.file)?;
+        }
+        Ok(())
     }
 
     pub(super) fn plan(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 
 use thiserror::Error;
 
+use crate::renewal::memory;
 use crate::renewal::stopped::{Full, InjectError};
 
 /// Why a program's state in the kernel cannot be taken, so that it is not renewed.
@@ -48,6 +49,15 @@ pub(crate) enum Leftover {
         number: RawFd,
         /// What it is, or does.
         what: &'static str,
+    },
+    /// A connection that the run has closed.
+    #[error("descriptor {number} was closed, and could not be given back")]
+    NotGiven {
+        /// Its number in the program.
+        number: RawFd,
+        /// Why not.
+        #[source]
+        source: Box<memory::Failed>,
     },
     /// Processes.
     #[error("{found} processes or threads are in the sandbox, where {expected} were expected")]

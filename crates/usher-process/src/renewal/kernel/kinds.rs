@@ -288,6 +288,11 @@ impl Kind {
         })
     }
 
+    /// Whether it is a connection, whose number is given back if a run closes it.
+    pub(super) fn is_connection(&self) -> bool {
+        matches!(self, Self::Socket(socket) if socket.is_connection())
+    }
+
     /// Whether what waits in it is looked for.
     pub(super) fn is_polled(&self) -> bool {
         matches!(

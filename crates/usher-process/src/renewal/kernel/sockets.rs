@@ -176,6 +176,11 @@ impl Socket {
         Ok(())
     }
 
+    /// Whether it is one end of a TCP connection.
+    pub(super) fn is_connection(&self) -> bool {
+        self.manner.tcp && !self.manner.listens && self.seen.peer.is_some()
+    }
+
     /// Whether it polls as it did at the snapshot.
     pub(super) fn rests(&self, ready: PollFlags) -> bool {
         ready == self.readiness

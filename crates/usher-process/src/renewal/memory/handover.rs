@@ -24,7 +24,7 @@ use crate::renewal::stopped::{Agent, Answers, Argument, Batch, Call, Expect, Poi
 const CONTROL_BYTES: usize = 24;
 
 /// Gives the program a descriptor of `file`, closed on exec; returns its number there.
-pub(super) fn give(
+pub(in crate::renewal) fn give(
     stopped: &mut Stopped,
     agent: &Agent,
     file: BorrowedFd<'_>,

@@ -7,8 +7,8 @@
 //!                     what was sent since: thrown away
 //! ```
 //!
-//! A program that was put back believes that it has just asked for an event, on the connection that
-//! it had then. In the run it may have been answered there, and have asked on another one. So all
+//! A program that was put back believes that it has just asked for an event, or to be restored, on
+//! the connection that it had then. In the run it may have been answered there, and have asked on another one. So all
 //! of the run's connections end, and those of the snapshot are served as if the bytes that were
 //! read from them before the snapshot had come once more.
 //!
@@ -105,7 +105,11 @@ impl Server {
                 None => continue,
             }
             let call = line.take_record().ok_or(NotRemembered::Partial)?;
-            nexts += usize::from(outstanding(&call)? == Some(Endpoint::Next));
+            let waits = matches!(
+                outstanding(&call)?,
+                Some(Endpoint::Next | Endpoint::RestoreNext)
+            );
+            nexts += usize::from(waits);
             let call = call.into();
             remembered.push(Remembered { line, call });
         }
@@ -204,6 +208,8 @@ mod tests {
         let is = |text: &str| outstanding(text.as_bytes()).ok();
         assert_eq!(is(""), Some(None));
         assert_eq!(is(next), Some(Some(Endpoint::Next)));
+        let restore = next.replace("invocation", "restore");
+        assert_eq!(is(&restore), Some(Some(Endpoint::RestoreNext)));
         let extension = next.replace(
             "2018-06-01/runtime/invocation",
             "2020-01-01/extension/event",

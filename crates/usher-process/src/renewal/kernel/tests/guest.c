@@ -319,6 +319,14 @@ static int sockets(const char *what) {
         MUST(write(pair[0], "secret", 6));
     else if (IS("half-closed"))
         MUST(shutdown(near, SHUT_WR));
+    else if (IS("closed-connection"))
+        MUST(close(near));
+    else if (IS("exchanged-connection"))
+        MUST(dup2(unused, near));
+    else if (IS("both-ends-closed"))
+        MUST(close(near) | close(far));
+    else if (IS("half-closed-and-closed"))
+        MUST(shutdown(near, SHUT_WR) | close(near));
     else if (IS("half-closed-pair"))
         MUST(shutdown(pair[0], SHUT_WR));
     else if (IS("datagram")) {
