@@ -99,6 +99,7 @@ impl Rig {
                 stock: 2,
                 root: Root::Host,
             },
+            areas: Default::default(),
         });
         Self {
             engine,
@@ -120,6 +121,7 @@ impl Rig {
                     .map(|&(name, value)| (name.to_owned(), value.to_owned()))
                     .collect(),
                 reuse: false,
+                areas: Vec::new(),
                 snap_start: of.snap_start,
             }),
             ..Settings::default()
