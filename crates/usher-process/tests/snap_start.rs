@@ -65,7 +65,7 @@ impl GuestOutput for Notes {
 /// An engine of a test's own.
 struct Rig {
     engine: ProcessEngine,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What came of one request.
@@ -101,14 +101,17 @@ impl Rig {
             },
             areas: Default::default(),
         });
-        Self {
-            engine,
-            _folder: folder,
-        }
+        Self { engine, folder }
     }
 
     async fn load(&self, of: Function) -> Result<Arc<ProcessImage>, LoadError> {
-        let python = ["/usr/bin/python3", "-E", "-m", "awslambdaric", "app.handler"];
+        let python = [
+            "/usr/bin/python3",
+            "-E",
+            "-m",
+            "awslambdaric",
+            "app.handler",
+        ];
         let words = python.iter().filter(|word| !of.shims || **word != "-E");
         let variables = of.variables.iter();
         let settings = Settings {
@@ -231,7 +234,10 @@ async fn hooks_and_shims_go_together() {
     let all = Rig::new().asked(both, TIMES).await;
     for (at, told) in all.iter().enumerate() {
         let value = told.value();
-        assert_eq!((&value["calls"], &value["restores"]), (&1.into(), &1.into()));
+        assert_eq!(
+            (&value["calls"], &value["restores"]),
+            (&1.into(), &1.into())
+        );
         let wanted = match at {
             0 => Renewal::Fresh,
             _ => Renewal::InPlace,
@@ -253,7 +259,10 @@ async fn without_snap_start_no_hook_runs_and_the_program_is_replaced() {
     for told in &all {
         let value = told.value();
         assert_eq!(value["calls"], 1, "{told:?}");
-        assert_eq!((&value["snapshots"], &value["restores"]), (&0.into(), &0.into()));
+        assert_eq!(
+            (&value["snapshots"], &value["restores"]),
+            (&0.into(), &0.into())
+        );
     }
     let wanted = [Renewal::Fresh, Renewal::Replaced, Renewal::Replaced];
     assert_eq!(renewals(&all), wanted);
@@ -269,7 +278,10 @@ async fn where_state_is_kept_the_hooks_run_once_at_the_start() {
     for (at, told) in all.iter().enumerate() {
         let value = told.value();
         assert_eq!(value["calls"], at + 1, "{told:?}");
-        assert_eq!((&value["snapshots"], &value["restores"]), (&1.into(), &1.into()));
+        assert_eq!(
+            (&value["snapshots"], &value["restores"]),
+            (&1.into(), &1.into())
+        );
     }
 }
 
@@ -321,21 +333,38 @@ async fn a_program_whose_hook_fails_after_a_put_back_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_of_a_function_whose_hooks_fail_are_answered_as_on_aws() {
     let rig = Rig::new();
-    let image = rig.load(HOOKS_ALONE).await.unwrap();
-    assert_eq!(rig.engine.report(&image).mode, Mode::Live);
-    // Another image of the same function, whose first program is not its last.
-    let failing = Function {
-        variables: &[("USHER_RESTORE_FAIL", "raise")],
+    let told_to = Function {
+        variables: &[("USHER_RESTORE_FAIL", "told")],
         ..HOOKS_ALONE
     };
-    let image = rig.load_failing(failing).await;
+    let image = rig.load(told_to).await.unwrap();
+    assert_eq!(rig.engine.report(&image).mode, Mode::Live);
     let environment = rig.engine.start(&image).await.unwrap();
     let (told, used) = call(environment, 1).await;
+    assert_eq!(told.status, 200, "{told:?}");
+    let app = found(rig.folder.path(), "app.py").unwrap();
+    std::fs::write(app.with_file_name("fail"), "").unwrap();
+    // Neither the program nor the one that takes its place can go on.
+    let environment = used.unwrap().renew(false).await.unwrap().clean;
+    let (told, used) = call(environment, 2).await;
     assert!(used.is_none());
-    assert_eq!(told.status, 400);
+    assert_eq!(told.status, 400, "{told:?}");
     assert_eq!(told.headers["x-amzn-errortype"], "SnapStartException");
-    assert!(told.notes.contains("fails on purpose"), "{told:?}");
+    assert!(told.notes.contains("fails when it is told to"), "{told:?}");
     let environment = rig.engine.start(&image).await.unwrap();
     let (told, _) = call(environment, 0).await;
-    assert_eq!((told.status, told.body.as_str()), (502, "Internal Server Error"));
+    let wanted = (502, "Internal Server Error");
+    assert_eq!((told.status, told.body.as_str()), wanted);
+}
+
+/// The first file of this name below a folder.
+fn found(folder: &Path, name: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    entries.into_iter().find_map(|entry| {
+        let path = entry.path();
+        match entry.file_type().ok()?.is_dir() {
+            true => found(&path, name),
+            false => (entry.file_name() == name).then_some(path),
+        }
+    })
 }

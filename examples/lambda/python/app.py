@@ -39,8 +39,8 @@ def after_restore():
         raise RuntimeError("the hook after the restore fails on purpose")
     if how == "exit":
         os._exit(9)
-    if how == "sleep":
-        time.sleep(60)
+    if how == "told" and os.path.exists("fail"):
+        raise RuntimeError("the hook fails when it is told to")
     if how == "later":
         with open(os.environ["USHER_GENERATION"], "rb") as page:
             if page.read(1)[0] > 2:

@@ -159,7 +159,10 @@ async fn a_hook_that_fails_before_the_state_is_taken_fails_the_initialisation() 
 async fn without_the_setting_there_is_nothing_at_these_paths() {
     let (_api, address) = serve(about("h")).await;
     let mut fake = Fake::connect(address).await;
-    for (method, path) in [("GET", "/2018-06-01/runtime/restore/next"), ("POST", FAILED)] {
+    for (method, path) in [
+        ("GET", "/2018-06-01/runtime/restore/next"),
+        ("POST", FAILED),
+    ] {
         let said = fake.call(method, path, "", "").await;
         assert_eq!(said.status, 404, "{path}");
     }
@@ -170,7 +173,9 @@ async fn a_program_that_waits_for_both_at_once_is_not_remembered() {
     let (mut api, address, _kept) = waiting().await;
     // Refused at once, so that it does not wait; but half a call is there.
     let mut other = Fake::connect(address).await;
-    other.send("GET /2018-06-01/runtime/invocation/next HTT").await;
+    other
+        .send("GET /2018-06-01/runtime/invocation/next HTT")
+        .await;
     let mut ping = Fake::connect(address).await;
     ping.call("GET", "/2018-06-01/ping", "", "").await;
     let not = api.remember().await;

@@ -166,10 +166,9 @@ pub(super) fn step(state: State, event: Event) -> Result<(State, Action), Refusa
         return Err(Refusal::RequestId);
     }
     Ok(match (state, event) {
-        (
-            State::Starting | State::Restoring | State::Idle | State::Replied(_),
-            Event::Next,
-        ) => (State::Idle, Action::Wait),
+        (State::Starting | State::Restoring | State::Idle | State::Replied(_), Event::Next) => {
+            (State::Idle, Action::Wait)
+        }
         (State::Offered(id) | State::Running(id), Event::Next) => {
             (State::Running(id), Action::Deliver)
         }
