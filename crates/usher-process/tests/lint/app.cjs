@@ -2,12 +2,20 @@
 'use strict';
 
 const crypto = require('node:crypto');
+const fs = require('node:fs');
 const http = require('node:http');
 
 const sources = {
   math: () => Math.random(),
   bytes: () => crypto.randomBytes(16).toString('hex'),
   uuid: () => crypto.randomUUID(),
+  kernel: () => {
+    const bytes = Buffer.alloc(16);
+    const file = fs.openSync('/dev/urandom');
+    fs.readSync(file, bytes);
+    fs.closeSync(file);
+    return bytes.toString('hex');
+  },
   web: () => Buffer.from(crypto.webcrypto.getRandomValues(new Uint8Array(16))).toString('hex'),
 };
 // Once before any request, so that each of them has its seed.
