@@ -107,6 +107,10 @@ pub(crate) struct Up {
     /// Deploy the bundled examples; without --data on throw-away data
     #[arg(long)]
     pub(crate) demo: bool,
+    /// Let programs share what processors learn of their branches, though the kernel could keep it
+    /// apart: quicker changes between programs, and a side channel from one to the other
+    #[arg(long)]
+    pub(crate) shared_predictors: bool,
 }
 
 /// `usher serve`.

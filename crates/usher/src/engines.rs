@@ -27,7 +27,11 @@ const SHELLS_READY: usize = 4;
 pub(crate) type Engines = Pair<WasmEngine, ProcessEngine>;
 
 /// Makes both engines. `data` is the platform's own, `cache` may be shared with others.
-pub(crate) fn make(data: &Path, cache: &Path) -> anyhow::Result<Arc<Engines>> {
+pub(crate) fn make(
+    data: &Path,
+    cache: &Path,
+    predictors_apart: bool,
+) -> anyhow::Result<Arc<Engines>> {
     let program = std::env::current_exe().context("the path of this program is not known")?;
     let components = WasmEngine::new(WasmConfig {
         cache_folder: cache.join("compiled"),
@@ -40,11 +44,16 @@ pub(crate) fn make(data: &Path, cache: &Path) -> anyhow::Result<Arc<Engines>> {
     .context("the engine was not made")?;
     Ok(Arc::new(Pair {
         first: components,
-        second: programs(data, program, SHELLS_READY),
+        second: programs(data, program, SHELLS_READY, predictors_apart),
     }))
 }
 
-fn programs(data: &Path, program: PathBuf, stock: usize) -> ProcessEngine {
+fn programs(
+    data: &Path,
+    program: PathBuf,
+    stock: usize,
+    predictors_apart: bool,
+) -> ProcessEngine {
     ProcessEngine::new(ProcessConfig {
         bundles_folder: data.join("bundles"),
         sandboxes: SandboxOptions {
@@ -53,6 +62,7 @@ fn programs(data: &Path, program: PathBuf, stock: usize) -> ProcessEngine {
             state_folder: data.join("sandboxes"),
             stock,
             root: Root::Host,
+            predictors_apart,
         },
     })
 }
@@ -61,7 +71,7 @@ fn programs(data: &Path, program: PathBuf, stock: usize) -> ProcessEngine {
 pub(crate) async fn sandboxes() -> anyhow::Result<Result<Vec<Mean>, String>> {
     let folder = tempfile::tempdir().context("no folder could be made")?;
     let program = std::env::current_exe().context("the path of this program is not known")?;
-    let engine = programs(folder.path(), program, 0);
+    let engine = programs(folder.path(), program, 0, true);
     let found = match engine.means().await {
         Ok(means) => Ok(means.rows().to_vec()),
         Err(why) => Err(why.to_owned()),

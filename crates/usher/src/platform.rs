@@ -78,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) routing: Routing,
     /// End within three seconds, cutting requests that take longer.
     pub(crate) brisk: bool,
+    /// Whether processors keep apart what they learn of programs, where the kernel lets them.
+    pub(crate) predictors_apart: bool,
 }
 
 impl Settings {
@@ -92,6 +94,7 @@ impl Settings {
             domain: Domain::default(),
             routing: Routing::Named,
             brisk: true,
+            predictors_apart: true,
         }
     }
 }
@@ -152,7 +155,7 @@ impl Platform {
         let backbone = Arc::new(open(data.clone()).await?);
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
-        let engines = engines::make(&data, &cache)?;
+        let engines = engines::make(&data, &cache, settings.predictors_apart)?;
         let node = node(&backbone, &engines, &data)?;
         if settings.routing == Routing::Named {
             prepare_sandboxes(&engines);
@@ -188,7 +191,7 @@ impl Platform {
             ..ApiOptions::new(settings.api)
         };
         let (ready, is_ready) = watch::channel(settings.routing == Routing::Named);
-        let figures = Arc::new(figures(gateway.gauge(), node.clone()));
+        let figures = Arc::new(figures(gateway.gauge(), node.clone(), Arc::clone(&engines)));
         let api = Api::bind(options, Arc::new(controller.await?), is_ready, figures).await?;
         Ok(Self {
             gateway: gateway.local_addr(),
@@ -313,10 +316,16 @@ async fn follow(
     Ok(following)
 }
 
-fn figures(gauge: Gauge, node: Node<Engines>) -> impl Fn() -> String + Send + Sync + 'static {
+fn figures(
+    gauge: Gauge,
+    node: Node<Engines>,
+    engines: Arc<Engines>,
+) -> impl Fn() -> String + Send + Sync + 'static {
     move || {
         let mut text = node.snapshot().prometheus();
         metrics::gateway(&gauge.snapshot(), &mut text);
+        let means = engines.second.known_means();
+        metrics::means(means.map_or(&[], |means| means.rows()), &mut text);
         text
     }
 }

@@ -45,6 +45,7 @@ pub(crate) async fn run(up: Up, json: bool) -> anyhow::Result<ExitCode> {
         domain: up.domain,
         routing: Routing::Named,
         brisk: false,
+        predictors_apart: !up.shared_predictors,
     };
     let platform = tokio::select! {
         platform = Platform::start(settings) => platform?,
