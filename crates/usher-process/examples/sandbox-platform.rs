@@ -38,6 +38,7 @@ async fn serve(state_folder: PathBuf, code: PathBuf, spawner: PathBuf) {
         state_folder,
         stock: 1,
         root: Root::Host,
+        predictors_apart: true,
     };
     let sandboxes = match Sandboxes::open(options).await {
         Ok(sandboxes) => sandboxes,

@@ -18,6 +18,8 @@ use seccompiler::{
 const NEW_USERS: u64 = 0x1000_0000;
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`
 const NEW_LISTENER: u64 = 8;
+/// `PR_SET_SPECULATION_CTRL`
+const SET_SPECULATION: u64 = 53;
 /// `PAGEMAP_SCAN`
 const PAGE_SCAN: u64 = 0xc060_6610;
 /// `PROCMAP_QUERY`
@@ -73,6 +75,8 @@ fn calls(what: &str) -> (Calls, i32) {
         "holding" => (all(&[libc::SYS_pidfd_getfd]), libc::EPERM),
         // Both ways in which changed memory is found begin with a memory file of ours.
         "images" => (all(&[libc::SYS_memfd_create]), libc::ENOSYS),
+        // Answered as if it were done.
+        "branches" => (some(libc::SYS_prctl, 0, SET_SPECULATION), 0),
         other => panic!("{other} cannot be withheld"),
     }
 }

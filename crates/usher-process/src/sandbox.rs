@@ -29,6 +29,7 @@ mod root;
 mod shell;
 mod sockets;
 mod spawner;
+mod speculation;
 mod state;
 mod stock;
 mod watch;
@@ -70,6 +71,9 @@ pub struct SandboxOptions {
     pub stock: usize,
     /// What programs see as their root.
     pub root: Root,
+    /// Whether processors are to keep apart what they learn of the branches of programs, where the
+    /// kernel can have them do so. It costs time at each change between a program and others.
+    pub predictors_apart: bool,
 }
 
 /// The root that programs see, always read-only.
@@ -128,6 +132,7 @@ struct Inner {
     options: SandboxOptions,
     state: State,
     groups: Groups,
+    speculation: speculation::Found,
     spawner: tokio::sync::Mutex<Option<Handle>>,
     slots: Mutex<HashSet<u32>>,
     counts: changes::Sender<Counts>,
@@ -155,7 +160,7 @@ impl Sandboxes {
     pub async fn open(options: SandboxOptions) -> Result<Self, OpenError> {
         let (inner, modes) = probe::open(options).await?;
         let renewal = probe::renewal(&inner, modes).await;
-        let means = Arc::new(Means::told(&modes, &inner.groups, &renewal));
+        let means = Arc::new(Means::told(&modes, &inner, &renewal));
         means.log();
         let stock = Arc::new(Stock::fill(&inner, modes));
         Ok(Self {

@@ -39,6 +39,7 @@ impl Harness {
                 state_folder: folder.path().join("sandboxes"),
                 stock: 2,
                 root: Root::Host,
+                predictors_apart: true,
             },
             areas: Default::default(),
         });

@@ -89,7 +89,9 @@ impl Seat {
                 state_folder: folder.path().join("sandboxes"),
                 stock: 2,
                 root: Root::Host,
+                predictors_apart: true,
             },
+            areas: Default::default(),
         });
         let keeps = isolation == Isolation::None;
         let variables = variables.iter();
@@ -103,6 +105,7 @@ impl Seat {
                     .map(|&(name, value)| (name.to_owned(), value.to_owned()))
                     .collect(),
                 reuse,
+                areas: Vec::new(),
                 snap_start: false,
             }),
             ..Settings::default()

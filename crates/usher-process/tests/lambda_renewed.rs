@@ -76,6 +76,7 @@ fn engine(folder: &TempDir) -> ProcessEngine {
             state_folder: folder.path().join("sandboxes"),
             stock: 2,
             root: Root::Host,
+            predictors_apart: true,
         },
         areas: Default::default(),
     })

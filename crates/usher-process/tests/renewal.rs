@@ -12,10 +12,14 @@ mod answers;
 mod attacks;
 #[path = "renewal/channels.rs"]
 mod channels;
+#[path = "renewal/dumps.rs"]
+mod dumps;
 #[path = "renewal/dying.rs"]
 mod dying;
 #[path = "renewal/frames.rs"]
 mod frames;
+#[path = "renewal/predictors.rs"]
+mod predictors;
 #[path = "renewal/probes.rs"]
 mod probes;
 #[path = "renewal/randomness.rs"]
@@ -26,3 +30,5 @@ mod rig;
 mod scan;
 #[path = "renewal/streams.rs"]
 mod streams;
+#[path = "renewal/trace.rs"]
+mod trace;

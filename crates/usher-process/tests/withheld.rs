@@ -49,6 +49,7 @@ fn engine(folder: &Path) -> ProcessEngine {
             state_folder: folder.join("sandboxes"),
             stock: 1,
             root: Root::Host,
+            predictors_apart: true,
         },
         areas: Default::default(),
     })

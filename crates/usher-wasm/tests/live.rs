@@ -13,6 +13,8 @@ mod bounds;
 mod by_hand;
 #[path = "live/choice.rs"]
 mod choice;
+#[path = "live/dumps.rs"]
+mod dumps;
 mod guests;
 #[path = "live/limits.rs"]
 mod limits;

@@ -123,6 +123,10 @@ pub(crate) struct Tuning {
     /// be given again
     #[arg(long = "area", value_name = "NAME=DIR", value_parser = area)]
     pub(crate) areas: Vec<(String, PathBuf)>,
+    /// Let programs share what processors learn of their branches, though the kernel could keep it
+    /// apart: quicker changes between programs, and a side channel from one to the other
+    #[arg(long)]
+    pub(crate) shared_predictors: bool,
 }
 
 impl Default for Tuning {
@@ -130,6 +134,7 @@ impl Default for Tuning {
         Self {
             audit_one_in: AUDIT_ONE_IN,
             areas: Vec::new(),
+            shared_predictors: false,
         }
     }
 }

@@ -16,6 +16,8 @@ use usher_wasm::{Compiler, FreshPool, WasmConfig, WasmEngine};
 
 pub(crate) use usher_wasm::measure_swap;
 
+use crate::cli::Tuning;
+
 /// The hidden command by which the platform starts itself to compile a component.
 const COMPILE_COMMAND: &str = "compile-component";
 /// The hidden command by which the platform starts itself to make sandboxes.
@@ -26,13 +28,8 @@ const SHELLS_READY: usize = 4;
 /// The engines as one.
 pub(crate) type Engines = Pair<WasmEngine, ProcessEngine>;
 
-/// Makes both engines. `data` is the platform's own, `cache` may be shared with others; `areas` are
-/// folders on devices that programs' memory can be in, by name.
-pub(crate) fn make(
-    data: &Path,
-    cache: &Path,
-    areas: impl IntoIterator<Item = (String, PathBuf)>,
-) -> anyhow::Result<Arc<Engines>> {
+/// Makes both engines. `data` is the platform's own, `cache` may be shared with others.
+pub(crate) fn make(data: &Path, cache: &Path, tuning: &Tuning) -> anyhow::Result<Arc<Engines>> {
     let program = std::env::current_exe().context("the path of this program is not known")?;
     let components = WasmEngine::new(WasmConfig {
         cache_folder: cache.join("compiled"),
@@ -45,16 +42,11 @@ pub(crate) fn make(
     .context("the engine was not made")?;
     Ok(Arc::new(Pair {
         first: components,
-        second: programs(data, program, SHELLS_READY, areas),
+        second: programs(data, program, SHELLS_READY, tuning),
     }))
 }
 
-fn programs(
-    data: &Path,
-    program: PathBuf,
-    stock: usize,
-    areas: impl IntoIterator<Item = (String, PathBuf)>,
-) -> ProcessEngine {
+fn programs(data: &Path, program: PathBuf, stock: usize, tuning: &Tuning) -> ProcessEngine {
     ProcessEngine::new(ProcessConfig {
         bundles_folder: data.join("bundles"),
         sandboxes: SandboxOptions {
@@ -63,8 +55,9 @@ fn programs(
             state_folder: data.join("sandboxes"),
             stock,
             root: Root::Host,
+            predictors_apart: !tuning.shared_predictors,
         },
-        areas: areas.into_iter().collect(),
+        areas: tuning.areas.iter().cloned().collect(),
     })
 }
 
@@ -72,7 +65,7 @@ fn programs(
 pub(crate) async fn sandboxes() -> anyhow::Result<Result<Vec<Mean>, String>> {
     let folder = tempfile::tempdir().context("no folder could be made")?;
     let program = std::env::current_exe().context("the path of this program is not known")?;
-    let engine = programs(folder.path(), program, 0, []);
+    let engine = programs(folder.path(), program, 0, &Tuning::default());
     let found = match engine.means().await {
         Ok(means) => Ok(means.rows().to_vec()),
         Err(why) => Err(why.to_owned()),

@@ -1,4 +1,5 @@
-//! The gateway's figures as the text that Prometheus reads, to follow the node's own.
+//! The gateway's figures, and what the machine gives programs, as the text that Prometheus reads, to
+//! follow the node's own.
 //!
 //! Deliberately absent: counting, which the gateway does.
 
@@ -6,6 +7,7 @@ use std::fmt::Write;
 
 use usher_core::id::FunctionKey;
 use usher_gateway::GatewayFigures;
+use usher_process::sandbox::Mean;
 
 /// One family of metrics; writing to a string cannot fail.
 struct Family<'t> {
@@ -25,6 +27,14 @@ impl<'t> Family<'t> {
             "" => writeln!(self.text, "{name}{suffix} {value}"),
             labels => writeln!(self.text, "{name}{suffix}{{{labels}}} {value}"),
         };
+    }
+}
+
+/// Appends which of the machine's means for programs go the best way (1), and which a weaker one.
+pub(crate) fn means(rows: &[Mean], text: &mut String) {
+    let mut means = Family::begin(text, "usher_programs_means", "gauge");
+    for row in rows {
+        means.line("", &format!("mean=\"{}\"", row.what), u8::from(row.full));
     }
 }
 
@@ -125,6 +135,12 @@ mod tests {
         };
         let mut text = String::new();
         gateway(&figures, &mut text);
+        let weaker = Mean {
+            what: "branch predictors",
+            way: "not kept apart".to_owned(),
+            full: false,
+        };
+        means(&[weaker], &mut text);
         let of = "owner=\"ann\",function=\"hello\"";
         for line in [
             format!("usher_gateway_requests_total{{{of},outcome=\"2xx\"}} 3"),
@@ -133,6 +149,7 @@ mod tests {
             format!("usher_gateway_head_microseconds_bucket{{{of},le=\"+Inf\"}} 3"),
             format!("usher_gateway_head_microseconds_sum{{{of}}} 400"),
             "usher_gateway_unrouted_total{outcome=\"no-such-function\"} 4".to_owned(),
+            "usher_programs_means{mean=\"branch predictors\"} 0".to_owned(),
             "usher_gateway_connections 5".to_owned(),
             "usher_gateway_accepted_total 6".to_owned(),
         ] {

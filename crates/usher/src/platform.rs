@@ -79,7 +79,7 @@ pub(crate) struct Settings {
     pub(crate) routing: Routing,
     /// End within three seconds, cutting requests that take longer.
     pub(crate) brisk: bool,
-    /// Audits, and where memory areas can be.
+    /// Audits, where memory areas can be, what programs share.
     pub(crate) tuning: Tuning,
 }
 
@@ -156,7 +156,7 @@ impl Platform {
         let backbone = Arc::new(open(data.clone()).await?);
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
-        let engines = engines::make(&data, &cache, settings.tuning.areas.iter().cloned())?;
+        let engines = engines::make(&data, &cache, &settings.tuning)?;
         let node = node(&backbone, &engines, &data, settings.tuning.audit_one_in)?;
         if settings.routing == Routing::Named {
             prepare_sandboxes(&engines);
@@ -192,7 +192,7 @@ impl Platform {
             ..ApiOptions::new(settings.api)
         };
         let (ready, is_ready) = watch::channel(settings.routing == Routing::Named);
-        let figures = Arc::new(figures(gateway.gauge(), node.clone()));
+        let figures = Arc::new(figures(gateway.gauge(), node.clone(), Arc::clone(&engines)));
         let api = Api::bind(options, Arc::new(controller.await?), is_ready, figures).await?;
         Ok(Self {
             gateway: gateway.local_addr(),
@@ -319,10 +319,16 @@ async fn follow(
     Ok(following)
 }
 
-fn figures(gauge: Gauge, node: Node<Engines>) -> impl Fn() -> String + Send + Sync + 'static {
+fn figures(
+    gauge: Gauge,
+    node: Node<Engines>,
+    engines: Arc<Engines>,
+) -> impl Fn() -> String + Send + Sync + 'static {
     move || {
         let mut text = node.snapshot().prometheus();
         metrics::gateway(&gauge.snapshot(), &mut text);
+        let means = engines.second.known_means();
+        metrics::means(means.map_or(&[], |means| means.rows()), &mut text);
         text
     }
 }

@@ -25,6 +25,7 @@ enum {
     PAIR_OTHER,
     TCP_ONE,
     TCP_OTHER,
+    DATAGRAMS,
     SECOND_LISTENER,
     EVENT_FD,
     TIMER_FD,
@@ -38,6 +39,7 @@ enum {
     SIGNAL_FD,
 
     SECOND_PORT = 18081,
+    DATAGRAM_PORT = 18083,
 };
 
 struct secret {

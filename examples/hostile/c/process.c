@@ -311,6 +311,23 @@ static const char *look_speculation(void) {
     int now = prctl(PR_GET_SPECULATION_CTRL, 0, 0, 0, 0);
     return now > 0 && now & 12 ? found("speculation %d", now) : clean();
 }
+/* Guesses about branches: the restriction given up, and taken on. */
+static const char *plant_free_branches(const struct secret *secret) {
+    (void)secret;
+    return planted(prctl(PR_SET_SPECULATION_CTRL, 1 /* indirect branches */, 2 /* enable */, 0, 0) < 0);
+}
+static const char *plant_bound_branches(const struct secret *secret) {
+    (void)secret;
+    return planted(prctl(PR_SET_SPECULATION_CTRL, 1, 4 /* disable */, 0, 0) < 0);
+}
+static int first_branches;
+__attribute__((constructor)) static void note_branches(void) {
+    first_branches = prctl(PR_GET_SPECULATION_CTRL, 1, 0, 0, 0);
+}
+static const char *look_branches(void) {
+    int now = prctl(PR_GET_SPECULATION_CTRL, 1, 0, 0, 0);
+    return now == first_branches ? clean() : found("branches %d", now);
+}
 static const char *plant_merging(const struct secret *secret) {
     (void)secret;
     return plant_setting(67 /* PR_SET_MEMORY_MERGE */, 1);
@@ -414,6 +431,8 @@ const struct channel process_channels[] = {
     {"keep-rights", NULL, plant_keep_rights, look_keep_rights},
     {"huge-off", NULL, plant_huge_off, look_huge_off},
     {"speculation", NULL, plant_speculation, look_speculation},
+    {"branches-free", NULL, plant_free_branches, look_branches},
+    {"branches-bound", NULL, plant_bound_branches, look_branches},
     {"merging", NULL, plant_merging, look_merging},
     {"time-counter", NULL, plant_no_time, look_no_time},
     {"membarrier", NULL, plant_barrier, look_barrier},

@@ -1,6 +1,7 @@
 /* What is left in registers, of the thread that serves and of one that waits. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,6 +167,35 @@ static const char *look_thread(void) {
     return threads == before ? clean() : found("%d threads", threads);
 }
 
+/* --- A thread that goes on writing what it was given. --- */
+
+static __attribute__((aligned(16))) uint8_t given[SECRET_BYTES], written[SECRET_BYTES];
+
+static void *write_on(void *nothing) {
+    uint8_t own[SECRET_BYTES];
+    (void)nothing;
+    memcpy(own, given, SECRET_BYTES);
+    memset(given, 0, SECRET_BYTES);
+    for (;;) {
+        for (int at = 0; at < SECRET_BYTES; at++)
+            ((volatile uint8_t *)written)[at] = own[at];
+        sched_yield();
+    }
+    return NULL;
+}
+static const char *plant_writer(const struct secret *secret) {
+    pthread_t thread;
+    memcpy(given, secret->bytes, SECRET_BYTES);
+    errno = pthread_create(&thread, NULL, write_on, NULL);
+    return planted(errno != 0 || !comes((volatile int *)written, *(const int *)secret->bytes));
+}
+static const char *look_writer(void) {
+    struct timespec pause = {0, 2000000};
+    /* Time for one that is still there. */
+    nanosleep(&pause, NULL);
+    return seen(written);
+}
+
 const struct channel register_channels[] = {
     {"xmm", NULL, plant_xmm, look_xmm},
     {"ymm", NULL, plant_ymm, look_ymm},
@@ -174,5 +204,6 @@ const struct channel register_channels[] = {
     {"gs-base", NULL, plant_gs, look_gs},
     {"parked", before_parked, plant_parked, look_parked},
     {"thread", NULL, plant_thread, look_thread},
+    {"writing-thread", NULL, plant_writer, look_writer},
     {0},
 };

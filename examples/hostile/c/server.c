@@ -5,6 +5,8 @@
  *   /answer                     checks that the program still works
  *   /write?kib=N                writes to N KiB of memory, and tells where they are
  *   /stream?mib=N               a reply of N MiB whose every byte is known
+ *   /crash                      has a child crash, and tells whether its memory was dumped
+ *   /end                        crashes
  *
  *   main ─► before ─► wait ─► head ─► plant or look ─► reply ─┐
  *                      ▲                                      │
@@ -33,6 +35,8 @@ enum { CONNECTIONS = 16, HEAD_MAX_BYTES = 16 * 1024, BACKLOG = 64, HOLD_MS = 300
 
 const char *dial_own_port(const struct secret *secret);
 const char *write_pages(size_t kib);
+const char *crash_child(void);
+void crash(void);
 
 struct connection {
     int fd; /* 0: none. */
@@ -197,6 +201,10 @@ static bool answer(struct connection *c, char *path) {
         return look(c, path + 6);
     if (strcmp(path, "/stream") == 0)
         return stream(c->fd, query);
+    if (strcmp(path, "/crash") == 0)
+        return reply(c->fd, 200, crash_child());
+    if (strcmp(path, "/end") == 0)
+        crash();
     if (strcmp(path, "/write") == 0)
         return reply(c->fd, 200, write_pages((size_t)atoi(query ? query + strlen("kib=") : "4")));
     if (strcmp(path, "/smuggled") == 0) {
@@ -280,8 +288,11 @@ static void end(int number) {
     _exit(0);
 }
 
-int main(void) {
+int main(int count, char **argument) {
     const char *port = getenv("PORT");
+    /* Outside of any sandbox, as a control. */
+    if (count > 1 && strcmp(argument[1], "crash") == 0)
+        crash();
     signal(SIGTERM, end);
     bind_to(port ? atoi(port) : 8080);
     for (size_t table = 0; table < sizeof tables / sizeof *tables; table++)

@@ -159,6 +159,23 @@ static const char *look_tcp(void) {
     return waiting(TCP_OTHER);
 }
 
+static void before_datagram(void) {
+    struct sockaddr_in at = own(DATAGRAM_PORT);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (bind(fd, (struct sockaddr *)&at, sizeof at) || moved(fd, DATAGRAMS) < 0)
+        abort();
+}
+static const char *plant_datagram(const struct secret *secret) {
+    struct sockaddr_in to = own(DATAGRAM_PORT);
+    if (!is_open(DATAGRAMS))
+        before_datagram();
+    ssize_t sent = sendto(DATAGRAMS, secret->bytes, SECRET_BYTES, 0, (struct sockaddr *)&to, sizeof to);
+    return planted(sent != SECRET_BYTES);
+}
+static const char *look_datagram(void) {
+    return waiting(DATAGRAMS);
+}
+
 /* Connections that nobody has accepted yet: the other end is closed, and the bytes wait. */
 static const char *plant_backlog(const struct secret *secret) {
     before_second();
@@ -358,6 +375,7 @@ const struct channel socket_channels[] = {
     {"socketpair", before_pair, plant_pair, look_pair},
     {"passed", before_pair, plant_passed, look_passed},
     {"tcp", before_tcp, plant_tcp, look_tcp},
+    {"datagram", before_datagram, plant_datagram, look_datagram},
     {"backlog", before_second, plant_backlog, look_backlog},
     {"own-backlog", NULL, plant_own_backlog, look_own_backlog},
     {"listener-option", NULL, plant_listener_option, look_listener_option},

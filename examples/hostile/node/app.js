@@ -55,6 +55,17 @@ const otherProcesses = () =>
 // Those whose parent this is; its threads are no processes.
 const isOurs = (pid) => new RegExp(`^PPid:\\t${process.pid}$`, "m").test(readOrNothing(`/proc/${pid}/status`) ?? "");
 
+function* keeps() {
+  let inside;
+  for (;;) inside = (yield inside) ?? inside;
+}
+const suspended = keeps();
+suspended.next();
+let kept;
+const shared = new Uint8Array(new SharedArrayBuffer(64));
+const MEMORY_PAGES = 2;
+const memory = new WebAssembly.Memory({ initial: MEMORY_PAGES, maximum: 16 });
+
 const channels = {
   global: [(secret) => (variable = secret), () => variable],
   "global-object": [(secret) => (globalThis.leftBehind = secret), () => globalThis.leftBehind],
@@ -156,6 +167,34 @@ const channels = {
     },
   ],
 };
+
+const opens = (path, flags) => fs.closeSync(fs.openSync(path, flags));
+Object.assign(channels, {
+  generator: [(secret) => suspended.next(secret), () => suspended.next(undefined).value],
+  promise: [(secret) => (kept = Promise.resolve(secret)), () => kept],
+  symbol: [(secret) => (Symbol.prototype[secret] = true), () => Object.keys(Symbol.prototype)[0]],
+  "shared-buffer": [
+    (secret) => Buffer.from(shared.buffer).write(secret),
+    () => (shared[0] ? Buffer.from(shared.buffer).toString("latin1", 0, 32) : undefined),
+  ],
+  "wasm-memory": [
+    (secret) => Buffer.from(memory.buffer).write(secret, 70_000),
+    () => (new Uint8Array(memory.buffer)[70_000] ? "bytes in it" : undefined),
+  ],
+  "wasm-memory-grown": [
+    () => memory.grow(3),
+    () => (memory.buffer.byteLength === MEMORY_PAGES * 65_536 ? undefined : "more of it"),
+  ],
+  "socket-buffer": [
+    (secret) =>
+      new Promise((ready) => {
+        const server = net.createServer({ pauseOnConnect: true }, () => ready());
+        server.listen(18084, "127.0.0.1", () => net.connect(18084, "127.0.0.1").write(secret));
+      }),
+    () => (/ 0100007F:46A4 /.test(fs.readFileSync("/proc/self/net/tcp", "latin1")) ? "a connection" : undefined),
+  ],
+  "own-code": [() => opens("/proc/self/mem", "r+"), () => undefined],
+});
 
 const threads = () => fs.readdirSync("/proc/self/task").length;
 let threadsBefore = 0;

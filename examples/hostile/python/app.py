@@ -11,12 +11,15 @@ One thread, and nothing but the standard library.
 import builtins
 import ctypes
 import errno
+import faulthandler
 import functools
 import gc
 import http.server
 import json
+import mmap
 import os
 import random
+import resource
 import secrets
 import signal
 import socket
@@ -218,6 +221,147 @@ def leave_exception(secret):
     sys.excepthook = lambda *told: print(secret)
 
 
+def suspended():
+    kept = yield
+    while True:
+        kept = (yield kept) or kept
+
+
+generator = suspended()
+next(generator)
+
+
+def leave_eventfd(_):
+    os.eventfd_write(event, 7)
+
+
+def see_eventfd():
+    try:
+        return f"{os.eventfd_read(event)} in an event"
+    except BlockingIOError:
+        return None
+
+
+event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+pages = mmap.mmap(-1, 4 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def leave_pages(secret):
+    pages[mmap.PAGESIZE : mmap.PAGESIZE + len(secret)] = secret.encode()
+
+
+def see_pages():
+    return pages[mmap.PAGESIZE : mmap.PAGESIZE + 64].rstrip(b"\0").decode()
+
+
+def leave_mapped(secret):
+    # Shared, and of a file in memory without a name.
+    file = os.memfd_create("left")
+    os.ftruncate(file, mmap.PAGESIZE)
+    mapped.append(mmap.mmap(file, mmap.PAGESIZE))
+    mapped[0][: len(secret)] = secret.encode()
+    os.close(file)
+
+
+mapped = []
+
+
+def leave_temporary(secret):
+    with tempfile.NamedTemporaryFile(dir=SCRATCH, prefix="kept-", delete=False) as file:
+        file.write(secret.encode())
+
+
+def see_temporary():
+    kept = [name for name in os.listdir(SCRATCH) if name.startswith("kept-")]
+    return kept[0] if kept else None
+
+
+def leave_shared(secret):
+    # As multiprocessing does it, without its process that cleans up.
+    with open("/dev/shm/left", "w") as file:
+        file.write(secret)
+
+
+def see_shared():
+    return next(iter(os.listdir("/dev/shm")), None)
+
+
+def leave_limit(_):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (123, hard))
+
+
+def see_limit():
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == FILES else f"{soft} files"
+
+
+FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def leave_pending(_):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    os.kill(os.getpid(), signal.SIGUSR2)
+
+
+def see_pending():
+    return next(iter(signal.sigpending()), None)
+
+
+def leave_blocked(_):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN + 3])
+
+
+def see_blocked():
+    return next(iter(signal.pthread_sigmask(signal.SIG_BLOCK, [])), None)
+
+
+def see_alternate_stack():
+    return "a stack for signals" if faulthandler.is_enabled() else None
+
+
+def leave_nice(_):
+    os.nice(5)
+
+
+def see_nice():
+    now = os.getpriority(os.PRIO_PROCESS, 0)
+    return None if now == NICE else f"nice {now}"
+
+
+NICE = os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def leave_name(secret):
+    ctypes.CDLL(None).prctl(15, secret[:15].encode(), 0, 0, 0)
+
+
+def see_name():
+    with open("/proc/self/comm") as file:
+        name = file.read()
+    return None if name == NAME else name
+
+
+with open("/proc/self/comm") as comm:
+    NAME = comm.read()
+
+
+def leave_own_code(secret):
+    # Around the protection of its pages.
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        memory.seek(PLACE)
+        memory.write(secret.encode())
+
+
+def see_own_code():
+    return None if ctypes.string_at(PLACE, 32) == CODE else "other code"
+
+
+# A function that nobody calls.
+PLACE = ctypes.cast(ctypes.pythonapi.PyErr_WarnExplicitFormat, ctypes.c_void_p).value
+CODE = ctypes.string_at(PLACE, 32)
+
+
 def leave_small_number(secret):
     # CPython shares its small numbers: one whose value is changed is changed for all.
     address = id(251)
@@ -271,6 +415,19 @@ CHANNELS = {
     "sys-path": (leave_path, lambda: sys.path[0] if sys.path[0].startswith(SCRATCH) else None),
     "except-hook": (leave_exception, lambda: None if sys.excepthook is sys.__excepthook__ else "another hook"),
     "small-number": (leave_small_number, see_small_number),
+    "generator": (generator.send, lambda: generator.send(None)),
+    "eventfd": (leave_eventfd, see_eventfd),
+    "private-pages": (leave_pages, see_pages),
+    "mapped-file": (leave_mapped, lambda: mapped[0][:32].decode() if mapped else None),
+    "temporary-file": (leave_temporary, see_temporary),
+    "shared-memory": (leave_shared, see_shared),
+    "limit": (leave_limit, see_limit),
+    "pending": (leave_pending, see_pending),
+    "blocked": (leave_blocked, see_blocked),
+    "alternate-stack": (lambda _: faulthandler.enable(), see_alternate_stack),
+    "nice": (leave_nice, see_nice),
+    "name": (leave_name, see_name),
+    "own-code": (leave_own_code, see_own_code),
 }
 
 # Each of them is used once here: a snapshot then holds a generator that was seeded.

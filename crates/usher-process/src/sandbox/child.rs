@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::init::TASK_FOLDER;
 use super::wire::{Failure, Fault, Refusal, Settle, Start, Step as _, receive, send};
-use super::{filter, landlock, probe};
+use super::{filter, landlock, probe, speculation};
 use crate::restored::DESCRIPTOR;
 use crate::sys;
 
@@ -35,6 +35,9 @@ const LOCKED_MAX_BYTES: u64 = 8 << 20;
 const STACK_BYTES: u64 = 8 << 20;
 /// Signals that may wait.
 const SIGNALS_MAX: u64 = 1024;
+/// Bytes of a core dump: less than any has, and the one number at which the kernel does not start a
+/// handler of dumps either, which it does at zero.
+const CORE_MAX_BYTES: u64 = 1;
 /// Bytes of POSIX message queues.
 const QUEUES_MAX_BYTES: u64 = 64 << 10;
 
@@ -87,6 +90,7 @@ fn confine(settle: Settle, socket: &OwnedFd) -> Result<(), Failure> {
     };
     drop_rights(user, settle.user_namespace).step("rights could not be given up")?;
     umask(Mode::WGRP | Mode::WOTH);
+    speculation::restrict(settle.speculation).step("the processor's guesses were not kept apart")?;
     if settle.landlock {
         landlock::restrict().step("Landlock could not be laid on")?;
     }
@@ -134,7 +138,7 @@ fn standard_streams(given: Vec<OwnedFd>) -> io::Result<()> {
 
 fn limits(start: &Start, watch_memory: bool) -> io::Result<()> {
     let mut limits = vec![
-        (Resource::Core, 0),
+        (Resource::Core, CORE_MAX_BYTES),
         (Resource::Nofile, start.files_max.into()),
         (Resource::Nproc, start.tasks_max.into()),
         (Resource::Memlock, LOCKED_MAX_BYTES),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Inner;
 use super::groups::{Groups, Resource};
 use crate::renewal;
 
@@ -69,7 +70,8 @@ impl Means {
         }
     }
 
-    pub(super) fn told(modes: &Modes, groups: &Groups, found: &renewal::Means) -> Self {
+    pub(super) fn told(modes: &Modes, inner: &Inner, found: &renewal::Means) -> Self {
+        let groups = &inner.groups;
         let row = |what, full, best: &str, other: &str| Mean {
             what,
             way: if full { best } else { other }.to_owned(),
@@ -118,6 +120,12 @@ impl Means {
             let full = modes.bounds(groups, resource);
             rows.push(row(resource.name(), full, &best, other));
         }
+        let (way, full) = inner.speculation.way();
+        rows.push(Mean {
+            what: "branch predictors",
+            way,
+            full,
+        });
         let needed = put_back(modes, found);
         let missing = needed.iter().find(|need| need.missing.is_some());
         let never_put_back = missing.map(|need| {

@@ -27,7 +27,7 @@ use super::means::Modes;
 use super::shell::pid_of;
 use super::state::State;
 use super::wire::{Settle, Start};
-use super::{Bounds, Counts, Exit, Inner, Program, SandboxOptions, Shell, program};
+use super::{Bounds, Counts, Exit, Inner, Program, SandboxOptions, Shell, program, speculation};
 use crate::cause::chain;
 use crate::renewal;
 
@@ -84,6 +84,7 @@ pub(super) async fn open(options: SandboxOptions) -> Result<(Arc<Inner>, Modes),
         instance: number(&instance),
     };
     let inner = Arc::new(Inner {
+        speculation: speculation::Found::out(options.predictors_apart),
         options,
         state,
         groups,
@@ -258,6 +259,7 @@ fn attacks(settle: Settle) -> Result<(), String> {
             return Err(format!("the kernel does not say `{line}`"));
         }
     }
+    speculation::holds(settle.speculation).map_err(|error| error.to_string())?;
     if std::path::Path::new("/proc/1").exists() {
         return Err("a process of others can be seen".to_owned());
     }

@@ -79,6 +79,7 @@ impl Shell {
             keeper: if modes.root { USERS_FROM - 1 } else { 0 },
             notify: modes.notify,
             landlock: modes.landlock,
+            speculation: inner.speculation.guard(),
             watch_memory: !modes.bounds(&inner.groups, Resource::Memory),
         };
         // From here to the hold nothing waits, so that no group is left by one who gives up.

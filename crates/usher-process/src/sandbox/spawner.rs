@@ -27,6 +27,9 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
 
+/// Which kinds of memory a core dump holds.
+const NOTHING_IS_DUMPED: &str = "0";
+
 /// Runs the spawner: to be called first thing in `main`, on a process that does nothing else and
 /// whose standard input is the platform's socket.
 pub fn spawner_main() -> ExitCode {
@@ -85,6 +88,9 @@ impl Spawner {
         // What a terminal sends to all of the platform's processes is the platform's to obey, which
         // lets its programs finish. In a session of its own already, it has nothing to leave.
         let _ = rustix::process::setsid();
+        // What is made here inherits it, programs too. Where there is no such file, no process's
+        // memory is ever dumped.
+        let _ = std::fs::write("/proc/self/coredump_filter", NOTHING_IS_DUMPED);
         let platform = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
         let null = std::fs::File::open("/dev/null")?;
         rustix::stdio::dup2_stdin(null)?;

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Root;
+use super::speculation::Guard;
 
 /// Bytes of one message.
 pub(super) const MESSAGE_MAX_BYTES: usize = 96 << 10;
@@ -80,6 +81,8 @@ pub(super) struct Settle {
     pub(super) notify: bool,
     /// Landlock is laid over the mounts.
     pub(super) landlock: bool,
+    /// What is kept from the processor's guesses.
+    pub(super) speculation: Guard,
     /// No control group bounds the memory: bound it for each process, and watch the sum.
     pub(super) watch_memory: bool,
 }

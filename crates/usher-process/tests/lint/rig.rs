@@ -154,6 +154,7 @@ impl Rig {
                 state_folder: folder.path().join("sandboxes"),
                 stock: 2,
                 root: Root::Host,
+                predictors_apart: true,
             },
             areas: Default::default(),
         });

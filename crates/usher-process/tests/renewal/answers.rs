@@ -78,9 +78,9 @@ async fn answer_as_new_ones(examples: &[Example], asked: &[Asked]) {
             let renewed = renewed.unwrap_or_else(|| panic!("{name}: {one:?}: {because:?}"));
             assert_eq!(&comparable(renewed), new, "{name}: {one:?}");
         }
-        // Most were answered by a program that was put back; any doubt replaces one.
-        let (back, because) = (seat.put_back(), &seat.replaced_because);
-        assert!(back * 2 >= asked.len() - 1, "{name}: {back}, {because:?}");
+        // All were answered by one program, which was put back.
+        let (back, because) = (seat.put_back(), &seat.reasons);
+        assert_eq!(back, asked.len() - 1, "{name}: {because:?}");
     }
 }
 

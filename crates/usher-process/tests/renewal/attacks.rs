@@ -3,13 +3,14 @@
 //! `USHER_COUNT` says how many rounds each mixed sequence has; `USHER_SEED` repeats one.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use usher_api::node::Mode;
 use usher_core::function::Isolation;
 use usher_core::proof::Renewal;
 
 use crate::channels::{
-    C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, UNSCANNED,
+    C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, UNSCANNED, kept_of_told,
 };
 use crate::rig::{Chance, Guest, Image, Rig, Seat, Secret, Told, count};
 use crate::scan::{Depth, Fingerprint, Needles, hits};
@@ -142,7 +143,7 @@ async fn each_is_found(guest: Guest) {
     let mut bad = Vec::new();
     for name in told_channels(&image).await {
         let tried = try_kept(&image, &name, &Secret::new(&mut chance), false).await;
-        bad.extend(wrong(&tried, Kept::Seen).map(|why| format!("{name}: {why}")));
+        bad.extend(wrong(&tried, kept_of_told(&name)).map(|why| format!("{name}: {why}")));
     }
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
@@ -166,12 +167,20 @@ struct Guarded {
     runs: u64,
     /// Whether programs of the image are put back at all.
     put_back: bool,
-    /// Why they were replaced, by the channel that was planted.
-    replaced: Vec<String>,
+    /// Channels whose things were made ahead of every run, with commas between them.
+    before: String,
+    /// How often programs were replaced, and why the first time, by the channel that was planted.
+    replaced: BTreeMap<String, (u64, String)>,
+    /// How often the programs were put back after each channel.
+    back: BTreeMap<String, u64>,
+    scans: u64,
 }
 
 impl Guarded {
-    async fn new(image: &Image, depth: Depth) -> Self {
+    async fn new(image: &Image, depth: Depth, before: &str) -> Self {
+        let renewable = !before.split(',').any(|name| NOT_RENEWABLE.contains(&name));
+        let mode = image.mode();
+        assert_eq!(mode == Mode::Live, renewable, "before: {before}: {mode:?}");
         let seat = image.seat().await;
         let clean = seat
             .pid()
@@ -182,8 +191,11 @@ impl Guarded {
             clean,
             bad: Vec::new(),
             runs: 0,
-            put_back: image.mode() == Mode::Live,
-            replaced: Vec::new(),
+            put_back: renewable,
+            before: before.to_owned(),
+            replaced: BTreeMap::new(),
+            back: BTreeMap::new(),
+            scans: 0,
         }
     }
 
@@ -195,7 +207,7 @@ impl Guarded {
                 .push(format!("{channel}: its plant came to {planted:?}"));
         }
         self.runs += 1;
-        self.see_renewal(channel, may_be_replaced(channel));
+        self.see_renewal(channel, is_replaced(channel, &self.before));
         if scan && (self.is_put_back() || self.runs % NEW_SCANNED_EVERY == 1) {
             self.scan(channel, secret);
         }
@@ -215,13 +227,23 @@ impl Guarded {
         }
     }
 
-    /// Notes how the latest renewal went.
-    fn see_renewal(&mut self, channel: &str, may_be_replaced: bool) {
-        let because = self.seat.replaced_because.as_ref();
-        match because.map(|because| format!("{channel}: {because}")) {
-            Some(because) if may_be_replaced => self.replaced.push(because),
-            Some(because) => self.bad.push(because),
-            None => {}
+    /// Notes how the latest renewal went, which must be as the law has it: a mechanism that never
+    /// puts back would leave nothing either.
+    fn see_renewal(&mut self, channel: &str, replaced: bool) {
+        if !self.put_back {
+            return;
+        }
+        match (self.seat.replaced_because.clone(), replaced) {
+            (Some(because), true) => {
+                let of = self.replaced.entry(channel.to_owned());
+                of.or_insert((0, because)).0 += 1;
+            }
+            (None, false) => *self.back.entry(channel.to_owned()).or_default() += 1,
+            (Some(because), false) => self.bad.push(format!("{channel}: {because}")),
+            (None, true) => {
+                let told = format!("{channel}: it was put back, and not found");
+                self.bad.push(told);
+            }
         }
     }
 
@@ -236,6 +258,7 @@ impl Guarded {
     }
 
     fn scan(&mut self, channel: &str, secret: &Secret) {
+        self.scans += 1;
         let Some(pid) = self.seat.pid() else {
             return;
         };
@@ -274,7 +297,8 @@ impl Guarded {
             .served
             .iter()
             .filter(|it| **it != Renewal::InPlace);
-        if self.put_back && others.count() > 1 + self.replaced.len() {
+        let replaced: u64 = self.replaced.values().map(|(times, _)| times).sum();
+        if self.put_back && others.count() as u64 > 1 + replaced {
             let told = format!("not put back: {:?}", self.seat.served);
             self.bad.push(told);
         }
@@ -282,9 +306,11 @@ impl Guarded {
         for renewal in self.seat.served {
             *tally.entry(format!("{renewal:?}")).or_default() += 1;
         }
-        for replaced in self.replaced {
-            println!("replaced after {replaced}");
+        for (channel, (times, because)) in self.replaced {
+            println!("replaced after {channel} ({times} times): {because}");
         }
+        let back: u64 = self.back.values().sum();
+        println!("put back {back} times, scanned {} times", self.scans);
         Tally(tally, self.bad)
     }
 }
@@ -305,8 +331,10 @@ impl Tally {
     }
 }
 
-fn may_be_replaced(channel: &str) -> bool {
-    REPLACED.contains(&channel) || REPLACED_BEFORE.contains(&channel)
+/// Whether a program in which the channel was used is replaced, for all that `before` names.
+fn is_replaced(channel: &str, before: &str) -> bool {
+    let was_before = || before.split(',').any(|name| name == channel);
+    REPLACED.contains(&channel) || (REPLACED_BEFORE.contains(&channel) && was_before())
 }
 
 fn depth(guest: Guest) -> Depth {
@@ -322,7 +350,7 @@ async fn no_attack_survives() {
     let rig = Rig::new();
     let mut chance = Chance::new();
     let plain = rig.hostile(Guest::C, Isolation::Request, "").await;
-    let mut plain = Guarded::new(&plain, Depth::Whole).await;
+    let mut plain = Guarded::new(&plain, Depth::Whole, "").await;
     for channel in C {
         let secret = Secret::new(&mut chance);
         plain.attack(channel.name, &secret, true).await;
@@ -330,7 +358,7 @@ async fn no_attack_survives() {
             let own = rig
                 .hostile(Guest::C, Isolation::Request, channel.name)
                 .await;
-            let mut own = Guarded::new(&own, Depth::Whole).await;
+            let mut own = Guarded::new(&own, Depth::Whole, channel.name).await;
             own.attack(channel.name, &secret, true).await;
             own.end().check(channel.name);
         }
@@ -344,7 +372,7 @@ async fn none_survives(guest: Guest) {
     let mut chance = Chance::new();
     let image = rig.hostile(guest, Isolation::Request, "").await;
     let names = told_channels(&image).await;
-    let mut guarded = Guarded::new(&image, depth(guest)).await;
+    let mut guarded = Guarded::new(&image, depth(guest), "").await;
     for name in names {
         guarded.attack(&name, &Secret::new(&mut chance), true).await;
     }
@@ -370,9 +398,10 @@ async fn mixed(guest: Guest, befores: &[String], names: &[&str]) {
     let mut seats = Vec::new();
     for before in befores {
         let image = rig.hostile(guest, Isolation::Request, before).await;
-        seats.push(Guarded::new(&image, depth(guest)).await);
+        seats.push(Guarded::new(&image, depth(guest), before).await);
     }
-    for round in 0..count(ROUNDS) {
+    let (begun, rounds) = (Instant::now(), count(ROUNDS));
+    for round in 0..rounds {
         let at = usize::try_from(chance.below(seats.len() as u64)).unwrap();
         let scan = round < SCANNED_FIRST || round % SCANNED_EVERY == 0;
         let secret = Secret::new(&mut chance);
@@ -388,6 +417,9 @@ async fn mixed(guest: Guest, befores: &[String], names: &[&str]) {
             seat.bad.join("\n")
         );
     }
+    let seconds = begun.elapsed().as_secs_f64();
+    let rate = rounds as f64 / seconds;
+    println!("{rounds} rounds of two runs, 0 hits, {rate:.1} rounds a second");
     for (seat, before) in seats.into_iter().zip(befores) {
         seat.end().check(&format!("before: {before}"));
     }

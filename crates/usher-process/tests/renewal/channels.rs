@@ -142,6 +142,7 @@ pub(crate) const C: &[Channel] = &[
     of("gs-base", false, Seen),
     of("parked", true, Denied(&["ENOENT"])),
     of("thread", false, Seen),
+    of("writing-thread", false, Seen),
     // Files, and descriptors of them.
     of("file-content", true, Seen),
     of("file-grown", true, Seen),
@@ -172,6 +173,7 @@ pub(crate) const C: &[Channel] = &[
     of("socketpair", true, Seen),
     of("passed", true, Seen),
     of("tcp", true, Seen),
+    of("datagram", true, Seen),
     of("backlog", true, Seen),
     of("own-backlog", false, Seen),
     of("listener-option", false, Seen),
@@ -228,6 +230,8 @@ pub(crate) const C: &[Channel] = &[
         false,
         Perhaps(&["ENXIO", "ENODEV", "EPERM", "EINVAL"]),
     ),
+    of("branches-free", false, Denied(&["EPERM"])),
+    of("branches-bound", false, Denied(&["EPERM"])),
     of("merging", false, Denied(&["EPERM"])),
     of("time-counter", false, Denied(&["EPERM"])),
     of("membarrier", false, Seen),
@@ -260,6 +264,14 @@ pub(crate) const C: &[Channel] = &[
     of("smuggled", false, Raced),
     of("output", false, Shut),
 ];
+
+/// What a channel of a program that tells its channels itself comes to.
+pub(crate) fn kept_of_told(name: &str) -> Kept {
+    match name {
+        "own-code" => Denied(&["EROFS", "EACCES"]),
+        _ => Seen,
+    }
+}
 
 impl Channel {
     /// What it comes to where what it misuses was, or was not, there ahead of every run.

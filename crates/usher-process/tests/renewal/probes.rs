@@ -64,11 +64,7 @@ async fn probes_find_nothing() {
             assert!(found.is_nothing(), "{example}: {found:?}");
         }
         let runs = seat.served.len();
-        assert!(
-            seat.put_back() * 2 >= runs - 1,
-            "{example}: {:?}",
-            seat.served
-        );
+        assert_eq!(seat.put_back(), runs - 1, "{example}: {:?}", seat.reasons);
     }
 }
 

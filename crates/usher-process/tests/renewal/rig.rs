@@ -26,7 +26,7 @@ use usher_core::id::RequestId;
 use usher_core::proof::Renewal;
 use usher_engine::contract::{function, get, revision};
 use usher_engine::{
-    Call, Engine as _, Environment as _, GuestOutput, GuestStream, Over, Used as _,
+    Call, Engine as _, Environment as _, GuestOutput, GuestStream, Over, Used as _, UsedFacts,
 };
 use usher_process::bundle::pack;
 use usher_process::sandbox::{Root, SandboxOptions};
@@ -184,6 +184,7 @@ pub(crate) fn sandboxes(folder: &Path) -> SandboxOptions {
         state_folder: folder.join("sandboxes"),
         stock: 2,
         root: Root::Host,
+        predictors_apart: true,
     }
 }
 
@@ -296,7 +297,9 @@ impl Image {
             output: Arc::default(),
             requests: 0,
             served: Vec::new(),
+            latest: None,
             replaced_because: None,
+            reasons: Vec::new(),
         }
     }
 
@@ -319,8 +322,12 @@ pub(crate) struct Seat {
     requests: u128,
     /// How the environment of each request had become clean.
     pub(crate) served: Vec<Renewal>,
+    /// What the engine read of the environment of the latest one.
+    pub(crate) latest: Option<UsedFacts>,
     /// Why the program was replaced after a request, if the latest renewal was no put-back.
     pub(crate) replaced_because: Option<String>,
+    /// And after all of them.
+    pub(crate) reasons: Vec<String>,
 }
 
 /// A run whose reply's head is there.
@@ -425,6 +432,7 @@ impl Seat {
             })
             .await;
         self.served.push(run.facts.renewal);
+        self.latest = Some(run.facts);
         (run.reply.ok(), run.over)
     }
 
@@ -447,6 +455,7 @@ impl Seat {
         self.replaced_because = counted
             .then(|| counters.latest_not_put_back.lock().clone())
             .flatten();
+        self.reasons.extend(self.replaced_because.clone());
     }
 
     /// How many of the requests were answered by a program that had been put back.

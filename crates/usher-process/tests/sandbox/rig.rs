@@ -48,6 +48,7 @@ pub(crate) fn options(state_folder: &Path, stock: usize) -> SandboxOptions {
         state_folder: state_folder.to_owned(),
         stock,
         root: Root::Host,
+        predictors_apart: true,
     }
 }
 

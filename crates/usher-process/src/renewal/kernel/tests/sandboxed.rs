@@ -74,6 +74,7 @@ async fn put_back(command: &[&str], waits: &'static [i64]) {
         state_folder: folder.path().join("state"),
         stock: 1,
         root: Root::Host,
+        predictors_apart: true,
     };
     let sandboxes = Sandboxes::open(options).await.unwrap();
     let launch = Launch {
