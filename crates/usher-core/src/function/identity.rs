@@ -2,12 +2,12 @@
 //!
 //! Ids are kept for ever, so what is written here of a component must never change: the settings of
 //! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one.
+//! keys in a third one, that of twins in a fourth one.
 //! Deliberately absent: the digest, which needs a crate.
 
 use std::fmt;
 
-use super::{Keep, Limits, Process, Settings};
+use super::{Keep, Limits, Process, Settings, Twins};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -23,6 +23,10 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     let keys = Keys::of(settings);
     if keys != Keys::of(&Settings::default()) {
         text.push_str(&format!("{keys:?}\n"));
+    }
+    let twins = settings.keep.twins;
+    if twins != Twins::default() {
+        text.push_str(&format!("Twins {{ twins: {twins:?} }}\n"));
     }
     text
 }
@@ -105,6 +109,7 @@ impl fmt::Debug for ComponentKeep<'_> {
             idle_max_s,
             keys_max: _,
             key_idle_max_s: _,
+            twins: _,
         } = self.0;
         f.debug_struct("Keep")
             .field("ready_min", ready_min)
@@ -219,6 +224,8 @@ mod tests {
             changed(|it| it.isolation = Isolation::Key("header:b".parse().unwrap())),
             changed(|it| it.keep.keys_max += 1),
             changed(|it| it.keep.key_idle_max_s += 1),
+            changed(|it| it.keep.twins = Twins::Always),
+            changed(|it| it.keep.twins = Twins::Off),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");
