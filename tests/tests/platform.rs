@@ -49,6 +49,8 @@ mod serve;
 mod server;
 #[path = "platform/streams.rs"]
 mod streams;
+#[path = "platform/twins.rs"]
+mod twins;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -150,6 +150,13 @@ pub struct RevisionStatus {
     /// Keys that have an environment, where state is kept by key.
     #[serde(default)]
     pub keys: u32,
+    /// Environments beside those that requests needed at once lately, so that one serves while
+    /// another one is renewed.
+    #[serde(default)]
+    pub twins: u32,
+    /// Why so many; empty where that was not judged yet.
+    #[serde(default)]
+    pub twins_because: String,
     /// Environments taken out of service because something about them could not be proven.
     pub quarantined: u64,
     /// Requests served since the node started.

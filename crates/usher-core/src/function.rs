@@ -186,6 +186,20 @@ impl Default for Limits {
     }
 }
 
+/// Whether one more environment is kept beside one that serves, so that no request waits for a
+/// renewal (`keep::twin`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Twins {
+    /// Where requests wait for renewals, and processors and memory are free.
+    #[default]
+    Auto,
+    /// As soon as a request has waited for a renewal, however busy the processors are.
+    Always,
+    /// Never.
+    Off,
+}
+
 /// How many environments are kept ready without a request, and how long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -199,6 +213,8 @@ pub struct Keep {
     pub keys_max: u32,
     /// How long the environment of a key may stay unused, in seconds.
     pub key_idle_max_s: u64,
+    /// Whether one serves while another one is renewed.
+    pub twins: Twins,
 }
 
 impl Default for Keep {
@@ -208,6 +224,7 @@ impl Default for Keep {
             idle_max_s: 300,
             keys_max: 1_000,
             key_idle_max_s: 300,
+            twins: Twins::Auto,
         }
     }
 }

@@ -6,7 +6,11 @@
 //! request: [`stock_target`] says how many to have in stock, from the most that were in use at once
 //! lately ([`HighWater`]).
 //!
+//! [`twin`] says whether one more environment is to be kept beside those that serve.
+//!
 //! Deliberately absent: the clock, and which environment a request takes (`start`).
+
+pub mod twin;
 
 use crate::function::Keep;
 

@@ -17,10 +17,12 @@
 //! environments that keep the state of a key (`by_key`).
 
 pub mod by_key;
+pub mod pace;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 
+use self::pace::{Figures, Pace};
 use crate::id::EnvironmentId;
 use crate::proof::Start;
 
@@ -128,6 +130,8 @@ pub struct Served {
     pub environment: EnvironmentId,
     /// How it was come by.
     pub start: Start,
+    /// What was waited for its renewal, in microseconds; 0: it was not being renewed meanwhile.
+    pub renewal_wait_us: u64,
 }
 
 /// What follows from an event: carry out all of it, in the order of these fields.
@@ -159,10 +163,18 @@ pub struct Idle {
     pub since_ms: u64,
 }
 
+/// What an environment that is out does, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Out {
-    Busy,
-    Renewing,
+    Busy { since_us: u64 },
+    Renewing { since_us: u64 },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Whether it began a start.
+    began: bool,
+    since_us: u64,
 }
 
 /// The environments of one revision on one node.
@@ -176,9 +188,9 @@ pub struct Pool {
     starting: usize,
     /// Whether a start ever succeeded.
     proven: bool,
-    /// Whether each one that waits began a start.
-    waiting: BTreeMap<Ticket, bool>,
+    waiting: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
+    pace: Pace,
 }
 
 impl Pool {
@@ -193,6 +205,7 @@ impl Pool {
             proven: false,
             waiting: BTreeMap::new(),
             next_ticket: 0,
+            pace: Pace::default(),
         }
     }
 
@@ -212,14 +225,29 @@ impl Pool {
         self.idle.iter().copied()
     }
 
+    /// What its requests take lately.
+    pub fn figures(&mut self, now_us: u64) -> Figures {
+        self.note_under_way(now_us);
+        self.pace.figures(now_us)
+    }
+
+    /// The figures were judged: waits are counted anew.
+    pub fn judged(&mut self) {
+        self.pace.judged();
+    }
+
     /// A request needs an environment.
-    pub fn acquire(&mut self) -> Acquired {
+    pub fn acquire(&mut self, now_us: u64) -> Acquired {
         let decision = decide(self.counts(), self.bounds, self.starts_max());
+        self.pace.arrived(now_us);
         match decision {
             Decision::Refuse => return Acquired::Refused,
             Decision::Take => {
                 if let Some(idle) = self.idle.pop_back() {
-                    self.out.insert(idle.environment, Out::Busy);
+                    let busy = Out::Busy { since_us: now_us };
+                    self.out.insert(idle.environment, busy);
+                    self.pace.seated(0);
+                    self.note_under_way(now_us);
                     return Acquired::Taken(idle.environment);
                 }
             }
@@ -232,7 +260,12 @@ impl Pool {
         self.starting += usize::from(start);
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.waiting.insert(ticket, start);
+        let waiting = Waiting {
+            began: start,
+            since_us: now_us,
+        };
+        self.waiting.insert(ticket, waiting);
+        self.note_under_way(now_us);
         let moves = Moves {
             starts: usize::from(start),
             ..Moves::default()
@@ -249,10 +282,10 @@ impl Pool {
     }
 
     /// A start succeeded. The id must be new.
-    pub fn started(&mut self, environment: EnvironmentId, now_ms: u64) -> Moves {
+    pub fn started(&mut self, environment: EnvironmentId, now_us: u64) -> Moves {
         self.starting = self.starting.saturating_sub(1);
         self.proven = true;
-        let serve = self.hand_out(environment, now_ms, |began| {
+        let serve = self.hand_out(environment, now_us, None, |began| {
             if began { Start::Cold } else { Start::Joined }
         });
         Moves {
@@ -277,14 +310,16 @@ impl Pool {
     ///
     /// # Errors
     /// If it is not out.
-    pub fn renewing(&mut self, environment: EnvironmentId) -> Result<(), NotOut> {
+    pub fn renewing(&mut self, environment: EnvironmentId, now_us: u64) -> Result<(), NotOut> {
         let out = self
             .out
             .get_mut(&environment)
             .ok_or(NotOut { environment })?;
-        if *out == Out::Busy {
-            *out = Out::Renewing;
+        if let Out::Busy { since_us } = *out {
+            *out = Out::Renewing { since_us: now_us };
             self.renewing += 1;
+            self.pace.ran(now_us.saturating_sub(since_us));
+            self.note_under_way(now_us);
         }
         Ok(())
     }
@@ -293,14 +328,25 @@ impl Pool {
     ///
     /// # Errors
     /// If it is not out; nothing is changed then.
-    pub fn released(&mut self, environment: EnvironmentId, now_ms: u64) -> Result<Moves, NotOut> {
+    pub fn released(&mut self, environment: EnvironmentId, now_us: u64) -> Result<Moves, NotOut> {
         let out = self
             .out
             .remove(&environment)
             .ok_or(NotOut { environment })?;
-        self.renewing -= usize::from(out == Out::Renewing);
+        let renewing_since_us = match out {
+            Out::Busy { since_us } => {
+                self.pace.ran(now_us.saturating_sub(since_us));
+                None
+            }
+            Out::Renewing { since_us } => {
+                self.renewing -= 1;
+                self.pace.renewed(now_us.saturating_sub(since_us));
+                Some(since_us)
+            }
+        };
         // Whoever began a start and gets this one instead did not wait for anything to be made.
-        let serve = self.hand_out(environment, now_ms, |_| Start::Warm);
+        let serve = self.hand_out(environment, now_us, renewing_since_us, |_| Start::Warm);
+        self.note_under_way(now_us);
         Ok(Moves {
             serve,
             ..Moves::default()
@@ -310,7 +356,7 @@ impl Pool {
     /// An environment is gone, whatever it was doing. One that is not known changes nothing.
     pub fn died(&mut self, environment: EnvironmentId) -> Moves {
         if let Some(out) = self.out.remove(&environment) {
-            self.renewing -= usize::from(out == Out::Renewing);
+            self.renewing -= usize::from(matches!(out, Out::Renewing { .. }));
         } else {
             self.idle.retain(|idle| idle.environment != environment);
         }
@@ -342,25 +388,38 @@ impl Pool {
         }
     }
 
+    /// `renewing_since_us`: since when it was being renewed.
     fn hand_out(
         &mut self,
         environment: EnvironmentId,
-        now_ms: u64,
+        now_us: u64,
+        renewing_since_us: Option<u64>,
         start: impl FnOnce(bool) -> Start,
     ) -> Option<Served> {
-        let Some((ticket, began)) = self.waiting.pop_first() else {
+        let Some((ticket, waiting)) = self.waiting.pop_first() else {
             self.idle.push_back(Idle {
                 environment,
-                since_ms: now_ms,
+                since_ms: now_us / 1_000,
             });
             return None;
         };
-        self.out.insert(environment, Out::Busy);
+        let busy = Out::Busy { since_us: now_us };
+        self.out.insert(environment, busy);
+        let renewal_wait_us = renewing_since_us.map_or(0, |since_us| {
+            now_us.saturating_sub(since_us.max(waiting.since_us))
+        });
+        self.pace.seated(renewal_wait_us);
         Some(Served {
             ticket,
             environment,
-            start: start(began),
+            start: start(waiting.began),
+            renewal_wait_us,
         })
+    }
+
+    fn note_under_way(&mut self, now_us: u64) {
+        let counts = self.counts();
+        self.pace.under_way(counts.busy + counts.waiting, now_us);
     }
 
     /// Starts for those who wait and for whom nothing is on its way.

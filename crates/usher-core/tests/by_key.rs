@@ -115,6 +115,7 @@ impl Twin {
             ticket: waiter.ticket,
             environment: environment.id,
             start,
+            renewal_wait_us: 0,
         }
     }
 

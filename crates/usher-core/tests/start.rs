@@ -121,9 +121,9 @@ fn pick(ids: impl Iterator<Item = EnvironmentId>, index: prop::sample::Index) ->
     ids.get(at).copied().unwrap_or(EnvironmentId(u64::MAX))
 }
 
-fn carry_out(pool: &mut Pool, twin: &mut Twin, one: Move, now_ms: u64) {
+fn carry_out(pool: &mut Pool, twin: &mut Twin, one: Move, now_us: u64) {
     match one {
-        Move::Acquire => match pool.acquire() {
+        Move::Acquire => match pool.acquire(now_us) {
             Acquired::Taken(environment) => {
                 assert_eq!(twin.idle.pop(), Some(environment), "not the one used last");
                 assert!(
@@ -142,7 +142,7 @@ fn carry_out(pool: &mut Pool, twin: &mut Twin, one: Move, now_ms: u64) {
             twin.starting -= 1;
             twin.made += 1;
             let environment = EnvironmentId(twin.made);
-            let moves = pool.started(environment, now_ms);
+            let moves = pool.started(environment, now_us);
             twin.moves(moves, Some(environment));
         }
         Move::StartFailed if twin.starting > 0 => {
@@ -152,8 +152,8 @@ fn carry_out(pool: &mut Pool, twin: &mut Twin, one: Move, now_ms: u64) {
             }
         }
         Move::Started | Move::StartFailed => {}
-        Move::Renewing(index) => begin_renewing(pool, twin, index),
-        Move::Released(index) => release(pool, twin, index, now_ms),
+        Move::Renewing(index) => begin_renewing(pool, twin, index, now_us),
+        Move::Released(index) => release(pool, twin, index, now_us),
         Move::Died(index) => die(pool, twin, index),
         Move::Expired(index) if !twin.waiting.is_empty() => {
             let ticket = twin
@@ -172,19 +172,19 @@ fn carry_out(pool: &mut Pool, twin: &mut Twin, one: Move, now_ms: u64) {
     }
 }
 
-fn begin_renewing(pool: &mut Pool, twin: &mut Twin, index: prop::sample::Index) {
+fn begin_renewing(pool: &mut Pool, twin: &mut Twin, index: prop::sample::Index, now_us: u64) {
     let environment = pick(twin.out.keys().copied(), index);
     let known = twin
         .out
         .get_mut(&environment)
         .map(|renewing| *renewing = true);
-    assert_eq!(pool.renewing(environment).is_ok(), known.is_some());
+    assert_eq!(pool.renewing(environment, now_us).is_ok(), known.is_some());
 }
 
-fn release(pool: &mut Pool, twin: &mut Twin, index: prop::sample::Index, now_ms: u64) {
+fn release(pool: &mut Pool, twin: &mut Twin, index: prop::sample::Index, now_us: u64) {
     let environment = pick(twin.out.keys().copied(), index);
     let known = twin.out.remove(&environment).is_some();
-    match pool.released(environment, now_ms) {
+    match pool.released(environment, now_us) {
         Ok(moves) => {
             assert!(known, "one that is not out came back");
             twin.moves(moves, Some(environment));
@@ -215,8 +215,8 @@ proptest! {
         let bounds = bounds(environments_max, starts_parallel_max, waiting_max);
         let mut pool = Pool::new(bounds);
         let mut twin = Twin::default();
-        for (now_ms, one) in moves.into_iter().enumerate() {
-            carry_out(&mut pool, &mut twin, one, now_ms as u64);
+        for (now_us, one) in moves.into_iter().enumerate() {
+            carry_out(&mut pool, &mut twin, one, now_us as u64);
             twin.check(&pool, bounds);
         }
         // Whatever came before: where starts succeed and runs end, everybody is served.
@@ -271,11 +271,11 @@ fn ticket(acquired: Acquired) -> (Ticket, bool) {
 #[test]
 fn concurrent_misses_join_one_start_until_it_has_succeeded() {
     let mut pool = Pool::new(bounds(8, 4, 100));
-    let (first, start) = ticket(pool.acquire());
+    let (first, start) = ticket(pool.acquire(0));
     assert!(start);
     for _ in 0..15 {
         assert!(
-            !ticket(pool.acquire()).1,
+            !ticket(pool.acquire(0)).1,
             "a second start beside the first one"
         );
     }
@@ -284,6 +284,7 @@ fn concurrent_misses_join_one_start_until_it_has_succeeded() {
         ticket: first,
         environment: EnvironmentId(1),
         start: Start::Cold,
+        renewal_wait_us: 0,
     };
     assert_eq!(
         moves,
@@ -304,13 +305,13 @@ fn concurrent_misses_join_one_start_until_it_has_succeeded() {
 #[test]
 fn a_failed_start_fails_those_who_have_nothing_else_to_wait_for() {
     let mut pool = Pool::new(bounds(2, 2, 100));
-    let waiting: Vec<Ticket> = (0..3).map(|_| ticket(pool.acquire()).0).collect();
+    let waiting: Vec<Ticket> = (0..3).map(|_| ticket(pool.acquire(0)).0).collect();
     assert_eq!(pool.start_failed(), waiting);
     assert_eq!(pool.counts(), Counts::default());
     // The next one tries again, and only that one.
-    assert!(ticket(pool.acquire()).1);
+    assert!(ticket(pool.acquire(0)).1);
     let _ = pool.started(EnvironmentId(1), 0);
-    let (second, start) = ticket(pool.acquire());
+    let (second, start) = ticket(pool.acquire(0));
     assert!(start);
     assert!(
         pool.start_failed().is_empty(),
@@ -323,9 +324,9 @@ fn a_failed_start_fails_those_who_have_nothing_else_to_wait_for() {
 #[test]
 fn an_environment_that_dies_is_replaced_for_those_who_wait() {
     let mut pool = Pool::new(bounds(1, 1, 100));
-    ticket(pool.acquire());
+    ticket(pool.acquire(0));
     let _ = pool.started(EnvironmentId(1), 0);
-    let (_, start) = ticket(pool.acquire());
+    let (_, start) = ticket(pool.acquire(0));
     assert!(!start, "there is room for one only");
     assert_eq!(
         pool.died(EnvironmentId(1)),
@@ -340,9 +341,9 @@ fn an_environment_that_dies_is_replaced_for_those_who_wait() {
 #[test]
 fn a_renewal_is_waited_for_rather_than_a_start_begun() {
     let mut pool = Pool::new(bounds(8, 8, 100));
-    ticket(pool.acquire());
+    ticket(pool.acquire(0));
     let _ = pool.started(EnvironmentId(1), 0);
-    pool.renewing(EnvironmentId(1)).expect("it is out");
-    assert!(!ticket(pool.acquire()).1, "it is clean in a moment");
-    assert!(ticket(pool.acquire()).1, "that one is spoken for");
+    pool.renewing(EnvironmentId(1), 0).expect("it is out");
+    assert!(!ticket(pool.acquire(0)).1, "it is clean in a moment");
+    assert!(ticket(pool.acquire(0)).1, "that one is spoken for");
 }

@@ -19,6 +19,7 @@ mod artifact;
 mod audits;
 mod entry;
 mod flights;
+mod host;
 mod invoke;
 pub mod logs;
 pub mod metrics;
@@ -29,4 +30,5 @@ mod reply;
 pub mod steps;
 
 pub use artifact::{ArtifactError, ArtifactSource};
+pub use host::HostSource;
 pub use node::{Node, NodeOptions};

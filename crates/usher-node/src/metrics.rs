@@ -61,6 +61,10 @@ pub(crate) struct Counters {
     pub(crate) audits_failed: Counter,
     pub(crate) keys_given_up: Counter,
     pub(crate) keys_expired: Counter,
+    renewal_waits: Counter,
+    renewal_wait_us: Counter,
+    pub(crate) renewal_waits_spared: Counter,
+    pub(crate) twins_started: Counter,
 }
 
 impl Counters {
@@ -72,6 +76,14 @@ impl Counters {
         let renewal = RENEWALS.iter().position(|kind| *kind == proof.renewal);
         if let (Some(start), Some(renewal)) = (start, renewal) {
             self.runs[start][renewal].add(1);
+        }
+    }
+
+    /// A request got an environment, for whose renewal it had waited so long.
+    pub(crate) fn renewal_waited(&self, wait_us: u64) {
+        if wait_us > 0 {
+            self.renewal_waits.add(1);
+            self.renewal_wait_us.add(wait_us);
         }
     }
 
@@ -113,6 +125,10 @@ impl Counters {
             audits_failed: self.audits_failed.get(),
             keys_given_up: self.keys_given_up.get(),
             keys_expired: self.keys_expired.get(),
+            renewal_waits: self.renewal_waits.get(),
+            renewal_wait_us: self.renewal_wait_us.get(),
+            renewal_waits_spared: self.renewal_waits_spared.get(),
+            twins_started: self.twins_started.get(),
         }
     }
 }
@@ -150,6 +166,14 @@ pub struct Totals {
     pub keys_given_up: u64,
     /// Keys whose state was given up because they had not been used for long.
     pub keys_expired: u64,
+    /// Requests that waited for an environment which was being renewed.
+    pub renewal_waits: u64,
+    /// What they waited for that, in microseconds.
+    pub renewal_wait_us: u64,
+    /// Requests that found a clean environment while another one was being renewed.
+    pub renewal_waits_spared: u64,
+    /// Environments started so that no request waits for a renewal.
+    pub twins_started: u64,
 }
 
 impl Totals {
@@ -187,11 +211,21 @@ impl Totals {
             ("usher_audits_failed_total", &mut self.audits_failed),
             ("usher_keys_given_up_total", &mut self.keys_given_up),
             ("usher_keys_expired_total", &mut self.keys_expired),
+            ("usher_renewal_waits_total", &mut self.renewal_waits),
+            (
+                "usher_renewal_wait_microseconds_total",
+                &mut self.renewal_wait_us,
+            ),
+            (
+                "usher_renewal_waits_spared_total",
+                &mut self.renewal_waits_spared,
+            ),
+            ("usher_twins_started_total", &mut self.twins_started),
         ]
     }
 }
 
-const PLAIN: usize = 13;
+const PLAIN: usize = 17;
 
 /// Environments and requests of one function as they stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -208,6 +242,8 @@ pub struct Standing {
     pub waiting: u64,
     /// Keys that have an environment, where state is kept by key.
     pub keys: u64,
+    /// Environments beside those that requests needed at once lately.
+    pub twins: u64,
 }
 
 /// One function's figures.
@@ -288,13 +324,14 @@ impl PastFunction {
 
 impl Standing {
     /// Adds a pool's environments and requests.
-    pub(crate) fn add(&mut self, counts: Counts, keys: usize) {
+    pub(crate) fn add(&mut self, counts: Counts, keys: usize, twins: usize) {
         self.clean += counts.idle as u64;
         self.busy += counts.busy as u64;
         self.renewing += counts.renewing as u64;
         self.starting += counts.starting as u64;
         self.waiting += counts.waiting as u64;
         self.keys += keys as u64;
+        self.twins += twins as u64;
     }
 }
 
@@ -335,6 +372,7 @@ impl Snapshot {
             }
             line("usher_requests_waiting", "gauge", "", standing.waiting);
             line("usher_keys", "gauge", "", standing.keys);
+            line("usher_twins", "gauge", "", standing.twins);
         }
         let mut text = String::new();
         for (name, (kind, lines)) in families {

@@ -22,6 +22,7 @@ use crate::artifact::ArtifactSource;
 use crate::audits::Distrusts;
 use crate::entry::Entry;
 use crate::flights::Flights;
+use crate::host::{HostSource, Watch};
 use crate::invoke::refused;
 use crate::logs::{LogOptions, Logs};
 use crate::metrics::{Past, Snapshot};
@@ -41,6 +42,8 @@ pub struct NodeOptions {
     pub audit_one_in: u64,
     /// Environments of one revision that are started at the same time.
     pub starts_parallel_max: NonZeroUsize,
+    /// Where what is free of processors and memory is read.
+    pub host: HostSource,
     /// The functions' logs.
     pub logs: LogOptions,
 }
@@ -52,6 +55,7 @@ impl Default for NodeOptions {
             audit_one_in: AUDIT_ONE_IN,
             // Starting is work of the processor alone, so more at once would only share it out.
             starts_parallel_max: cores.saturating_mul(NonZeroUsize::MIN.saturating_add(1)),
+            host: HostSource::default(),
             logs: LogOptions::default(),
         }
     }
@@ -83,6 +87,7 @@ pub(crate) struct Shop<E: Engine> {
     /// Pools that were given up and may still have requests.
     leaving: Mutex<Vec<Weak<Pool<E>>>>,
     flights: Arc<Flights>,
+    host: Watch,
 }
 
 impl<E: Engine> Node<E> {
@@ -100,6 +105,7 @@ impl<E: Engine> Node<E> {
             engine,
             artifacts,
             logs: Logs::open(options.logs.clone())?,
+            host: Watch::new(options.host),
             options,
             entries: RwLock::default(),
             hooks: Mutex::default(),
@@ -134,7 +140,8 @@ impl<E: Engine> Node<E> {
             let metrics = snapshot.functions.entry(function).or_default();
             metrics.totals.add(&entry.counters.totals());
             if let Some(pool) = entry.pool() {
-                metrics.standing.add(pool.counts(), pool.keys());
+                let twins = pool.twins().kept;
+                metrics.standing.add(pool.counts(), pool.keys(), twins);
             }
         }
         snapshot
@@ -226,9 +233,11 @@ impl<E: Engine> Shop<E> {
 
     fn tend(&self) {
         let entries = self.entries.read().clone();
+        let host = self.host.look();
         for (revision, entry) in entries {
             if let Some(pool) = entry.pool() {
                 pool.tend();
+                pool.twin(host);
             }
             if entry.forgettable() {
                 drop(entry);
@@ -304,6 +313,7 @@ impl<E: Engine> NodeControl for Node<E> {
         let pool = entry.pool();
         let counts = pool.as_ref().map(|pool| pool.counts()).unwrap_or_default();
         let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let twins = pool.as_ref().map(|pool| pool.twins()).unwrap_or_default();
         let counters = &entry.counters;
         RevisionStatus {
             clean: small(counts.idle),
@@ -312,6 +322,8 @@ impl<E: Engine> NodeControl for Node<E> {
             starting: small(counts.starting),
             waiting: small(counts.waiting),
             keys: small(pool.map_or(0, |pool| pool.keys())),
+            twins: small(twins.kept),
+            twins_because: twins.why.map(|why| why.to_string()).unwrap_or_default(),
             quarantined: counters.quarantined.get(),
             served: counters.served_total(),
             started: counters.started.get(),

@@ -29,6 +29,7 @@ mod lease;
 mod line;
 mod plan;
 mod start;
+mod twin;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -43,6 +44,7 @@ use usher_core::claim::Code;
 use usher_core::environment::{Policy, State as Life};
 use usher_core::function::Revision;
 use usher_core::id::EnvironmentId;
+use usher_core::keep::twin::Why;
 use usher_core::key::Key;
 use usher_core::proof::Start;
 use usher_core::start::{Acquired, Bounds, Counts, Moves, Ticket};
@@ -105,6 +107,10 @@ struct State<E: Engine> {
     next_place: u64,
     /// When an environment was last given back or lost.
     touched_ms: u64,
+    /// When a start failed last.
+    start_failed_us: Option<u64>,
+    /// Why there are as many twins as there are.
+    twin_why: Option<Why>,
     closed: bool,
 }
 
@@ -174,6 +180,8 @@ impl<E: Engine> Pool<E> {
                 waiting: HashMap::new(),
                 next_place: 0,
                 touched_ms: 0,
+                start_failed_us: None,
+                twin_why: None,
                 closed: false,
             }),
             quiet: Notify::new(),
@@ -194,16 +202,19 @@ impl<E: Engine> Pool<E> {
     /// comes free or is started. `key`: whose state it needs, where that is kept by key; whoever
     /// names none there may look, and not run.
     pub(crate) fn ask(self: &Arc<Self>, key: Option<&Key>) -> Result<Asked<E>, NoEnvironment> {
+        let now_us = self.now_us();
         let (line, moves, ended) = {
             let mut state = self.state.lock();
             if state.closed {
                 return Err(NoEnvironment::Closed);
             }
-            match state.plan.acquire(key) {
+            let renewing = state.plan.counts().renewing > 0;
+            match state.plan.acquire(key, now_us) {
                 Acquired::Refused => return Err(NoEnvironment::Busy),
                 Acquired::Taken(place) => {
                     let parked = state.parked.remove(&place);
                     drop(state);
+                    self.counters.renewal_waits_spared.add(u64::from(renewing));
                     let claimed = self.claimed(place, parked, key.cloned(), Start::Warm);
                     return claimed.map(Asked::Got);
                 }
@@ -252,9 +263,9 @@ impl<E: Engine> Pool<E> {
             self.died(place);
             return;
         }
-        let now_ms = self.now_ms();
-        state.touched_ms = now_ms;
-        match state.plan.released(place, now_ms) {
+        let now_us = self.now_us();
+        state.touched_ms = now_us / 1_000;
+        match state.plan.released(place, now_us) {
             Ok(moves) => self.settle(state, place, Some(stored), moves),
             Err(error) => tracing::error!(%error, "an environment came back twice"),
         }
@@ -278,6 +289,7 @@ impl<E: Engine> Pool<E> {
         moves: Moves,
     ) {
         let told = moves.serve.map(|served| {
+            self.counters.renewal_waited(served.renewal_wait_us);
             let waiter = state.waiting.remove(&served.ticket);
             let found = match served.environment == place {
                 true => stored.take(),
@@ -333,7 +345,11 @@ impl<E: Engine> Pool<E> {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.now_us() / 1_000
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Where a parked environment is in its life.

@@ -16,6 +16,8 @@ mod renewal;
 mod steps;
 #[path = "node/streams.rs"]
 mod streams;
+#[path = "node/twin.rs"]
+mod twin;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -126,6 +126,10 @@ fn told(function: &FunctionView) -> Vec<String> {
         let keys = format!("  keys          {} of {keys_max} at most", status.keys);
         lines.push(keys);
     }
+    if !status.twins_because.is_empty() {
+        let (twins, because) = (status.twins, &status.twins_because);
+        lines.push(format!("  twins         {twins}: {because}"));
+    }
     lines.push(format!(
         "  since start   {} served, {} compiled, {} loaded, {} audits, {} failed",
         status.served, status.compiled, status.loaded, status.audits, status.audits_failed

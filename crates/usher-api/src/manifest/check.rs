@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: the form the text was written in.
 
-use usher_core::function::{Isolation, Keep, Limits, RenewWhen, RenewalChoice, Settings};
+use usher_core::function::{Isolation, Keep, Limits, RenewWhen, RenewalChoice, Settings, Twins};
 use usher_core::id::Name;
 use usher_core::outbound::ENTRIES_MAX;
 use usher_core::outbound::entry::{BadEntry, Entry};
@@ -248,4 +248,10 @@ fn keep(section: &mut Section<'_, '_>, keep: &mut Keep) {
     section.number("keys_max", "keys", 1..=100_000, &mut keep.keys_max);
     let unused = &mut keep.key_idle_max_s;
     section.number("key_idle_max_s", "seconds", 1..=DAY_S, unused);
+    let twins = [
+        ("auto", Twins::Auto),
+        ("always", Twins::Always),
+        ("off", Twins::Off),
+    ];
+    section.choice("twins", &twins, &mut keep.twins);
 }

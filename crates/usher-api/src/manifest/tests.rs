@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use usher_core::function::{Contract, Isolation, LintChoice, RenewWhen, RenewalChoice};
+use usher_core::function::{Contract, Isolation, LintChoice, RenewWhen, RenewalChoice, Twins};
 
 use super::*;
 
@@ -63,6 +63,24 @@ fn every_setting_is_read() {
         Settings::default().limits.idle_max_ms
     );
     assert_eq!(settings.keep.ready_min, 2);
+}
+
+#[test]
+fn twins_are_kept_as_the_manifest_says() {
+    let read = |line: &str| {
+        let text = format!("name = \"f\"\ncomponent = \"f.wasm\"\n[keep]\n{line}\n");
+        Manifest::read(&text).unwrap().settings.keep.twins
+    };
+    for (line, twins) in [
+        ("", Twins::Auto),
+        ("twins = \"auto\"", Twins::Auto),
+        ("twins = \"always\"", Twins::Always),
+        ("twins = \"off\"", Twins::Off),
+    ] {
+        assert_eq!(read(line), twins);
+    }
+    let said = one_mistake("[keep]\ntwins = \"two\"\n");
+    assert!(said.contains("\"always\" or \"off\""), "{said}");
 }
 
 #[test]

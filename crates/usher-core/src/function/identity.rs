@@ -2,12 +2,13 @@
 //!
 //! Ids are kept for ever, so what is written here of a component must never change: the settings of
 //! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one, and the requests that the platform makes itself in a fourth.
+//! keys in a third one, the requests that the platform makes itself in a fourth, and that of twins in
+//! a fifth.
 //! Deliberately absent: the digest, which needs a crate.
 
 use std::fmt;
 
-use super::{Keep, Limits, Lint, Process, Sample, Settings};
+use super::{Keep, Limits, Lint, Process, Sample, Settings, Twins};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -27,6 +28,10 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     let own = Own::of(settings);
     if own != Own::of(&Settings::default()) {
         text.push_str(&format!("{own:?}\n"));
+    }
+    let twins = settings.keep.twins;
+    if twins != Twins::default() {
+        text.push_str(&format!("Twins {{ twins: {twins:?} }}\n"));
     }
     text
 }
@@ -111,6 +116,7 @@ impl fmt::Debug for ComponentKeep<'_> {
             idle_max_s,
             keys_max: _,
             key_idle_max_s: _,
+            twins: _,
         } = self.0;
         f.debug_struct("Keep")
             .field("ready_min", ready_min)
@@ -240,6 +246,7 @@ mod tests {
             changed(|it| it.process.as_mut().unwrap().handler = Some(String::new())),
             changed(|it| it.process.as_mut().unwrap().environment.clear()),
             changed(|it| it.process.as_mut().unwrap().snap_start = true),
+            changed(|it| it.process.as_mut().unwrap().areas.push(String::new())),
             changed(|it| it.isolation = Isolation::None),
             changed(|it| it.isolation = Isolation::Key("header:a".parse().unwrap())),
             changed(|it| it.isolation = Isolation::Key("header:b".parse().unwrap())),
@@ -248,6 +255,8 @@ mod tests {
             changed(|it| it.warm_up.push(Sample::default())),
             changed(|it| it.lint.requests.push(Sample::default())),
             changed(|it| it.lint.freshness = LintChoice::Off),
+            changed(|it| it.keep.twins = Twins::Always),
+            changed(|it| it.keep.twins = Twins::Off),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");

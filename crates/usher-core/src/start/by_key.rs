@@ -232,6 +232,7 @@ impl ByKey {
                 ticket,
                 environment,
                 start,
+                renewal_wait_us: 0,
             })));
         }
         let turn = self.next_turn;
@@ -376,6 +377,7 @@ impl ByKey {
             ticket,
             environment: self.give(environment, waiting.key),
             start: start(waiting.began),
+            renewal_wait_us: 0,
         })
     }
 

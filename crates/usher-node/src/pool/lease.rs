@@ -96,8 +96,9 @@ impl<E: Engine> Lease<E> {
         })?;
         self.life = life;
         if matches!(life, Life::Renewing(usher_core::environment::Then::Offer)) {
+            let now_us = self.pool.now_us();
             let mut state = self.pool.state.lock();
-            if let Err(error) = state.plan.renewing(self.place) {
+            if let Err(error) = state.plan.renewing(self.place, now_us) {
                 tracing::error!(%error, "an environment is renewed that is not out");
             }
         }

@@ -7,6 +7,7 @@ use usher_core::id::EnvironmentId;
 use usher_core::keep::Supply;
 use usher_core::key::Key;
 use usher_core::start::by_key::{ByKey, Failed};
+use usher_core::start::pace::Figures;
 use usher_core::start::{Acquired, Bounds, Counts, Idle, Moves, NotOut, Pool as Shared, Ticket};
 
 /// Who gets which environment.
@@ -62,9 +63,25 @@ impl Plan {
         }
     }
 
-    pub(super) fn acquire(&mut self, key: Option<&Key>) -> Acquired {
+    /// What requests take lately; none: environments belong to keys, and are not renewed.
+    pub(super) fn figures(&mut self, now_us: u64) -> Option<Figures> {
         match self {
-            Self::Shared(plan) => plan.acquire(),
+            Self::Shared(plan) => Some(plan.figures(now_us)),
+            Self::ByKey(_) => None,
+        }
+    }
+
+    /// The figures were judged.
+    pub(super) fn judged(&mut self) {
+        match self {
+            Self::Shared(plan) => plan.judged(),
+            Self::ByKey(_) => {}
+        }
+    }
+
+    pub(super) fn acquire(&mut self, key: Option<&Key>, now_us: u64) -> Acquired {
+        match self {
+            Self::Shared(plan) => plan.acquire(now_us),
             Self::ByKey(plan) => plan.acquire(key),
         }
     }
@@ -76,10 +93,10 @@ impl Plan {
         }
     }
 
-    pub(super) fn started(&mut self, environment: EnvironmentId, now_ms: u64) -> Moves {
+    pub(super) fn started(&mut self, environment: EnvironmentId, now_us: u64) -> Moves {
         match self {
-            Self::Shared(plan) => plan.started(environment, now_ms),
-            Self::ByKey(plan) => plan.started(environment, now_ms),
+            Self::Shared(plan) => plan.started(environment, now_us),
+            Self::ByKey(plan) => plan.started(environment, now_us / 1_000),
         }
     }
 
@@ -94,9 +111,13 @@ impl Plan {
     }
 
     /// What belongs to a key is never renewed.
-    pub(super) fn renewing(&mut self, environment: EnvironmentId) -> Result<(), NotOut> {
+    pub(super) fn renewing(
+        &mut self,
+        environment: EnvironmentId,
+        now_us: u64,
+    ) -> Result<(), NotOut> {
         match self {
-            Self::Shared(plan) => plan.renewing(environment),
+            Self::Shared(plan) => plan.renewing(environment, now_us),
             Self::ByKey(_) => Err(NotOut { environment }),
         }
     }
@@ -104,11 +125,11 @@ impl Plan {
     pub(super) fn released(
         &mut self,
         environment: EnvironmentId,
-        now_ms: u64,
+        now_us: u64,
     ) -> Result<Moves, NotOut> {
         match self {
-            Self::Shared(plan) => plan.released(environment, now_ms),
-            Self::ByKey(plan) => plan.released(environment, now_ms),
+            Self::Shared(plan) => plan.released(environment, now_us),
+            Self::ByKey(plan) => plan.released(environment, now_us / 1_000),
         }
     }
 

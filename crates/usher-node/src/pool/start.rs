@@ -63,10 +63,10 @@ impl<E: Engine> Pool<E> {
     }
 
     fn started(self: &Arc<Self>, parked: Parked<E>) {
-        let now_ms = self.now_ms();
+        let now_us = self.now_us();
         let mut state = self.state.lock();
         let place = state.new_place();
-        let moves = state.plan.started(place, now_ms);
+        let moves = state.plan.started(place, now_us);
         let stored = Stored {
             parked,
             kept_for: None,
@@ -75,8 +75,10 @@ impl<E: Engine> Pool<E> {
     }
 
     fn start_failed(self: &Arc<Self>, error: StartError) {
+        let now_us = self.now_us();
         let (told, ended, starts, closed) = {
             let mut state = self.state.lock();
+            state.start_failed_us = Some(now_us);
             let failed = state.plan.start_failed();
             let waiters = failed.tickets.iter();
             let told = waiters
