@@ -20,6 +20,7 @@ use usher_core::claim::RuntimeAbi;
 use usher_core::fault::Blame;
 use usher_core::function::{Process, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
+use usher_core::renewal::choice::Way;
 use usher_engine::{Engine, LoadError, StartError};
 
 use crate::bundle::Bundles;
@@ -28,7 +29,7 @@ use crate::ending::Endings;
 use crate::environment::ProcessEnvironment;
 use crate::folders::Folders;
 use crate::image::ProcessImage;
-use crate::renewable::Renewable;
+use crate::renewable::{Renewable, Ways};
 use crate::renewal::{Injected, Injection, Step};
 use crate::sandbox::{Means, SandboxOptions, Sandboxes};
 use crate::start::start;
@@ -136,6 +137,12 @@ impl ProcessEngine {
         means.never_put_back().map(str::to_owned)
     }
 
+    /// Why no program's memory can be swapped on this machine.
+    async fn never_swapped(&self) -> Option<String> {
+        let means = self.means().await.ok()?;
+        means.never_swapped().map(str::to_owned)
+    }
+
     async fn unpack(
         &self,
         revision: &Arc<Revision>,
@@ -164,8 +171,17 @@ impl ProcessEngine {
             bundle_bytes,
             renewable: match (revision.settings.renewal, self.never_put_back().await) {
                 (RenewalChoice::Fresh, _) => Renewable::never(NOT_WANTED.to_owned()),
-                (RenewalChoice::Auto | RenewalChoice::Live, Some(why)) => Renewable::never(why),
-                (RenewalChoice::Auto | RenewalChoice::Live, None) => Renewable::untried(),
+                (RenewalChoice::Swap, None) => match self.never_swapped().await {
+                    Some(why) => Renewable::never(why),
+                    None => Renewable::untried(),
+                },
+                (_, Some(why)) => Renewable::never(why),
+                (_, None) => Renewable::untried(),
+            },
+            ways: match (revision.settings.renewal, self.never_swapped().await) {
+                (RenewalChoice::Swap, _) => Ways::Only(Way::Swap),
+                (RenewalChoice::InPlace, _) | (_, Some(_)) => Ways::Only(Way::InPlace),
+                (_, None) => Ways::Measured,
             },
             first: Mutex::new(None),
         })
@@ -231,11 +247,11 @@ impl Engine for ProcessEngine {
             blame: failure.fault().judge().blame,
             message: failure.to_string(),
         })?;
-        if revision.settings.renewal == RenewalChoice::Live
+        if let Some(word) = demanded(revision.settings.renewal)
             && let Some(reasons) = image.renewable.reasons()
         {
             return Err(LoadError(function(format!(
-                "renewal = \"live\" cannot be had: {}. Write renewal = \"auto\".",
+                "renewal = \"{word}\" cannot be had: {}. Write renewal = \"auto\".",
                 reasons.join("; ")
             ))));
         }
@@ -277,6 +293,16 @@ impl Engine for ProcessEngine {
             Some(first) => Ok(ProcessEnvironment::of(&self.inner, image, first)),
             None => ProcessEnvironment::start(&self.inner, image).await,
         }
+    }
+}
+
+/// The manifest's word for a way without which nothing is deployed.
+fn demanded(choice: RenewalChoice) -> Option<&'static str> {
+    match choice {
+        RenewalChoice::Auto | RenewalChoice::Fresh => None,
+        RenewalChoice::Live => Some("live"),
+        RenewalChoice::Swap => Some("swap"),
+        RenewalChoice::InPlace => Some("in-place"),
     }
 }
 

@@ -12,7 +12,7 @@ use usher_core::outbound::AllowList;
 use crate::contract::lambda::{self, LATEST};
 use crate::contract::port::{self, port_environment};
 use crate::folders::Shared;
-use crate::renewable::Renewable;
+use crate::renewable::{Renewable, Ways};
 use crate::sandbox::Bounds;
 use crate::served::Served;
 
@@ -29,6 +29,8 @@ pub struct ProcessImage {
     pub(crate) bundle_bytes: u64,
     /// Whether its programs are put back.
     pub(crate) renewable: Renewable,
+    /// By which way.
+    pub(crate) ways: Ways,
     /// The program by which the load was tried; the first start gets it.
     pub(crate) first: Mutex<Option<Served>>,
 }

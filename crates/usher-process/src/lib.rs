@@ -15,6 +15,7 @@
 
 #![deny(unsafe_code)]
 
+mod areas;
 pub mod bundle;
 mod cause;
 pub mod contract;

@@ -18,10 +18,13 @@ use parking_lot::Mutex;
 use rustix::process::Pid;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use usher_core::renewal::choice::{Choice, Way};
 
 use crate::cause::chain;
 use crate::contract::lambda::{NotRemembered, NotRewound};
-use crate::renewal::{Injected, NotPutBack, NotTaken, QUIET_WAIT_MAX_MS, Snapshot, quiet};
+use crate::renewal::{
+    Back, Injected, NotPutBack, NotTaken, QUIET_WAIT_MAX_MS, Snapshot, Undetermined, quiet,
+};
 use crate::restored::{Hook, HookError};
 use crate::sandbox::Program;
 use crate::served::Spoken;
@@ -168,9 +171,31 @@ impl Failed {
     }
 }
 
+/// By which way programs of a revision are put back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ways {
+    /// By this one, wherever it can be gone.
+    Only(Way),
+    /// By whichever keeps the program stopped for less.
+    Measured,
+}
+
+impl Ways {
+    /// By which way the next put-back goes, by what earlier ones have cost.
+    fn next(self, costs: &Choice) -> Way {
+        match self {
+            Self::Only(way) => way,
+            Self::Measured => costs.next(),
+        }
+    }
+}
+
 /// The snapshot of a program, and the way to tell it that it was put back.
 pub(crate) struct Restorable {
     snapshot: Snapshot,
+    ways: Ways,
+    /// What put-backs by each way have cost.
+    costs: Choice,
     /// Stays open, since a socket that lost its other end is not what it was.
     hook: Option<Hook>,
     /// It is told of each put-back; if not, its manifest says that it holds no randomness.
@@ -187,6 +212,7 @@ impl Restorable {
         contract: &mut Spoken,
         hook: Option<Hook>,
         reuse: bool,
+        ways: Ways,
         injected: &Arc<Injected>,
     ) -> Result<Self, NotRenewable> {
         let mut hook = hook;
@@ -215,6 +241,8 @@ impl Restorable {
         contract.still()?;
         Ok(Self {
             snapshot,
+            ways,
+            costs: Choice::default(),
             hook,
             declared,
             times: 0,
@@ -228,9 +256,11 @@ impl Restorable {
         contract: &mut Spoken,
         audit: bool,
         injected: &Arc<Injected>,
-    ) -> Result<Self, Failed> {
+    ) -> Result<(Self, Back), Failed> {
         let Self {
             mut snapshot,
+            ways,
+            mut costs,
             mut hook,
             declared,
             times,
@@ -242,23 +272,33 @@ impl Restorable {
         contract.pause().await;
         let pid = pid(program).map_err(|_| Failed::Stuck)?;
         let (held, injected) = (program.clone(), injected.clone());
+        let wanted = ways.next(&costs);
         let putting = spawn_blocking(move || {
-            let back = snapshot.put_back(pid, audit, &injected);
+            let back = snapshot.put_back(pid, wanted, audit, &injected);
             drop(held);
-            back.map(|()| snapshot)
+            back.map(|back| (snapshot, back))
         });
-        let snapshot = within(program, putting).await.ok_or(Failed::Stuck)??;
+        let (snapshot, back) = within(program, putting).await.ok_or(Failed::Stuck)??;
+        costs.tell(wanted, back.way, back.stopped_ns);
         contract.rewind().await?;
         let times = times + 1;
         if let Some(hook) = hook.as_mut().filter(|_| declared) {
             hook.restored(times).await?;
         }
-        Ok(Self {
+        let restorable = Self {
             snapshot,
+            ways,
+            costs,
             hook,
             declared,
             times,
-        })
+        };
+        Ok((restorable, back))
+    }
+
+    /// Reads whether the program is in another area than in the run before.
+    pub(crate) fn determine(&self, program: &Program) -> Result<(), Undetermined> {
+        self.snapshot.determine(pid(program)?)
     }
 }
 

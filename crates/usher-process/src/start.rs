@@ -131,8 +131,8 @@ pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Se
     }
     let hook = served.hook.take();
     let (program, contract) = (&served.program, &mut served.contract);
-    let reuse = image.process.reuse;
-    let restorable = Restorable::of(program, contract, hook, reuse, &inner.injected);
+    let (reuse, ways) = (image.process.reuse, image.ways);
+    let restorable = Restorable::of(program, contract, hook, reuse, ways, &inner.injected);
     let error = match restorable.await {
         Ok(restorable) => {
             image.renewable.taken();

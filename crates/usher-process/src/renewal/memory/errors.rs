@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 use usher_core::renewal::runs::Span;
 
+use super::sample::Undetermined;
 use crate::renewal::stopped::{Full, InjectError};
 
 /// The program has memory that cannot be put back. Nothing was done to it: it can go on, and is
@@ -89,6 +90,9 @@ pub(crate) enum Failed {
     /// A page that was dropped is still there.
     #[error("a page of the program at {:x} is still there although it was dropped", .0.start)]
     Undropped(Span),
+    /// Pages are where they were, although they were exchanged.
+    #[error("the pages of the program were not exchanged")]
+    Unmoved(#[from] Undetermined),
     /// The page that the platform itself spoilt was not put back.
     #[error("the page that was changed to see whether it is put back was not put back")]
     Canary,

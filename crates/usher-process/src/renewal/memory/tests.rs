@@ -8,3 +8,4 @@ mod guest;
 mod layouts;
 mod refused;
 mod repeated;
+mod swapped;
