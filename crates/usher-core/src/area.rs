@@ -15,11 +15,13 @@
 //! read with what the ledger names, and only then may a run begin.
 
 mod determination;
+mod frames;
 mod slots;
 
 use crate::id::{AreaId, EnvironmentId, Generation, RevisionId};
 
 pub use determination::{Determination, NotThisArea, determine};
+pub use frames::{NotMoved, Place, moved};
 pub use slots::{NotOwned, Slots, Taken};
 
 /// Whose state an area may hold.
@@ -182,6 +184,11 @@ impl Pair {
         self.areas[self.current.index()].state = AreaState::Used;
         self.current = next;
         Ok(next)
+    }
+
+    /// Notes that the current area was put back where it is, and is used once more.
+    pub const fn again(&mut self) {
+        self.areas[self.current.index()].generation.0 += 1;
     }
 
     /// Notes that the scrub of a used area begins. A scrub that fails leaves it in `Scrubbing`, so

@@ -76,8 +76,12 @@ pub enum RenewalChoice {
     Auto,
     /// Live, or the deployment is refused.
     Live,
-    /// A new instance for every request.
+    /// A new instance, or a new process, for every request.
     Fresh,
+    /// A program's memory is swapped, or the deployment is refused.
+    Swap,
+    /// A program is put back where it is, or the deployment is refused.
+    InPlace,
 }
 
 /// When a used area is changed for a clean one.

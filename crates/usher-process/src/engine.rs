@@ -21,6 +21,7 @@ use usher_core::claim::RuntimeAbi;
 use usher_core::fault::Blame;
 use usher_core::function::{AREA_MEMORY, Process, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
+use usher_core::renewal::choice::Way;
 use usher_engine::{Engine, LoadError, StartError};
 
 use crate::bundle::Bundles;
@@ -30,7 +31,7 @@ use crate::environment::ProcessEnvironment;
 use crate::folders::Folders;
 use crate::image::ProcessImage;
 use crate::lint::{is_wanted, lint};
-use crate::renewable::Renewable;
+use crate::renewable::{Renewable, Ways};
 use crate::renewal::{Injected, Injection, Step};
 use crate::sandbox::{Means, SandboxOptions, Sandboxes};
 use crate::start::start;
@@ -172,6 +173,12 @@ impl ProcessEngine {
         known.map(|name| format!(", \"{name}\"")).collect()
     }
 
+    /// Why no program's memory can be swapped on this machine.
+    async fn never_swapped(&self) -> Option<String> {
+        let means = self.means().await.ok()?;
+        means.never_swapped().map(str::to_owned)
+    }
+
     async fn unpack(
         &self,
         revision: &Arc<Revision>,
@@ -202,8 +209,17 @@ impl ProcessEngine {
             areas,
             renewable: match (revision.settings.renewal, self.never_put_back().await) {
                 (RenewalChoice::Fresh, _) => Renewable::never(NOT_WANTED.to_owned()),
-                (RenewalChoice::Auto | RenewalChoice::Live, Some(why)) => Renewable::never(why),
-                (RenewalChoice::Auto | RenewalChoice::Live, None) => Renewable::untried(),
+                (RenewalChoice::Swap, None) => match self.never_swapped().await {
+                    Some(why) => Renewable::never(why),
+                    None => Renewable::untried(),
+                },
+                (_, Some(why)) => Renewable::never(why),
+                (_, None) => Renewable::untried(),
+            },
+            ways: match (revision.settings.renewal, self.never_swapped().await) {
+                (RenewalChoice::Swap, _) => Ways::Only(Way::Swap),
+                (RenewalChoice::InPlace, _) | (_, Some(_)) => Ways::Only(Way::InPlace),
+                (_, None) => Ways::Measured,
             },
             notes: Mutex::default(),
             first: Mutex::new(None),
@@ -277,11 +293,11 @@ impl Engine for ProcessEngine {
             }
             false => Some(served),
         };
-        if revision.settings.renewal == RenewalChoice::Live
+        if let Some(word) = demanded(revision.settings.renewal)
             && let Some(reasons) = image.renewable.reasons()
         {
             return Err(LoadError(function(format!(
-                "renewal = \"live\" cannot be had: {}. Write renewal = \"auto\".",
+                "renewal = \"{word}\" cannot be had: {}. Write renewal = \"auto\".",
                 reasons.join("; ")
             ))));
         }
@@ -324,6 +340,16 @@ impl Engine for ProcessEngine {
             Some(first) => Ok(ProcessEnvironment::of(&self.inner, image, first)),
             None => ProcessEnvironment::start(&self.inner, image).await,
         }
+    }
+}
+
+/// The manifest's word for a way without which nothing is deployed.
+fn demanded(choice: RenewalChoice) -> Option<&'static str> {
+    match choice {
+        RenewalChoice::Auto | RenewalChoice::Fresh => None,
+        RenewalChoice::Live => Some("live"),
+        RenewalChoice::Swap => Some("swap"),
+        RenewalChoice::InPlace => Some("in-place"),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The environments of this engine behind the traits that all engines have: a program each.
 //!
 //! ```text
-//! start ─► ready ─run→ used ─renew→ the same program, put back to what it was
-//!    │                   │      └──→ another program, in another sandbox
-//!    │                   └──keep──→ the same program, its state kept on purpose
+//! start ─► ready ─run→ used ─renew→ the same program, its memory swapped, or put back in place
+//!    │       │           │      └──→ another program, in another sandbox
+//!    │       │           └──keep──→ the same program, its state kept on purpose
+//!    │       └ swapped, and its pages are where they were: the run is refused, the program ended
 //!    └► broken (a Lambda function whose initialisation failed) ─run→ answered so, and gone
 //! ```
 //!
@@ -16,20 +17,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use usher_core::area::AreaUse;
 use usher_core::fault::Fault;
-use usher_core::id::{EnvironmentId, Generation};
+use usher_core::id::EnvironmentId;
 use usher_core::proof::Renewal;
-use usher_engine::number::{area_ids, environment_id};
+use usher_core::renewal::choice::Way;
+use usher_engine::number::environment_id;
 use usher_engine::{
-    Call, Ended, Environment, Over, RenewError, Renewed, Run, StartError, Used, UsedFacts,
+    Behind, Call, Ended, Environment, Over, RenewError, Renewed, Run, StartError, Used, UsedFacts,
 };
 
+use crate::areas::Areas;
 use crate::contract::lambda::Style;
 use crate::engine::{Counters, Inner};
 use crate::failure::Answers;
 use crate::image::ProcessImage;
 use crate::renewable::Failed;
+use crate::renewal::Back;
 use crate::run::run;
 use crate::served::Served;
 use crate::start::{NotStarted, start};
@@ -64,7 +67,7 @@ enum State {
 /// What stands on record about an environment.
 struct Record {
     id: EnvironmentId,
-    area: AreaUse,
+    areas: Arc<Areas>,
     renewal: Renewal,
     renew_us: u32,
     _alive: Alive,
@@ -120,13 +123,10 @@ impl Home {
 
     /// A record for a new program. `replaced`: it takes another one's place, which took so long.
     fn record(&self, replaced: Option<Instant>) -> Record {
-        let [area] = area_ids();
+        let id = environment_id();
         Record {
-            id: environment_id(),
-            area: AreaUse {
-                area,
-                generation: Generation(1),
-            },
+            id,
+            areas: Arc::new(Areas::of(id, self.image.revision.id)),
             renewal: match replaced {
                 Some(_) => Renewal::Replaced,
                 None => Renewal::Fresh,
@@ -219,7 +219,10 @@ impl Environment for ProcessEnvironment {
         } = self;
         let facts = record.facts();
         let served = match state {
-            State::Ready(held) => held.take(),
+            State::Ready(held) => match record.determine(&held) {
+                Ok(()) => held.take(),
+                Err(cause) => return refused(facts, cause),
+            },
             State::Broken(error) => return broken(facts, &call, &error),
         };
         let Some(served) = served else {
@@ -243,6 +246,16 @@ impl Environment for ProcessEnvironment {
             Over::Later(later) => Over::Later(Box::pin(async move { later.await.map(used) })),
         };
         Run { reply, facts, over }
+    }
+}
+
+/// A call whose environment could not be shown to be in another area; it is ended.
+fn refused(facts: UsedFacts, cause: String) -> Run<ProcessUsed> {
+    tracing::error!(environment = facts.environment.0, %cause, "environment quarantined");
+    Run {
+        reply: Err((Fault::Unavailable, cause.clone())),
+        facts,
+        over: Over::Now(Err(Ended::Quarantined { cause })),
     }
 }
 
@@ -282,15 +295,15 @@ impl Used for ProcessUsed {
             None => None,
         };
         match back {
-            Some(Ok(served)) => {
+            Some(Ok((served, back))) => {
                 home.image.renewable.succeeded();
-                record.put_back(micros(begun));
+                let behind = record.put_back(back, micros(begun));
+                let behind = behind.map_err(RenewError::Failed)?;
                 let clean = ProcessEnvironment {
                     state: State::Ready(Box::new(home.held(served))),
                     home,
                     record,
                 };
-                let behind = None;
                 return Ok(Renewed { clean, behind });
             }
             Some(Err(failed)) if failed.is_audit() => {
@@ -324,7 +337,7 @@ impl Used for ProcessUsed {
                 "the program {how} after its reply"
             )));
         }
-        record.area.generation.0 += 1;
+        record.areas.again();
         record.renewal = Renewal::Kept;
         record.renew_us = 0;
         Ok(ProcessEnvironment {
@@ -336,18 +349,42 @@ impl Used for ProcessUsed {
 }
 
 impl Record {
-    /// The same program serves again, and is what it was.
-    fn put_back(&mut self, took_us: u32) {
-        self.area.generation.0 += 1;
-        self.renewal = Renewal::InPlace;
+    /// The same program serves again, and is what it was. What is left to do behind its next run is
+    /// returned.
+    fn put_back(&mut self, back: Back, took_us: u32) -> Result<Option<Behind>, String> {
+        let Back { way, aside, .. } = back;
         self.renew_us = took_us;
+        if way == Way::InPlace {
+            self.areas.again();
+            self.renewal = Renewal::InPlace;
+            return Ok(None);
+        }
+        let left = self.areas.turn(aside)?;
+        self.renewal = Renewal::Swap;
+        let areas = self.areas.clone();
+        Ok(Some(Behind::new(move || {
+            if let Err(error) = areas.scrub(left) {
+                // The ledger keeps such an area from ever being current again.
+                tracing::error!(%error, "a used area was not scrubbed");
+            }
+        })))
+    }
+
+    /// Whether the program is in the area that the ledger names, where another one has to be shown
+    /// than in the run before.
+    fn determine(&self, held: &Held) -> Result<(), String> {
+        match (&held.served, self.renewal) {
+            (Some(served), Renewal::Swap) => served.determine(),
+            _ => Ok(()),
+        }
     }
 
     fn facts(&self) -> UsedFacts {
+        let current = self.areas.current();
         UsedFacts {
             environment: self.id,
-            area: self.area.area,
-            generation: self.area.generation,
+            area: current.area,
+            generation: current.generation,
             renewal: self.renewal,
             renew_us: self.renew_us,
         }

@@ -13,7 +13,7 @@ use usher_core::outbound::AllowList;
 use crate::contract::lambda::{self, LATEST};
 use crate::contract::port::{self, port_environment};
 use crate::folders::Shared;
-use crate::renewable::Renewable;
+use crate::renewable::{Renewable, Ways};
 use crate::sandbox::Bounds;
 use crate::served::Served;
 
@@ -35,6 +35,8 @@ pub struct ProcessImage {
     pub(crate) renewable: Renewable,
     /// What else is to be told of it, one whole sentence each.
     pub(crate) notes: Mutex<Vec<String>>,
+    /// By which way.
+    pub(crate) ways: Ways,
     /// The program by which the load was tried; the first start gets it.
     pub(crate) first: Mutex<Option<Served>>,
 }

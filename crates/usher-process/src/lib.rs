@@ -16,6 +16,7 @@
 #![deny(unsafe_code)]
 
 mod ask;
+mod areas;
 pub mod bundle;
 mod cause;
 pub mod contract;

@@ -16,6 +16,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use usher_core::freshness::{Answer, Asked, Finding, GOING_ON_MIN, RENEWED_MIN, judge};
 use usher_core::function::{LintChoice, Sample, Settings};
@@ -24,6 +25,7 @@ use crate::ask::{Answered, Unanswered, ask};
 use crate::engine::Inner;
 use crate::image::ProcessImage;
 use crate::renewable::Failed;
+use crate::renewal::Aside;
 use crate::served::Served;
 use crate::start::{NotStarted, started};
 
@@ -45,6 +47,8 @@ enum Unjudged {
     Errors { request: String, status: u16 },
     #[error("the program could not be put back: {0}")]
     NotPutBack(#[from] Failed),
+    #[error("the area that it had used could not be made clean: {0}")]
+    Scrub(#[source] std::io::Error),
     #[error("there was nothing to put the program back to")]
     Kept,
     #[error("another program did not start: {0}")]
@@ -174,7 +178,12 @@ async fn once(
 ) -> Result<(Served, Answered), Unjudged> {
     let (served, answered) = asked_once(served, image, sample).await?;
     let back = served.put_back(false, &inner.injected).await;
-    Ok((back.ok_or(Unjudged::Kept)??, answered))
+    let (served, back) = back.ok_or(Unjudged::Kept)??;
+    // Nobody waits for the next run, so that what the former one has left need not be kept.
+    let scrubbing = spawn_blocking(|| back.aside.map_or(Ok(0), Aside::scrub));
+    let scrubbed = scrubbing.await.unwrap_or_else(|lost| Err(lost.into()));
+    scrubbed.map_err(Unjudged::Scrub)?;
+    Ok((served, answered))
 }
 
 async fn asked_once(

@@ -17,13 +17,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::process::Pid;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use usher_core::renewal::choice::{Choice, Way};
 
 use crate::cause::chain;
 use crate::contract::lambda::{NotRemembered, NotRewound};
 use crate::image::ProcessImage;
-use crate::renewal::{Injected, NotPutBack, NotTaken, QUIET_WAIT_MAX_MS, Snapshot, quiet};
+use crate::renewal::{
+    Back, Injected, NotPutBack, NotTaken, QUIET_WAIT_MAX_MS, Snapshot, Undetermined, quiet,
+};
 use crate::restored::{Hook, HookError};
 use crate::sandbox::Program;
 use crate::served::{NotRestored, Spoken};
@@ -163,8 +166,6 @@ pub(crate) enum Failed {
     Unanswered,
     #[error("it was stopped for more than {STOPPED_MAX_MS} ms")]
     Stuck,
-    #[error("the area that it had before could not be made clean: {0}")]
-    Scrub(#[source] std::io::Error),
 }
 
 impl Failed {
@@ -174,17 +175,37 @@ impl Failed {
     }
 }
 
+/// By which way programs of a revision are put back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ways {
+    /// By this one, wherever it can be gone.
+    Only(Way),
+    /// By whichever keeps the program stopped for less.
+    Measured,
+}
+
+impl Ways {
+    /// By which way the next put-back goes, by what earlier ones have cost.
+    fn next(self, costs: &Choice) -> Way {
+        match self {
+            Self::Only(way) => way,
+            Self::Measured => costs.next(),
+        }
+    }
+}
+
 /// The snapshot of a program, and the way to tell it that it was put back.
 pub(crate) struct Restorable {
     snapshot: Snapshot,
+    ways: Ways,
+    /// What put-backs by each way have cost.
+    costs: Choice,
     /// Stays open, since a socket that lost its other end is not what it was.
     hook: Option<Hook>,
     /// It is told of each put-back; if not, its manifest says that it holds no randomness.
     declared: bool,
     /// How often it was put back.
     times: u64,
-    /// Making the area clean that it had before.
-    scrubbing: Option<JoinHandle<std::io::Result<u64>>>,
 }
 
 impl Restorable {
@@ -230,10 +251,11 @@ impl Restorable {
         contract.still()?;
         Ok(Self {
             snapshot,
+            ways: image.ways,
+            costs: Choice::default(),
             hook,
             declared,
             times: 0,
-            scrubbing: None,
         })
     }
 
@@ -244,18 +266,15 @@ impl Restorable {
         contract: &mut Spoken,
         audit: bool,
         injected: &Arc<Injected>,
-    ) -> Result<Self, Failed> {
+    ) -> Result<(Self, Back), Failed> {
         let Self {
             mut snapshot,
+            ways,
+            mut costs,
             mut hook,
             declared,
             times,
-            scrubbing,
         } = self;
-        if let Some(scrubbing) = scrubbing {
-            let scrubbed = scrubbing.await.unwrap_or_else(|lost| Err(lost.into()));
-            scrubbed.map_err(Failed::Scrub)?;
-        }
         if !program.is_answered() {
             return Err(Failed::Unanswered);
         }
@@ -263,12 +282,14 @@ impl Restorable {
         contract.pause().await;
         let pid = pid(program).map_err(|_| Failed::Stuck)?;
         let (held, injected) = (program.clone(), injected.clone());
+        let wanted = ways.next(&costs);
         let putting = spawn_blocking(move || {
-            let back = snapshot.put_back(pid, audit, &injected);
+            let back = snapshot.put_back(pid, wanted, audit, &injected);
             drop(held);
-            back.map(|left| (snapshot, left))
+            back.map(|back| (snapshot, back))
         });
-        let (snapshot, left) = within(program, putting).await.ok_or(Failed::Stuck)??;
+        let (snapshot, back) = within(program, putting).await.ok_or(Failed::Stuck)??;
+        costs.tell(wanted, back.way, back.stopped_ns);
         contract.rewind().await?;
         let times = times + 1;
         if let Some(hook) = hook.as_mut().filter(|_| declared) {
@@ -276,13 +297,20 @@ impl Restorable {
         }
         // Its own hooks come last, so that what they draw is fresh.
         contract.restored(program).await?;
-        Ok(Self {
+        let restorable = Self {
             snapshot,
+            ways,
+            costs,
             hook,
             declared,
             times,
-            scrubbing: left.map(|left| spawn_blocking(|| left.run())),
-        })
+        };
+        Ok((restorable, back))
+    }
+
+    /// Reads whether the program is in another area than in the run before.
+    pub(crate) fn determine(&self, program: &Program) -> Result<(), Undetermined> {
+        self.snapshot.determine(pid(program)?)
     }
 }
 
@@ -306,7 +334,7 @@ fn pid(program: &Program) -> std::io::Result<Pid> {
 
 /// Waits for work on a stopped program; ends the program when that takes too long, which makes the
 /// work end as well. None: it took too long, or was lost.
-async fn within<T: Send + 'static>(program: &Program, mut work: JoinHandle<T>) -> Option<T> {
+async fn within<T: Send + 'static>(program: &Program, mut work: tokio::task::JoinHandle<T>) -> Option<T> {
     let wait = Duration::from_millis(STOPPED_MAX_MS);
     match timeout(wait, &mut work).await {
         Ok(done) => done.ok(),

@@ -26,8 +26,8 @@ mod stopped;
 
 pub(crate) use kernel::{Surroundings, Writable};
 pub(crate) use means::Means;
-pub(crate) use memory::{MARK, discard};
+pub(crate) use memory::{Aside, MARK, Room, Undetermined, discard};
 pub(crate) use quiet::{QUIET_WAIT_MAX_MS, quiet};
-pub(crate) use snapshot::{NotPutBack, NotTaken, Snapshot};
+pub(crate) use snapshot::{Back, NotPutBack, NotTaken, Snapshot};
 pub(crate) use step::Injected;
 pub use step::{Injection, Step};

@@ -21,6 +21,7 @@ use usher_api::invoke::BoxFuture;
 use usher_core::function::Limits;
 use usher_core::id::RequestId;
 
+use crate::cause::chain;
 use crate::contract::Answered;
 use crate::contract::lambda::{
     Invoke, LambdaApi, NotRemembered, NotRewound, Note, RestoreError, Style,
@@ -31,7 +32,7 @@ use crate::folders::Shared;
 use crate::outbound::Proxy;
 use crate::output::Output;
 use crate::renewable::{Failed, Restorable};
-use crate::renewal::Injected;
+use crate::renewal::{Back, Injected};
 use crate::restored::Hook;
 use crate::sandbox::{Exit, Program};
 
@@ -92,17 +93,28 @@ impl Served {
         mut self,
         audit: bool,
         injected: &Arc<Injected>,
-    ) -> Option<Result<Self, Failed>> {
+    ) -> Option<Result<(Self, Back), Failed>> {
         let restorable = self.restorable.take()?;
         let contract = &mut self.contract;
         let back = restorable.put_back(&self.program, contract, audit, injected);
         Some(match back.await {
-            Ok(restorable) => {
+            Ok((restorable, back)) => {
                 self.restorable = Some(restorable);
-                Ok(self)
+                Ok((self, back))
             }
             Err(failed) => Err(failed),
         })
+    }
+}
+
+impl Served {
+    /// The determination: why the program is not, for all that can be read, in another area than
+    /// in the run before.
+    pub(crate) fn determine(&self) -> Result<(), String> {
+        let restorable = self.restorable.as_ref();
+        let restorable = restorable.ok_or("it has no snapshot")?;
+        let determined = restorable.determine(&self.program);
+        determined.map_err(|error| chain(&error))
     }
 }
 

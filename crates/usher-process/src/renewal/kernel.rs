@@ -35,6 +35,7 @@ use std::path::PathBuf;
 
 use rustix::process::Pid;
 
+use super::memory::Room;
 use super::stopped::{Agent, Answers, Batch, Stopped};
 
 pub(crate) use self::errors::{Difference, Leftover, TakeError};
@@ -60,6 +61,8 @@ pub(crate) struct Surroundings {
     pub(crate) first: Option<Pid>,
     /// The folders that it may write to.
     pub(crate) writable: Vec<Writable>,
+    /// How much more memory its sandbox may take, where a control group bounds that.
+    pub(crate) room: Option<Room>,
     /// Numbers of descriptors in the program that are the platform's, such as its image.
     pub(crate) ours: Vec<RawFd>,
 }

@@ -9,9 +9,10 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use usher_core::renewal::choice;
 
-use super::memory;
-use super::stopped::{Batch, Call, Expect, Stopped};
+use super::memory::{self, Memory, Wanted};
+use super::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::cause::chain;
 use crate::sys::handles;
 use crate::sys::pages::Way;
@@ -27,6 +28,8 @@ pub(crate) struct Means {
     pub(crate) held: Result<(), String>,
     /// Two descriptors can be told to be one open file.
     pub(crate) compared: Result<(), String>,
+    /// Its memory can be swapped, and shown to be in other frames then.
+    pub(crate) swapped: Result<(), String>,
 }
 
 /// How written memory is found.
@@ -47,12 +50,17 @@ impl Means {
             written: Err(why.to_owned()),
             held: without(),
             compared: without(),
+            swapped: without(),
         }
     }
 
     /// Tries all of it. Blocks, and kills the process.
     pub(crate) fn of(victim: Pid) -> Self {
         let held = held(victim);
+        let (tracing, swapped) = match traced(victim) {
+            Ok(swapped) => (Ok(()), swapped),
+            Err(why) => (Err(why.clone()), Err(why)),
+        };
         Self {
             compared: held.as_ref().map_err(said).and_then(|held| {
                 let told = compared(victim, held).map_err(|error| error.to_string())?;
@@ -61,7 +69,8 @@ impl Means {
             }),
             held: held.map(|_| ()).map_err(|error| said(&error)),
             written: written(),
-            tracing: traced(victim),
+            tracing,
+            swapped,
         }
     }
 }
@@ -99,8 +108,9 @@ fn written() -> Result<Written, String> {
     })
 }
 
-/// Stops it, has it say its own number, and kills it.
-fn traced(victim: Pid) -> Result<(), String> {
+/// Stops it, has it say its own number, swaps its memory, and kills it. The inner result is that of
+/// the swap.
+fn traced(victim: Pid) -> Result<Result<(), String>, String> {
     let mut stopped = Stopped::stop(victim).map_err(|error| chain(&error))?;
     let registers = stopped.registers().map_err(|error| chain(&error))?;
     let agent = stopped.install().map_err(|error| chain(&error))?;
@@ -108,8 +118,32 @@ fn traced(victim: Pid) -> Result<(), String> {
     batch.call(Call::new(libc::SYS_getpid, [0_u64.into(); 6]), Expect::Ok);
     let answers = stopped.run(&agent, &batch);
     answers.map_err(|error| chain(&error))?;
+    let swapped = swapped(&mut stopped, &agent);
+    if let Err(why) = swapped {
+        return Ok(Err(why));
+    }
     let put = stopped.put_registers(&registers);
-    put.map_err(|error| chain(&error))
+    put.map_err(|error| chain(&error))?;
+    Ok(swapped)
+}
+
+/// Records its memory, swaps it, and looks where it is then.
+fn swapped(stopped: &mut Stopped, agent: &Agent) -> Result<(), String> {
+    let memory = Memory::take(stopped, agent);
+    let mut memory = memory.map_err(|error| chain(&error))?;
+    let mut batch = Batch::new();
+    let wanted = Wanted::Way(choice::Way::Swap);
+    let planned = memory.plan(stopped, agent, &mut batch, wanted);
+    let mut planned = planned.map_err(|error| chain(&error))?;
+    if planned.way() != choice::Way::Swap {
+        return Err("an empty sandbox has pages that cannot be exchanged".to_owned());
+    }
+    let answers = stopped.run(agent, &batch);
+    let answers = answers.map_err(|error| chain(&error))?;
+    let aside = memory.swap(stopped, agent, &mut planned, &answers);
+    let _aside = aside.map_err(|error| chain(&error))?;
+    let done = memory.done(stopped, planned);
+    done.map(drop).map_err(|error| chain(&error))
 }
 
 #[cfg(test)]
@@ -129,6 +163,7 @@ mod tests {
         let pid = Pid::from_child(&cat);
         let means = Means::of(pid);
         assert_eq!(means.tracing, Ok(()));
+        assert_eq!(means.swapped, Ok(()));
         assert_eq!(means.held, Ok(()));
         assert_eq!(means.compared, Ok(()));
         assert!(means.written.is_ok());

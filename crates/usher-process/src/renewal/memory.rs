@@ -3,6 +3,8 @@
 //! ```text
 //!  take   survey ─► own pages ─► image: written by the program, sealed, laid under its addresses
 //!  plan   mappings repaired ─► own pages found ─► sorted ─► copied now │ drops in the batch
+//!                                                     └► or: a pipe in the batch
+//!  swap                                                  used frames into it, and new ones
 //!  done   what was dropped is gone, and the kernel's count agrees
 //!  compare   every page against image, zeros or file, found another way
 //! ```
@@ -44,6 +46,7 @@
 //! Deliberately absent: threads, which must be stopped, with the new ones ended, before any of
 //! this.
 
+mod aside;
 mod audit;
 mod calls;
 mod canary;
@@ -57,7 +60,10 @@ mod kept;
 mod lay;
 mod parts;
 mod repair;
+mod room;
+mod sample;
 mod survey;
+mod swap;
 mod take;
 #[cfg(test)]
 mod tests;
@@ -66,13 +72,18 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use rustix::process::Pid;
+use usher_core::renewal::choice::Way;
 use usher_core::renewal::hot::Hot;
 use usher_core::renewal::layout::Mapping;
 use usher_core::renewal::runs::{Span, cut, merged};
+use usher_core::renewal::warm::Warm;
 
+pub(crate) use self::aside::Aside;
 pub(crate) use self::calls::MARK;
-pub(crate) use self::device::Scrub;
 pub(crate) use self::errors::{Difference, Failed, TakeError};
+pub(crate) use self::room::Room;
+pub(crate) use self::sample::Undetermined;
 
 use self::canary::Canary;
 use self::counters::Counter;
@@ -81,12 +92,18 @@ use self::dirty::{Regions, Sorted};
 use self::kept::Kept;
 use self::parts::Part;
 use self::repair::Zeros;
-use super::stopped::{Agent, Batch, Stopped};
+use self::sample::Sample;
+use self::swap::Swap;
+use super::stopped::{Agent, Answers, Batch, Stopped};
 use crate::sys::image::Image;
 use crate::sys::pages::{self, Mappings, Means, Own, PageMap};
 
 /// Pages that are copied back each time; further ones are dropped.
 const HOT_MAX_PAGES: usize = 16_384;
+/// Pages that are exchanged by one swap; where there are more, memory is put back in place.
+const SWAP_MAX_PAGES: u64 = 16_384;
+/// Bytes that a program must be able to take besides those that it has twice in a swap.
+const SWAP_ROOM_BYTES: u64 = 1 << 20;
 /// A search goes on over gaps between the places where own pages are expected, up to this.
 const SEARCH_GAP_MAX_BYTES: u64 = 1 << 20;
 
@@ -122,6 +139,11 @@ pub(crate) struct Memory {
     pages: PageMap,
     mappings: Mappings,
     hot: Hot,
+    warm: Warm,
+    /// Where pages were before the last swap.
+    sample: Option<Sample>,
+    /// What its control group would still give it.
+    room: Option<Room>,
     canary: Canary,
     agent: Agent,
     /// Where it is from run to run; none: always on the image.
@@ -142,7 +164,28 @@ pub(crate) struct Planned {
     /// Pages that are not the program's own, and may be again: the kernel writes into them by
     /// itself whenever a thread of the program goes on, also to make our calls.
     fleeting: Vec<Span>,
+    /// What is exchanged, if memory is swapped.
+    swap: Option<Swap>,
     began: Instant,
+}
+
+/// The way in which memory is to be put back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wanted {
+    /// This one.
+    Way(Way),
+    /// By a swap that does not happen: memory is put back where it is. For tests.
+    Skipped,
+}
+
+impl Planned {
+    /// The way that is gone.
+    pub(crate) fn way(&self) -> Way {
+        match self.swap {
+            Some(_) => Way::Swap,
+            None => Way::InPlace,
+        }
+    }
 }
 
 /// What it took to put memory back once.
@@ -154,6 +197,8 @@ pub(crate) struct PutBack {
     pub(crate) copied_pages: u64,
     /// Pages that were dropped.
     pub(crate) dropped_pages: u64,
+    /// Pages that were exchanged.
+    pub(crate) swapped_pages: u64,
     /// Steps that made the mappings equal again.
     pub(crate) repairs: usize,
     /// Whether all addresses were searched.
@@ -164,7 +209,9 @@ pub(crate) struct PutBack {
     pub(crate) search_us: u64,
     /// Sorting and copying them.
     pub(crate) copy_us: u64,
-    /// From then until `done` has looked; the batch is in it.
+    /// Exchanging them.
+    pub(crate) swap_us: u64,
+    /// From sorting until `done` has looked; the batches are in it.
     pub(crate) rest_us: u64,
 }
 
@@ -193,54 +240,69 @@ impl Memory {
         self.areas.is_some()
     }
 
-    /// Shows the program its next area, when it was put back and compared; returns what makes the
-    /// former one clean.
+    /// Shows the program its next area, when it was put back and compared; returns the one that it
+    /// had before, to be scrubbed.
     pub(crate) fn show_next(
         &mut self,
         stopped: &mut Stopped,
         agent: &Agent,
-    ) -> Result<Option<Scrub>, Failed> {
+    ) -> Result<Option<Aside>, Failed> {
         let Some(areas) = &mut self.areas else {
             return Ok(None);
         };
-        areas.show_next(stopped, agent, &self.parts, &mut self.mappings)
+        let left = areas.show_next(stopped, agent, &self.parts, &mut self.mappings)?;
+        Ok(left.map(Aside::of))
+    }
+
+    /// From now on a swap is made only where this has room for it.
+    pub(crate) fn bound(&mut self, room: Option<Room>) {
+        self.room = room;
     }
 
     /// Puts back what can be put back from outside, and adds to `batch` what the program must do
-    /// itself. New threads must have been ended. Repairs of mappings take batches of their own.
+    /// itself. New threads must have been ended. Repairs of mappings take batches of their own. A
+    /// swap is not made where there is too much to exchange.
     pub(crate) fn plan(
         &mut self,
         stopped: &mut Stopped,
         agent: &Agent,
         batch: &mut Batch,
+        wanted: Wanted,
     ) -> Result<Planned, Failed> {
         let mut put_back = PutBack::default();
         let began = Instant::now();
-        if let Some(areas) = &self.areas {
+        if let Some(areas) = &mut self.areas {
             areas.leave(stopped, agent, &self.image, &self.parts)?;
         }
         put_back.repairs = repair::repair(self, stopped, agent)?;
         let repaired = Instant::now();
-        self.canary.spoil(stopped)?;
+        let swapped = wanted == Wanted::Way(Way::Swap);
+        self.canary.spoil(stopped, swapped)?;
         put_back.searched_all = self.search()?;
         let searched = Instant::now();
-        let sorted = dirty::sort(
-            &self.own,
-            &self.regions,
-            &self.parts,
-            &self.kept,
-            agent,
-            &mut self.hot,
-        );
-        put_back.copied_pages = self.copy(stopped, &sorted)?;
-        calls::set_break(batch, self.heap_end);
-        for span in &sorted.drops {
-            calls::drop_pages(batch, *span);
+        if wanted == Wanted::Skipped {
+            self.note_places()?;
         }
+        calls::set_break(batch, self.heap_end);
+        let swap = match swapped {
+            true => self.sort_for_swap(stopped, agent)?,
+            false => None,
+        };
+        let swap = match swap {
+            Some(mut swap) => {
+                swap.pipe = Some(calls::make_pipe(batch)?);
+                put_back.swapped_pages = count(swap.runs.iter().copied());
+                put_back.dropped_pages = count(swap.drops.iter().copied());
+                Some(swap)
+            }
+            None => {
+                self.plan_in_place(stopped, agent, batch, &mut put_back)?;
+                None
+            }
+        };
         let agent = self.agent.range();
         let agent = Span::new(agent.start, agent.end);
         put_back.found_pages = count(self.own.iter().map(|own| own.span));
-        put_back.dropped_pages = count(sorted.drops.iter().copied());
         let of_agent = count(self.own.iter().map(|own| own.span.common(agent)));
         let others = put_back.found_pages - of_agent + self.refilled();
         let left = others.saturating_sub(put_back.dropped_pages);
@@ -255,8 +317,75 @@ impl Memory {
             left,
             away,
             fleeting,
+            swap,
             began: Instant::now(),
         })
+    }
+
+    /// Copies what is hot and adds to `batch` what is dropped.
+    fn plan_in_place(
+        &mut self,
+        stopped: &Stopped,
+        agent: &Agent,
+        batch: &mut Batch,
+        put_back: &mut PutBack,
+    ) -> Result<(), Failed> {
+        let sorted = dirty::sort(
+            &self.own,
+            &self.regions,
+            &self.parts,
+            &self.kept,
+            agent,
+            &mut self.hot,
+        );
+        put_back.copied_pages = self.copy(stopped, &sorted)?;
+        for span in &sorted.drops {
+            calls::drop_pages(batch, *span);
+        }
+        put_back.dropped_pages = count(sorted.drops.iter().copied());
+        Ok(())
+    }
+
+    /// Notes where pages are, as a swap does before it exchanges them.
+    fn note_places(&mut self) -> Result<(), Failed> {
+        let own: Vec<_> = self.own.iter().map(|own| own.span).collect();
+        let sample = Sample::of(self.canary.address(), &own, &self.pages);
+        self.sample = Some(sample.map_err(Failed::at("read where pages are"))?);
+        Ok(())
+    }
+
+    /// Exchanges what is to be exchanged, when the batch was run, which has had `answers`. What is
+    /// returned is the area that was used.
+    pub(crate) fn swap(
+        &mut self,
+        stopped: &mut Stopped,
+        agent: &Agent,
+        planned: &mut Planned,
+        answers: &Answers,
+    ) -> Result<Option<Aside>, Failed> {
+        let Some(swap) = &planned.swap else {
+            return Ok(None);
+        };
+        let began = Instant::now();
+        let aside = self.exchange(stopped, agent, swap, answers)?;
+        planned.put_back.swap_us = micros(began, Instant::now());
+        Ok(Some(aside))
+    }
+
+    /// The determination: reads whether the program's pages are in other frames than before the
+    /// last swap, or on another device. The program may run meanwhile.
+    pub(crate) fn determine(&self, program: Pid) -> Result<(), Undetermined> {
+        if let Some(areas) = &self.areas {
+            let mappings = Mappings::open(program, means().mappings_asked)?.all()?;
+            return Ok(areas.determine(self.identity, self.canary.address(), &mappings)?);
+        }
+        let sample = self.sample.as_ref().ok_or(Undetermined::Nothing)?;
+        sample.determine(program, &self.pages)
+    }
+
+    /// Leaves a wrong byte in memory that was put back. For tests.
+    pub(crate) fn spoil(&self, stopped: &Stopped) -> Result<(), Failed> {
+        self.canary.spoil_unseen(stopped)
     }
 
     /// Sees that the batch did what it was to do; nothing may be injected after that but by who
@@ -267,6 +396,7 @@ impl Memory {
             left,
             away,
             fleeting,
+            swap,
             began,
         } = planned;
         let step = "search the memory";
@@ -295,6 +425,9 @@ impl Memory {
             }
         }
         self.canary.check(stopped)?;
+        if swap.is_some() {
+            self.determine(stopped.pid())?;
+        }
         put_back.rest_us = micros(began, Instant::now());
         Ok(put_back)
     }
@@ -337,13 +470,7 @@ impl Memory {
     fn copy(&mut self, stopped: &Stopped, sorted: &Sorted) -> Result<u64, Failed> {
         let step = "write the memory back";
         for (number, _) in &sorted.copies {
-            if let Some(part) = self.parts.get_mut(*number)
-                && part.view.is_none()
-            {
-                let len = usize::try_from(part.span.len()).unwrap_or(usize::MAX);
-                let view = self.image.view(part.slot, len);
-                part.view = Some(view.map_err(Failed::at("look at the image of the memory"))?);
-            }
+            self.view(*number)?;
         }
         let hot = sorted.copies.iter().filter_map(|(number, span)| {
             let part = self.parts.get(*number)?;
@@ -361,13 +488,7 @@ impl Memory {
                 stopped.write(span.start, bytes).map_err(Failed::at(step))?;
             }
         }
-        for span in &sorted.zeros {
-            let len = usize::try_from(span.len()).unwrap_or(usize::MAX);
-            let zeros = vec![0; len];
-            stopped
-                .write(span.start, &zeros)
-                .map_err(Failed::at(step))?;
-        }
+        self.write_zeros(stopped, &sorted.zeros)?;
         let hot = count(sorted.copies.iter().map(|(_, span)| *span));
         let kept = self.kept.iter().flat_map(|kept| &kept.saved);
         Ok(hot + count(kept.map(|(span, _)| *span)))
@@ -391,6 +512,27 @@ impl Memory {
             }
         });
         fleeting
+    }
+
+    fn write_zeros(&self, stopped: &Stopped, spans: &[Span]) -> Result<(), Failed> {
+        for span in spans {
+            let zeros = vec![0; usize::try_from(span.len()).unwrap_or(usize::MAX)];
+            let written = stopped.write(span.start, &zeros);
+            written.map_err(Failed::at("write the memory back"))?;
+        }
+        Ok(())
+    }
+
+    /// Maps the clean bytes of a part, if they were not.
+    fn view(&mut self, number: usize) -> Result<(), Failed> {
+        if let Some(part) = self.parts.get_mut(number)
+            && part.view.is_none()
+        {
+            let len = usize::try_from(part.span.len()).unwrap_or(usize::MAX);
+            let view = self.image.view(part.slot, len);
+            part.view = Some(view.map_err(Failed::at("look at the image of the memory"))?);
+        }
+        Ok(())
     }
 
     /// Saved pages that were not the program's own any more, and are again.

@@ -10,11 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::Pid;
+use usher_core::renewal::choice::Way;
 
 use super::kernel::{self, Kernel, Surroundings};
-use super::memory::{self, Memory, Scrub};
+use super::memory::{self, Aside, Memory, Undetermined, Wanted};
 use super::spent::{Part, Spent};
-use super::step::{Injected, MadeToFail, Step};
+use super::step::{Injected, Injection, MadeToFail, Step};
 use super::stopped::{
     Agent, Batch, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped,
 };
@@ -27,6 +28,19 @@ pub(crate) struct Snapshot {
     kernel: Kernel,
     registers: Registers,
     page: Option<Arc<Page>>,
+}
+
+/// A program was put back.
+#[derive(Debug)]
+pub(crate) struct Back {
+    /// By this way, which is not the wanted one where that cannot be gone.
+    pub(crate) way: Way,
+    /// The area that the run has used, if memory was swapped; dropping it scrubs it.
+    pub(crate) aside: Option<Aside>,
+    /// How long the program was stopped, in nanoseconds; an audit is not counted.
+    pub(crate) stopped_ns: u64,
+    /// What of it exchanging the pages took, in nanoseconds.
+    pub(crate) swap_ns: u64,
 }
 
 /// Why a program has no snapshot. It was killed if it had been stopped.
@@ -84,7 +98,7 @@ impl Snapshot {
     /// turns between two areas from then on: see [`Memory::divide`].
     pub(crate) fn take(
         program: Pid,
-        surroundings: Surroundings,
+        mut surroundings: Surroundings,
         areas: Option<[Option<&Path>; 2]>,
         page: Option<Arc<Page>>,
         injected: &Injected,
@@ -103,6 +117,7 @@ impl Snapshot {
         }
         injected.after(Step::TakeRegisters)?;
         let mut memory = Memory::take(&mut stopped, &agent)?;
+        memory.bound(surroundings.room.take());
         injected.after(Step::TakeMemory)?;
         let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
         injected.after(Step::TakeKernel)?;
@@ -125,14 +140,18 @@ impl Snapshot {
         })
     }
 
-    /// Puts the program back; with `audit` all of it is compared before it goes on. Returns what
-    /// makes the area clean that was left, if that takes anything.
+    /// Puts the program back, by the `wanted` way where it can be gone; with `audit` all of it is
+    /// compared before it goes on.
     pub(crate) fn put_back(
         &mut self,
         program: Pid,
+        wanted: Way,
         audit: bool,
         injected: &Injected,
-    ) -> Result<Option<Scrub>, NotPutBack> {
+    ) -> Result<Back, NotPutBack> {
+        let divided = self.memory.is_divided();
+        let wanted = if divided { Way::InPlace } else { wanted };
+        let skipped = (divided || wanted == Way::Swap) && injected.is(Step::Swap, Injection::Skip);
         let mut spent = Spent::begin();
         let mut stopped = Stopped::stop(program)?;
         spent.on(Part::Stop);
@@ -144,17 +163,30 @@ impl Snapshot {
         self.kernel.plan(&mut stopped, &self.agent, &mut batch)?;
         spent.on(Part::Kernel);
         injected.after(Step::KernelPlan)?;
-        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch)?;
+        let how = match skipped {
+            true => Wanted::Skipped,
+            false => Wanted::Way(wanted),
+        };
+        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch, how);
+        let mut planned = planned?;
+        let way = if skipped { wanted } else { planned.way() };
         spent.on(Part::Memory);
         injected.after(Step::MemoryPlan)?;
         let answers = stopped.run(&self.agent, &batch)?;
         spent.on(Part::Batch);
         injected.after(Step::Batch)?;
+        let swapped = self.memory.swap(&mut stopped, &self.agent, &mut planned, &answers);
+        let aside = swapped?;
+        spent.on(Part::Swap);
+        injected.after(Step::Swap)?;
         self.kernel.done(&stopped, &answers)?;
         spent.on(Part::Kernel);
         let pages = self.memory.done(&stopped, planned)?;
         spent.on(Part::Memory);
         injected.after(Step::Done)?;
+        if injected.is(Step::Swap, Injection::Spoil) {
+            self.memory.spoil(&stopped)?;
+        }
         stopped.put_registers(&self.registers)?;
         injected.after(Step::Registers)?;
         spent.on(Part::Registers);
@@ -162,10 +194,13 @@ impl Snapshot {
             self.compare(&mut stopped)?;
             spent.leave_out();
         }
-        let mut left = None;
-        if self.memory.is_divided() {
-            left = self.memory.show_next(&mut stopped, &self.agent)?;
-            spent.on(Part::Memory);
+        let (mut way, mut aside) = (way, aside);
+        if divided {
+            way = Way::Swap;
+            if !skipped {
+                aside = self.memory.show_next(&mut stopped, &self.agent)?;
+            }
+            spent.on(Part::Swap);
             stopped.put_registers(&self.registers)?;
             spent.on(Part::Registers);
         }
@@ -174,8 +209,18 @@ impl Snapshot {
         stopped.resume()?;
         spent.on(Part::Resume);
         injected.after(Step::Resume)?;
-        tracing::debug!(?spent, ?pages, "a program was put back");
-        Ok(left)
+        tracing::debug!(?way, ?spent, ?pages, "a program was put back");
+        Ok(Back {
+            way,
+            aside,
+            stopped_ns: spent.total_ns(),
+            swap_ns: spent.of_ns(Part::Swap),
+        })
+    }
+
+    /// Reads whether the program, which goes on, is in another area than in the run before.
+    pub(crate) fn determine(&self, program: Pid) -> Result<(), Undetermined> {
+        self.memory.determine(program)
     }
 
     /// Compares all of the stopped program with the snapshot.

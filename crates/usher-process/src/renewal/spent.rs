@@ -13,6 +13,8 @@ pub(crate) enum Part {
     Memory,
     /// Calls are made inside the program.
     Batch,
+    /// Pages are exchanged.
+    Swap,
     /// Registers are put back.
     Registers,
     /// The program goes on.
@@ -23,7 +25,7 @@ pub(crate) enum Part {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spent {
     since: Instant,
-    nanos: [u64; 6],
+    nanos: [u64; 7],
 }
 
 impl Spent {
@@ -31,7 +33,7 @@ impl Spent {
     pub(crate) fn begin() -> Self {
         Self {
             since: Instant::now(),
-            nanos: [0; 6],
+            nanos: [0; 7],
         }
     }
 
@@ -42,6 +44,16 @@ impl Spent {
             *nanos += u64::try_from(passed).unwrap_or(u64::MAX);
         }
         self.since = Instant::now();
+    }
+
+    /// All of it so far.
+    pub(crate) fn total_ns(&self) -> u64 {
+        self.nanos.iter().sum()
+    }
+
+    /// What was spent on this part so far.
+    pub(crate) fn of_ns(&self, part: Part) -> u64 {
+        self.nanos.get(part as usize).copied().unwrap_or(0)
     }
 
     /// What has passed since the last call counts for nothing.

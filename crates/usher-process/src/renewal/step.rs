@@ -29,6 +29,8 @@ pub enum Step {
     MemoryPlan,
     /// Calls are made inside the program.
     Batch,
+    /// Its pages are exchanged, if its memory is swapped.
+    Swap,
     /// What the calls came to is looked at.
     Done,
     /// Registers are put back.
@@ -39,7 +41,7 @@ pub enum Step {
 
 impl Step {
     /// All of them, in their order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TakeStop,
         Self::TakeAgent,
         Self::TakeRegisters,
@@ -51,6 +53,7 @@ impl Step {
         Self::KernelPlan,
         Self::MemoryPlan,
         Self::Batch,
+        Self::Swap,
         Self::Done,
         Self::Registers,
         Self::Resume,
@@ -64,6 +67,12 @@ pub enum Injection {
     Fail,
     /// This process dies in it.
     Abort,
+    /// The step is told to be done, and is not: memory that was to be swapped is put back where it
+    /// is. Only [`Step::Swap`] can be skipped.
+    Skip,
+    /// The step leaves a wrong byte in memory. Only [`Step::Swap`] can be spoilt, whether memory is
+    /// swapped or not.
+    Spoil,
 }
 
 /// A step was made to fail.
@@ -79,6 +88,11 @@ impl Injected {
     /// From now on.
     pub(crate) fn set(&self, what: Option<(Step, Injection)>) {
         *self.0.lock() = what;
+    }
+
+    /// Whether this is to happen at a step that sees to it itself.
+    pub(crate) fn is(&self, step: Step, what: Injection) -> bool {
+        *self.0.lock() == Some((step, what))
     }
 
     /// To be called where a step ends, so that what it did is there.

@@ -27,6 +27,7 @@ mod patience;
 mod registers;
 #[cfg(test)]
 mod tests;
+mod unfiltered;
 
 use std::fs::{File, OpenOptions};
 use std::io;

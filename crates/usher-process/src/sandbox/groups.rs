@@ -185,6 +185,18 @@ impl Group {
         of_tasks.map(|(folder, ..)| folder.as_path())
     }
 
+    /// The files that say how many bytes of memory it has taken, and may take.
+    pub(super) fn memory_room(&self) -> Option<[PathBuf; 2]> {
+        let found = self.folders.iter();
+        let mut found = found.filter(|(.., of)| of.contains(&Resource::Memory));
+        let (folder, version, _) = found.next()?;
+        let names = match version {
+            Version::One => ["memory.usage_in_bytes", "memory.limit_in_bytes"],
+            Version::Two => ["memory.current", "memory.max"],
+        };
+        Some(names.map(|name| folder.join(name)))
+    }
+
     /// How many processes were ended because the group was out of memory.
     pub(super) fn memory_kills(&self) -> u64 {
         let of_memory =

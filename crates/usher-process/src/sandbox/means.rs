@@ -34,6 +34,7 @@ impl Modes {
 pub struct Means {
     rows: Vec<Mean>,
     never_put_back: Option<String>,
+    never_swapped: Option<String>,
 }
 
 /// One line of it.
@@ -57,6 +58,11 @@ impl Means {
     /// can.
     pub fn never_put_back(&self) -> Option<&str> {
         self.never_put_back.as_deref()
+    }
+
+    /// Why no program's memory can be swapped here, so that it is put back in place; none: it can.
+    pub fn never_swapped(&self) -> Option<&str> {
+        self.never_swapped.as_deref()
     }
 
     /// Writes them to the log, as a warning where it is not the best way.
@@ -134,9 +140,22 @@ impl Means {
             format!("this machine does not permit to put programs back, for want of {what}: {why}")
         });
         rows.extend(needed.into_iter().map(Need::row));
+        let swapped = found.swapped.as_ref();
+        rows.push(Mean {
+            what: "put back: another area",
+            way: match swapped {
+                Ok(()) => "pages are given other frames (ptrace without the filter, pagemap)".into(),
+                Err(why) => format!("memory is put back in the same frames instead: {why}"),
+            },
+            full: swapped.is_ok(),
+        });
+        let never_swapped = swapped.err().map(|why| {
+            format!("this machine does not permit to swap the memory of programs: {why}")
+        });
         Self {
             rows,
             never_put_back,
+            never_swapped,
         }
     }
 }

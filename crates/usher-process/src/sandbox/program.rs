@@ -27,7 +27,7 @@ use super::shell::{Hold, pid_of};
 use super::sockets::Asked;
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
 use super::{Launch, Shell, ShellError};
-use crate::renewal::{Surroundings, Writable};
+use crate::renewal::{Room, Surroundings, Writable};
 use crate::restored::page::Page;
 
 /// How long it may take until the program is executed.
@@ -272,10 +272,12 @@ impl Program {
             let folder = open(path, flags, Mode::empty())?;
             Ok(Writable { place, folder })
         });
+        let room = self.hold.group().memory_room();
         Ok(Surroundings {
             group: self.hold.group().tasks().map(Path::to_owned),
             first,
             writable: writable.collect::<io::Result<_>>()?,
+            room: room.map(|[used, max]| Room::open(&used, &max)).transpose()?,
             ours: Vec::new(),
         })
     }

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: what is done about a page, or a mapping.
 
+mod frames;
 mod mappings;
 mod probe;
 mod transfer;

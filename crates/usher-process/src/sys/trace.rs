@@ -27,6 +27,8 @@ const GET_GENERAL: c_uint = 12;
 const SET_GENERAL: c_uint = 13;
 /// `PTRACE_DETACH`, which not every C library names.
 const DETACH: c_uint = 17;
+/// `PTRACE_O_SUSPEND_SECCOMP`
+const SUSPEND_SECCOMP: usize = 1 << 21;
 /// `PTRACE_GET_RSEQ_CONFIGURATION`
 const RSEQ: c_uint = 0x420f;
 /// `NT_X86_XSTATE`: everything that `XSAVE` stores.
@@ -55,6 +57,19 @@ const EXTENDED_MAX_BYTES: usize = 16 * 1024;
 /// Becomes the tracer of a thread, which runs on. If this OS thread ends, the other is killed.
 pub(crate) fn seize(thread: Tid) -> io::Result<()> {
     number(libc::PTRACE_SEIZE, thread, libc::PTRACE_O_EXITKILL as usize)
+}
+
+/// Lets a stopped thread make calls past its own filters, until [`lay_filters`] or [`detach`]. Takes
+/// a tracer that may administer the system, and that has no filter itself.
+pub(crate) fn lift_filters(thread: Tid) -> io::Result<()> {
+    let options = libc::PTRACE_O_EXITKILL as usize | SUSPEND_SECCOMP;
+    number(libc::PTRACE_SETOPTIONS, thread, options)
+}
+
+/// The filters of a thread hold again.
+pub(crate) fn lay_filters(thread: Tid) -> io::Result<()> {
+    let options = libc::PTRACE_O_EXITKILL as usize;
+    number(libc::PTRACE_SETOPTIONS, thread, options)
 }
 
 /// Asks a thread to stop; [`poll`] says when it has.

@@ -7,7 +7,7 @@ use usher_core::renewal::runs::Span;
 
 use super::parts::Part;
 use super::survey::Manner;
-use crate::renewal::stopped::{Batch, Call, Expect};
+use crate::renewal::stopped::{Batch, Call, Expect, Full, Pointer};
 
 /// The upper half of the advice in our calls to `madvise`. The kernel looks at the lower half only,
 /// and a filter can tell our calls from those of the program by it. A program that marks its own
@@ -20,6 +20,71 @@ const DROP: u64 = 4;
 pub(super) fn drop_pages(batch: &mut Batch, span: Span) {
     let arguments = [span.start.into(), span.len().into(), (MARK | DROP).into()];
     batch.call(Call::new(libc::SYS_madvise, arguments), Expect::Value(0));
+}
+
+/// Spans that one of the calls for many takes, `UIO_MAXIOV`.
+pub(super) const SPANS_MAX: usize = 1_024;
+/// The process itself, where a descriptor of one is asked for.
+const SELF: i32 = -10_001;
+/// The same for locked pages as well, as the kernel sees it.
+const DROP_LOCKED: u64 = 24;
+/// The advice to give pages frames of their own, as if they had been written.
+const POPULATE: u64 = 23;
+/// Do not wait for room in a pipe.
+const WITHOUT_WAITING: u64 = 2;
+
+/// Makes a pipe; its numbers are put there, the reading end first.
+pub(super) fn make_pipe(batch: &mut Batch) -> Result<Pointer, Full> {
+    let ends = batch.space(2 * size_of::<i32>())?;
+    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let call = Call::new(libc::SYS_pipe2, [ends.into(), flags.into()]);
+    batch.call(call, Expect::Value(0));
+    Ok(ends)
+}
+
+/// Closes a descriptor.
+pub(super) fn close(batch: &mut Batch, number: i32) {
+    let call = Call::new(libc::SYS_close, [number.into()]);
+    batch.call(call, Expect::Value(0));
+}
+
+/// Puts the frames of these pages into the pipe `into`, and gives the pages others that hold what
+/// is behind them.
+pub(super) fn exchange(batch: &mut Batch, runs: &[Span], into: i32) -> Result<(), Full> {
+    let (spans, bytes) = spans(batch, runs)?;
+    let flags = WITHOUT_WAITING;
+    let arguments = [into.into(), spans.into(), runs.len().into(), flags.into()];
+    batch.call(Call::new(libc::SYS_vmsplice, arguments), bytes);
+    for advice in [DROP_LOCKED, POPULATE] {
+        advise_all(batch, spans, runs.len(), advice, bytes);
+    }
+    Ok(())
+}
+
+/// Drops the pages in all of these places.
+pub(super) fn drop_all(batch: &mut Batch, drops: &[Span]) -> Result<(), Full> {
+    let (spans, bytes) = spans(batch, drops)?;
+    advise_all(batch, spans, drops.len(), DROP, bytes);
+    Ok(())
+}
+
+fn advise_all(batch: &mut Batch, spans: Pointer, count: usize, advice: u64, bytes: Expect) {
+    let arguments = [
+        SELF.into(),
+        spans.into(),
+        count.into(),
+        advice.into(),
+        0_u64.into(),
+    ];
+    batch.call(Call::new(libc::SYS_process_madvise, arguments), bytes);
+}
+
+/// Spans as the kernel reads them, and what a call answers that has done all of them.
+fn spans(batch: &mut Batch, all: &[Span]) -> Result<(Pointer, Expect), Full> {
+    let words = all.iter().flat_map(|span| [span.start, span.len()]);
+    let words: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+    let bytes: u64 = all.iter().map(Span::len).sum();
+    Ok((batch.bytes(&words)?, Expect::Value(bytes.cast_signed())))
 }
 
 /// Takes away what is mapped there.

@@ -1,9 +1,10 @@
 //! One page of ours in the program's memory that is spoilt on purpose before the first times that
 //! memory is put back, to see that it is put back.
 //!
-//! It lies in the image like any page of the program, and nothing in the way of putting back knows
-//! it: at first it is dropped, then copied. A kernel, or code of ours, that loses changed pages
-//! shows it here.
+//! It lies in the image like any page of the program. Nothing in the way of putting back in place
+//! knows it: at first it is dropped, then copied. A kernel, or code of ours, that loses changed
+//! pages shows it here. A swap spoils it each time, so that it always moves, and by it each run
+//! begins with showing that it did.
 
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::pages::{page_bytes, write_pieces};
@@ -22,6 +23,8 @@ const SPOILT: u8 = 0xd1;
 pub(super) struct Canary {
     address: u64,
     times: u32,
+    /// Whether it was spoilt since it was looked at last.
+    spoilt: bool,
 }
 
 impl Canary {
@@ -41,25 +44,41 @@ impl Canary {
         let answers = stopped.run(agent, &batch);
         let answers = answers.map_err(Failed::by_program("map a page of the platform's"))?;
         let address = answers.value(place).unwrap_or(0).cast_unsigned();
-        let canary = Self { address, times: 0 };
+        let canary = Self {
+            address,
+            times: 0,
+            spoilt: false,
+        };
         canary.fill(stopped, CLEAN)?;
         Ok(canary)
     }
 
-    /// Spoils it, the first times.
-    pub(super) fn spoil(&self, stopped: &Stopped) -> Result<(), Failed> {
-        match self.times < TIMES {
+    /// Where it is.
+    pub(super) fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Spoils it, the first times, or `always`.
+    pub(super) fn spoil(&mut self, stopped: &Stopped, always: bool) -> Result<(), Failed> {
+        self.spoilt = always || self.times < TIMES;
+        match self.spoilt {
             true => self.fill(stopped, SPOILT),
             false => Ok(()),
         }
     }
 
+    /// Spoils it once it was looked at, as a put-back would that goes wrong. For tests.
+    pub(super) fn spoil_unseen(&self, stopped: &Stopped) -> Result<(), Failed> {
+        self.fill(stopped, SPOILT)
+    }
+
     /// Sees that it is as it was.
     pub(super) fn check(&mut self, stopped: &Stopped) -> Result<(), Failed> {
-        if self.times == TIMES {
+        if !self.spoilt {
             return Ok(());
         }
-        self.times += 1;
+        self.spoilt = false;
+        self.times = self.times.saturating_add(1);
         let mut bytes = Self::page(0);
         let read = stopped.read(self.address, &mut bytes);
         read.map_err(Failed::at("read the page of the platform's"))?;

@@ -31,6 +31,7 @@ use super::errors::Failed;
 use super::handover;
 use super::parts::Part;
 use super::repair::place;
+use super::sample::Undetermined;
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::image::Image;
 use crate::sys::pages::{Mappings, page_bytes};
@@ -45,6 +46,8 @@ const PIECE_BYTES: usize = 1 << 20;
 pub(super) struct Areas {
     /// None: the image itself, in the machine's memory.
     areas: [Option<Area>; 2],
+    /// That of the run before; none before the first one.
+    former: Option<usize>,
     shown: Option<usize>,
 }
 
@@ -97,18 +100,20 @@ impl Areas {
         });
         Ok(Self {
             areas: [first?, second?],
+            former: None,
             shown: None,
         })
     }
 
     /// Maps the image again over the area that is shown.
     pub(super) fn leave(
-        &self,
+        &mut self,
         stopped: &mut Stopped,
         agent: &Agent,
         image: &Image,
         parts: &[Part],
     ) -> Result<(), Failed> {
+        self.former = self.shown;
         let shown = self.shown.and_then(|shown| self.areas.get(shown));
         let Some(Some(area)) = shown else {
             return Ok(());
@@ -133,14 +138,37 @@ impl Areas {
         parts: &[Part],
         mappings: &mut Mappings,
     ) -> Result<Option<Scrub>, Failed> {
-        let left = self.shown.and_then(|left| self.areas.get(left)?.as_ref());
+        let left = self.former.and_then(|left| self.areas.get(left)?.as_ref());
         let scrub = left.map(Area::scrub);
-        let next = self.shown.map_or(0, |shown| (shown + 1) % self.areas.len());
+        let next = self.next();
         if let Some(Some(area)) = self.areas.get(next) {
             area.show(stopped, agent, parts, mappings)?;
         }
         self.shown = Some(next);
         Ok(scrub)
+    }
+
+    /// Whether a program has another area than in the run before, by what the kernel tells of its
+    /// mapping at `address`, which is in a part that the program may write.
+    pub(super) fn determine(
+        &self,
+        image: (u64, u64),
+        address: u64,
+        mappings: &[Mapping],
+    ) -> Result<(), Undetermined> {
+        let next = self.areas.get(self.next()).and_then(Option::as_ref);
+        let wanted = next.map_or((image, false), |area| (area.identity, true));
+        let there = |one: &&Mapping| one.span.start <= address && address < one.span.end;
+        let found = mappings.iter().find(there).ok_or(Undetermined::Elsewhere)?;
+        let found = found.backing;
+        match ((found.device, found.inode), found.shared) == wanted {
+            true => Ok(()),
+            false => Err(Undetermined::Elsewhere),
+        }
+    }
+
+    fn next(&self) -> usize {
+        self.former.map_or(0, |former| (former + 1) % self.areas.len())
     }
 }
 

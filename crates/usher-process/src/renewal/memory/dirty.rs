@@ -63,7 +63,7 @@ impl Regions {
     }
 
     /// The pieces of sorted runs, each with what it belongs to.
-    fn cut(&self, runs: &[Span], mut each: impl FnMut(Span, Option<Region>)) {
+    pub(super) fn cut(&self, runs: &[Span], mut each: impl FnMut(Span, Option<Region>)) {
         cut(runs, &self.spans, |span, number| {
             each(
                 span,
@@ -99,10 +99,11 @@ pub(super) fn sort(
     // What is not in memory is dropped, whatever it is: nothing is copied over it.
     let away: Vec<_> = away.iter().map(|own| own.span).collect();
     let here: Vec<_> = here.iter().map(|own| own.span).collect();
+    let (zeros, drops) = (&mut sorted.zeros, &mut sorted.drops);
     regions.cut(&away, |span, region| match region {
-        Some(Region::Kept(number)) => beside(&mut sorted, span, kept.get(number)),
-        Some(Region::Agent) => zero_unused(&mut sorted, span, agent),
-        _ => sorted.drops.push(span),
+        Some(Region::Kept(number)) => beside(zeros, drops, span, kept.get(number)),
+        Some(Region::Agent) => zero_unused(zeros, span, agent),
+        _ => drops.push(span),
     });
     regions.cut(&here, |span, region| match region {
         Some(Region::Part(number)) => {
@@ -110,8 +111,10 @@ pub(super) fn sort(
                 in_part(&mut sorted, span, number, part, hot);
             }
         }
-        Some(Region::Kept(number)) => beside(&mut sorted, span, kept.get(number)),
-        Some(Region::Agent) => zero_unused(&mut sorted, span, agent),
+        Some(Region::Kept(number)) => {
+            beside(&mut sorted.zeros, &mut sorted.drops, span, kept.get(number));
+        }
+        Some(Region::Agent) => zero_unused(&mut sorted.zeros, span, agent),
         None => sorted.drops.push(span),
     });
     sorted.drops.sort_unstable();
@@ -146,24 +149,29 @@ fn in_part(sorted: &mut Sorted, span: Span, number: usize, part: &Part, hot: &mu
 }
 
 /// Pages beside the saved ones, which are copied back in any case.
-fn beside(sorted: &mut Sorted, span: Span, kept: Option<&Kept>) {
+pub(super) fn beside(
+    zeros: &mut Vec<Span>,
+    drops: &mut Vec<Span>,
+    span: Span,
+    kept: Option<&Kept>,
+) {
     let Some(kept) = kept else { return };
     cut(&[span], &kept.saved_spans(), |span, saved| {
         if saved.is_none() {
             match kept.locked {
-                true => sorted.zeros.push(span),
-                false => sorted.drops.push(span),
+                true => zeros.push(span),
+                false => drops.push(span),
             }
         }
     });
 }
 
 /// Those of the agent's pages that it does not use itself.
-fn zero_unused(sorted: &mut Sorted, span: Span, agent: &Agent) {
+pub(super) fn zero_unused(zeros: &mut Vec<Span>, span: Span, agent: &Agent) {
     let used = Span::new(agent.text().start, agent.data().end);
     cut(&[span], &[used], |span, used| {
         if used.is_none() {
-            sorted.zeros.push(span);
+            zeros.push(span);
         }
     });
 }

@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 use usher_core::renewal::runs::Span;
 
+use super::sample::Undetermined;
 use crate::renewal::stopped::{Full, InjectError};
 
 /// The program has memory that cannot be put back. Nothing was done to it: it can go on, and is
@@ -92,6 +93,9 @@ pub(crate) enum Failed {
     /// An area was to be shown before it was clean.
     #[error("the program's next area was not scrubbed")]
     Unscrubbed,
+    /// Pages are where they were, although they were exchanged.
+    #[error("the pages of the program were not exchanged")]
+    Unmoved(#[from] Undetermined),
     /// The page that the platform itself spoilt was not put back.
     #[error("the page that was changed to see whether it is put back was not put back")]
     Canary,

@@ -7,6 +7,7 @@ use std::io;
 use usher_core::renewal::hot::Hot;
 use usher_core::renewal::layout::{Mapping, Repair, repairs};
 use usher_core::renewal::runs::{Span, merged};
+use usher_core::renewal::warm::Warm;
 
 use super::canary::Canary;
 use super::counters::{Counter, are_exact};
@@ -17,7 +18,7 @@ use super::lay;
 use super::parts::{Part, overlapping, parts};
 use super::repair::{Zeros, place};
 use super::survey::{self, Told, Treatment};
-use super::{HOT_MAX_PAGES, Memory, SEARCH_GAP_MAX_BYTES, count};
+use super::{HOT_MAX_PAGES, Memory, SEARCH_GAP_MAX_BYTES, SWAP_MAX_PAGES, count};
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::pages::{Mappings, Means, Own, PageMap, Way};
 use crate::sys::trace;
@@ -88,6 +89,9 @@ pub(super) fn take(
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
         counter,
         hot,
+        warm: Warm::new(usize::try_from(SWAP_MAX_PAGES).unwrap_or(usize::MAX)),
+        sample: None,
+        room: None,
         image,
         recorded,
         parts,

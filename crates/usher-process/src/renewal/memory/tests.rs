@@ -9,3 +9,4 @@ mod guest;
 mod layouts;
 mod refused;
 mod repeated;
+mod swapped;

@@ -69,6 +69,7 @@ impl Guest {
                 place: "/tmp",
                 folder: rustix::fs::open(path, flags, Mode::empty()).unwrap(),
             }],
+            room: None,
             ours: Vec::new(),
         }
     }

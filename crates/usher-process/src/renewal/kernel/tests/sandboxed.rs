@@ -162,6 +162,7 @@ fn surroundings(pid: Pid) -> Surroundings {
         group: group.filter(|group| group.is_dir()),
         first: first.and_then(Pid::from_raw),
         writable: vec![writable("/tmp"), writable("/dev/shm")],
+        room: None,
         ours: Vec::new(),
     }
 }

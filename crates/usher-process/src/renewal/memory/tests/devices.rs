@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::guest::{Guest, Taken};
-use crate::renewal::memory::{Failed, Scrub};
+use crate::renewal::memory::{Aside, Failed};
 use crate::renewal::stopped::Stopped;
 
 /// Where the files are: beside what is built, which is on disk.
@@ -15,7 +15,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 /// Puts it back and shows it its next area.
-fn turn(guest: &Guest, taken: &mut Taken) -> Result<Option<Scrub>, Failed> {
+fn turn(guest: &Guest, taken: &mut Taken) -> Result<Option<Aside>, Failed> {
     let (mut stopped, _) = taken.stopped_and_put_back(guest)?;
     taken.memory.compare(&stopped).unwrap();
     let left = taken.memory.show_next(&mut stopped, &taken.agent)?;
@@ -50,7 +50,7 @@ fn areas_take_turns_between_memory_and_a_device() {
         assert_eq!(left.is_some(), round % 2 == 1, "round {round}");
         if let Some(scrub) = left {
             // What the run wrote went to the device.
-            let written = scrub.run().unwrap();
+            let written = scrub.scrub().unwrap();
             assert!(written >= 1 << 20, "{written} bytes");
         }
     }
@@ -72,7 +72,7 @@ fn two_areas_on_devices_take_turns() {
         assert_eq!(guest.ask("count 0"), 2, "round {round}");
         files.push(area_of(&guest));
         let left = turn(&guest, &mut taken).unwrap();
-        left.unwrap().run().unwrap();
+        left.unwrap().scrub().unwrap();
     }
     assert!(files.windows(2).all(|two| two[0] != two[1]), "{files:?}");
     assert!(
@@ -105,7 +105,7 @@ fn an_area_that_was_not_scrubbed_is_never_shown() {
     assert_eq!(guest.ask("count 0"), 2);
     let refused = turn(&guest, &mut taken).unwrap_err();
     assert!(matches!(refused, Failed::Unscrubbed), "{refused}");
-    let written = left.unwrap().run().unwrap();
+    let written = left.unwrap().scrub().unwrap();
     assert!(written > 0, "the run has left nothing to scrub");
 }
 

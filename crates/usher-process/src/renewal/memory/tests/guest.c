@@ -149,6 +149,9 @@ static long answer(const char *word, long n, long *in_main) {
         return mmap(0, n, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0) == MAP_FAILED;
     }
+    if (!strcmp(word, "state")) return (long)memset(map(n, PROT_READ | PROT_WRITE), 7, n);
+    if (!strcmp(word, "mark")) return (long)memset(big, (int)n, 8 * PAGE);
+    if (!strcmp(word, "big")) return (long)big;
     if (!strcmp(word, "region")) return (long)region;
     if (!strcmp(word, "sum")) return sum(region, REGION);
     if (!strcmp(word, "sums")) {

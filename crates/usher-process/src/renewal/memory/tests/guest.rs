@@ -6,8 +6,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
 use rustix::process::Pid;
+use usher_core::renewal::choice::Way;
 
-use crate::renewal::memory::{Failed, Memory, PutBack, TakeError, means, take};
+use crate::renewal::memory::{Aside, Failed, Memory, PutBack, TakeError, Wanted, means, take};
 use crate::renewal::stopped::{Agent, Batch, Registers, Stopped};
 use crate::sys::pages::Means;
 
@@ -24,6 +25,10 @@ pub(super) struct Taken {
     pub(super) agent: Agent,
     pub(super) registers: Registers,
     pub(super) memory: Memory,
+    /// How it is put back.
+    pub(super) wanted: Wanted,
+    /// The area that was used, after a swap.
+    pub(super) aside: Option<Aside>,
 }
 
 impl Guest {
@@ -93,6 +98,8 @@ impl Guest {
             agent,
             registers,
             memory: memory?,
+            wanted: Wanted::Way(Way::InPlace),
+            aside: None,
         })
     }
 }
@@ -106,6 +113,12 @@ impl Drop for Guest {
 }
 
 impl Taken {
+    /// From now on it is swapped.
+    pub(super) fn swapped(mut self) -> Self {
+        self.wanted = Wanted::Way(Way::Swap);
+        self
+    }
+
     /// Puts it back and lets it go on; anything wrong ends it.
     pub(super) fn try_put_back(&mut self, guest: &Guest) -> Result<PutBack, Failed> {
         let (stopped, put_back) = self.stopped_and_put_back(guest)?;
@@ -126,9 +139,12 @@ impl Taken {
         let ended = stopped.end_new_threads(&self.agent, &self.registers);
         assert_eq!(ended.unwrap(), 0);
         let mut batch = Batch::new();
-        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch)?;
+        let (agent, wanted) = (&self.agent, self.wanted);
+        let mut planned = self.memory.plan(&mut stopped, agent, &mut batch, wanted)?;
         let done = stopped.run(&self.agent, &batch);
-        done.map_err(Failed::by_program("drop its pages"))?;
+        let answers = done.map_err(Failed::by_program("drop its pages"))?;
+        let used = self.memory.swap(&mut stopped, agent, &mut planned, &answers);
+        self.aside = used?;
         let put_back = self.memory.done(&stopped, planned)?;
         stopped.put_registers(&self.registers).unwrap();
         Ok((stopped, put_back))

@@ -78,7 +78,7 @@ fn an_interpreter_that_sees_only_files_that_it_cannot_write() {
 }
 
 /// A program that runs `guest.py` where the root is mounted read-only.
-fn interpreter(folder: &Path) -> PathBuf {
+pub(super) fn interpreter(folder: &Path) -> PathBuf {
     let guest = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/src/renewal/memory/tests/guest.py"
@@ -95,7 +95,7 @@ fn interpreter(folder: &Path) -> PathBuf {
 }
 
 /// The median of each figure.
-fn medians(all: &[PutBack]) -> PutBack {
+pub(super) fn medians(all: &[PutBack]) -> PutBack {
     let median = |of: fn(&PutBack) -> u64| {
         let mut values: Vec<_> = all.iter().map(of).collect();
         values.sort_unstable();
@@ -105,6 +105,8 @@ fn medians(all: &[PutBack]) -> PutBack {
         found_pages: median(|one| one.found_pages),
         copied_pages: median(|one| one.copied_pages),
         dropped_pages: median(|one| one.dropped_pages),
+        swapped_pages: median(|one| one.swapped_pages),
+        swap_us: median(|one| one.swap_us),
         layout_us: median(|one| one.layout_us),
         search_us: median(|one| one.search_us),
         copy_us: median(|one| one.copy_us),
