@@ -31,7 +31,7 @@ const PUT_BACK: [&str; 5] = ["open", "dropped", "locked", "offset", "shut"];
 /// What it does and is replaced for.
 const REPLACED: [&str; 6] = ["unmap", "remap", "moved", "private", "exchanged", "child"];
 /// Ways to change a file that are open where it is the program's own, among others.
-const OPEN_TO_OWN: [&str; 13] = [
+const OPEN_TO_OWN: [&str; 17] = [
     "open-write",
     "open-append",
     "open-truncate",
@@ -43,8 +43,12 @@ const OPEN_TO_OWN: [&str; 13] = [
     "protect",
     "chmod",
     "fchmod",
+    "chown",
     "times",
-    "link",
+    "unlink",
+    "reopen",
+    "execute",
+    "remove",
 ];
 
 struct Silent;

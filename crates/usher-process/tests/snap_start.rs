@@ -1,5 +1,5 @@
-//! AWS's own Python client with SnapStart's hooks, put back after each request: the hooks run before
-//! each run, and what they make is fresh.
+//! AWS's own Python client with SnapStart's hooks, put back after each request: the hooks run
+//! before each run, and what they make is fresh.
 //!
 //! `forgotten` is a generator that no hook seeds: that it repeats shows that the program was put
 //! back, and that it is the hook alone which makes the other one fresh. So most of these tests run

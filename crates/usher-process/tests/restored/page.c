@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
+#define SCRATCH "/tmp"
 static const char *path;
 static int held, calls;
 static const volatile unsigned char *mapped;
@@ -95,8 +96,8 @@ static int write_all(char *to) {
     TRY("chown", chown(path, getuid(), getgid()) == 0);
     TRY("times", utimes(path, NULL) == 0);
     TRY("unlink", unlink(path) == 0);
-    TRY("rename", rename("/tmp/other", path) == 0);
-    TRY("link", link(path, "/tmp/link") == 0);
+    TRY("rename", rename(SCRATCH "/other", path) == 0);
+    TRY("link", link(path, SCRATCH "/link") == 0);
     TRY("cover", mount("none", path, NULL, MS_BIND, NULL) == 0);
     TRY("uncover", umount(path) == 0);
     TRY("seal", fcntl(held, F_ADD_SEALS, F_SEAL_WRITE) == 0);
@@ -106,7 +107,7 @@ static int write_all(char *to) {
 }
 
 static int write_own(char *to) {
-    path = "/tmp/own";
+    path = SCRATCH "/own";
     held = dup2(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), 9);
     if (ftruncate(held, PAGE) != 0)
         return 0;
