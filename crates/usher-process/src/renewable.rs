@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A program that is put back repeats what its generators of random values would say. So only those
-//! are put back that make their randomness fresh when they are told to (`crate::restored`, or the
-//! hooks of a Lambda function), or whose manifest says that they hold none; and all of them are told
-//! before they get a request.
+//! are put back that make their randomness fresh when they are told to (`crate::restored`, or by
+//! the hooks of a Lambda function), or whose manifest says that they hold none; and all of them are
+//! told before they get a request.
 //!
 //! Deliberately absent: how a program is put back (`crate::renewal`).
 

@@ -36,8 +36,8 @@ use crate::renewal::{Back, Injected};
 use crate::restored::Hook;
 use crate::sandbox::{Exit, Program};
 
-/// How long it may take to learn what a program has told that has exited, or the other way round, in
-/// milliseconds.
+/// How long it may take to learn what a program has told that has exited, or the other way round,
+/// in milliseconds.
 pub(crate) const REASON_MAX_MS: u64 = 100;
 
 /// A program that is ready for a call. Dropping it ends the program at once.

@@ -152,8 +152,8 @@ pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Se
     Ok(served)
 }
 
-/// Starts a program, and takes its snapshot if programs of the image are put back. One that waits to
-/// be restored still does.
+/// Starts a program, and takes its snapshot if programs of the image are put back. One that waits
+/// to be restored still does.
 async fn with_snapshot(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
     let mut served = started(inner, image).await?;
     if !image.is_put_back() {

@@ -29,7 +29,27 @@ const TIMES: u64 = 100;
 /// What a program does to its page in one run, and is put back from.
 const PUT_BACK: [&str; 5] = ["open", "dropped", "locked", "offset", "shut"];
 /// What it does and is replaced for.
-const REPLACED: [&str; 5] = ["unmap", "remap", "moved", "private", "exchanged"];
+const REPLACED: [&str; 6] = ["unmap", "remap", "moved", "private", "exchanged", "child"];
+/// Ways to change a file that are open where it is the program's own, among others.
+const OPEN_TO_OWN: [&str; 17] = [
+    "open-write",
+    "open-append",
+    "open-truncate",
+    "truncate",
+    "ftruncate",
+    "punch",
+    "pwrite",
+    "map-write",
+    "protect",
+    "chmod",
+    "fchmod",
+    "chown",
+    "times",
+    "unlink",
+    "reopen",
+    "execute",
+    "remove",
+];
 
 struct Silent;
 
@@ -144,7 +164,12 @@ impl Seat {
         let used = used.unwrap_or_else(|ended| panic!("{what}: {ended:?}"));
         self.environment = Some(match self.keeps {
             true => used.keep().unwrap(),
-            false => used.renew(self.requests % 10 == 0).await.unwrap().clean,
+            false => {
+                used.renew(self.requests.is_multiple_of(10))
+                    .await
+                    .unwrap()
+                    .clean
+            }
         });
         let text = String::from_utf8(body.to_bytes().to_vec()).unwrap();
         (text, run.facts.renewal)
@@ -275,6 +300,19 @@ async fn what_a_run_does_to_its_mapping_the_next_one_does_not_see() {
         }
     }
     assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
+
+/// The control: the same attempts succeed on a file of the program's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_ways_are_open_to_a_file_of_its_own() {
+    let mut seat = Seat::new(Isolation::Request, true, &[]).await;
+    let (could, _) = seat.ask("write-own").await;
+    for way in OPEN_TO_OWN {
+        assert!(
+            could.split_whitespace().any(|it| it == way),
+            "{way}: {could}"
+        );
+    }
 }
 
 /// A copy that a program makes of the page is a part of its state, as all else that it wrote.

@@ -1,5 +1,5 @@
-//! AWS's own Python client with SnapStart's hooks, put back after each request: the hooks run before
-//! each run, and what they make is fresh.
+//! AWS's own Python client with SnapStart's hooks, put back after each request: the hooks run
+//! before each run, and what they make is fresh.
 //!
 //! `forgotten` is a generator that no hook seeds: that it repeats shows that the program was put
 //! back, and that it is the hook alone which makes the other one fresh. So most of these tests run
@@ -29,7 +29,7 @@ use usher_process::bundle::pack;
 use usher_process::sandbox::{Root, SandboxOptions};
 use usher_process::{ProcessConfig, ProcessEngine, ProcessEnvironment, ProcessImage};
 
-/// Requests of each function.
+/// Requests of each function; `USHER_COUNT` says otherwise.
 const TIMES: u64 = 40;
 
 /// A function, as its manifest has it.
@@ -146,7 +146,13 @@ impl Rig {
             all.push(told);
             environment = match (of.isolation)() {
                 Isolation::None => used.unwrap().keep().unwrap(),
-                _ => used.unwrap().renew(number % 8 == 0).await.unwrap().clean,
+                _ => {
+                    used.unwrap()
+                        .renew(number.is_multiple_of(8))
+                        .await
+                        .unwrap()
+                        .clean
+                }
             };
         }
         all
@@ -198,6 +204,11 @@ async fn call(
     (told, used.ok())
 }
 
+fn count() -> u64 {
+    let told = std::env::var("USHER_COUNT").ok();
+    told.map_or(TIMES, |count| count.parse().unwrap())
+}
+
 /// How many different values they told under this name.
 fn distinct(all: &[Told], name: &str) -> usize {
     let values = all.iter().map(|told| told.value()[name].to_string());
@@ -210,7 +221,7 @@ fn renewals(all: &[Told]) -> Vec<Renewal> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hooks_run_once_for_each_run_and_make_it_fresh() {
-    let all = Rig::new().asked(HOOKS_ALONE, TIMES).await;
+    let all = Rig::new().asked(HOOKS_ALONE, count()).await;
     for (at, told) in all.iter().enumerate() {
         let value = told.value();
         assert_eq!(value["calls"], 1, "{at}: {told:?}");
@@ -232,7 +243,7 @@ async fn hooks_and_shims_go_together() {
         shims: true,
         ..HOOKS_ALONE
     };
-    let all = Rig::new().asked(both, TIMES).await;
+    let all = Rig::new().asked(both, count()).await;
     for (at, told) in all.iter().enumerate() {
         let value = told.value();
         assert_eq!(

@@ -9,8 +9,8 @@
 //! and `style` (requests), `result` and `failure` (answers). The program is hostile: whatever it
 //! sends is bounded, and costs itself only.
 //!
-//! A program of which the function's manifest says `snap_start` waits in `restore/next` for its state
-//! to be taken, and once more whenever it was put back; then it runs the function's hooks.
+//! A program of which the function's manifest says `snap_start` waits in `restore/next` for its
+//! state to be taken, and once more whenever it was put back; then it runs the function's hooks.
 //!
 //! Deliberately absent: extensions that get events, telemetry, asynchronous invocations, and
 //! everything about the process.

@@ -2,8 +2,8 @@
 
    /read            what the page says now, by each way to read it
    /write           tries everything that could change it, and names what it could
-   /unmap /remap /private /trim /exec-map   changes its own mapping of it, for the run after
-   /open            leaves it open, twice, and mapped a second time */
+   /write-own       the same with a file of its own
+   anything else    changes its own hold on it, for the run after */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
+#define SCRATCH "/tmp"
 static const char *path;
 static int held, calls;
 static const volatile unsigned char *mapped;
@@ -95,8 +96,8 @@ static int write_all(char *to) {
     TRY("chown", chown(path, getuid(), getgid()) == 0);
     TRY("times", utimes(path, NULL) == 0);
     TRY("unlink", unlink(path) == 0);
-    TRY("rename", rename("/tmp/other", path) == 0);
-    TRY("link", link(path, "/tmp/link") == 0);
+    TRY("rename", rename(SCRATCH "/other", path) == 0);
+    TRY("link", link(path, SCRATCH "/link") == 0);
     TRY("cover", mount("none", path, NULL, MS_BIND, NULL) == 0);
     TRY("uncover", umount(path) == 0);
     TRY("seal", fcntl(held, F_ADD_SEALS, F_SEAL_WRITE) == 0);
@@ -105,11 +106,22 @@ static int write_all(char *to) {
     return length + sprintf(to + length, "\n");
 }
 
+static int write_own(char *to) {
+    path = SCRATCH "/own";
+    held = dup2(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), 9);
+    if (ftruncate(held, PAGE) != 0)
+        return 0;
+    mapped = map(PROT_READ, MAP_SHARED, held);
+    return write_all(to);
+}
+
 static int answer(const char *what, char *to) {
     if (strcmp(what, "read") == 0)
         return read_all(to);
     if (strcmp(what, "write") == 0)
         return write_all(to);
+    if (strcmp(what, "write-own") == 0)
+        return write_own(to);
     int well = 1;
     void *at = (void *)mapped;
     if (strcmp(what, "unmap") == 0)
@@ -135,10 +147,13 @@ static int answer(const char *what, char *to) {
     else if (strcmp(what, "offset") == 0)
         well = lseek(held, 100, SEEK_SET) == 100;
     else if (strcmp(what, "exchanged") == 0)
-        well = close(held) == 0 && open("/dev/zero", O_RDONLY) == held;
-    else if (strcmp(what, "pinned") == 0)
-        well = mlock(at, PAGE) == 0;
-    else
+        well = dup2(open("/dev/zero", O_RDONLY | O_CLOEXEC), held) == held;
+    else if (strcmp(what, "child") == 0) {
+        pid_t child = fork();
+        while (child == 0)
+            pause();
+        well = child > 0;
+    } else
         well = 0;
     return sprintf(to, "%s\n", well ? "done" : strerror(errno));
 }

@@ -153,8 +153,8 @@ impl LambdaApi {
     }
 
     /// Returns to the remembered state, in which the program waits for its first event or to be
-    /// restored; to be called when the program was put back to that. Nothing that an old run has sent, and no reply
-    /// to one of its calls, has a part in what comes after. Bounded to 2 s.
+    /// restored; to be called when the program was put back to that. Nothing that an old run has
+    /// sent, and no reply to one of its calls, has a part in what comes after. Bounded to 2 s.
     ///
     /// # Errors
     /// It is not possible. The program cannot be served any more.

@@ -1,7 +1,7 @@
 //! The calls that a program can make of the Runtime API, by method and path.
 //!
-//! Pure. `restore/next` and `restore/error` exist for programs that are told of SnapStart only, as on
-//! AWS; whether one is, is looked at where they are answered (`calls`).
+//! Pure. `restore/next` and `restore/error` exist for programs that are told of SnapStart only, as
+//! on AWS; whether one is, is looked at where they are answered (`calls`).
 
 use http::Method;
 use usher_core::id::RequestId;

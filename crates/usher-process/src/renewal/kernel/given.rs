@@ -2,10 +2,10 @@
 //! number back.
 //!
 //! Our duplicate has kept the connection open, so that the other side has noticed nothing, and what
-//! is given is the very open file description of the snapshot: its options, its places in epoll sets
-//! and its locks are still there, and are looked at afterwards like those of all others. Lambda's
-//! Python client needs it, which closes its connection when it was restored. Deliberately absent:
-//! other kinds of files, whose closing may have told somebody something.
+//! is given is the very open file description of the snapshot: its options, its places in epoll
+//! sets and its locks are still there, and are looked at afterwards like those of all others.
+//! Lambda's Python client needs it, which closes its connection when it was restored. Deliberately
+//! absent: other kinds of files, whose closing may have told somebody something.
 
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 

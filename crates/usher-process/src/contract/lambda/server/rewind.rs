@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A program that was put back believes that it has just asked for an event, or to be restored, on
-//! the connection that it had then. In the run it may have been answered there, and have asked on another one. So all
-//! of the run's connections end, and those of the snapshot are served as if the bytes that were
-//! read from them before the snapshot had come once more.
+//! the connection that it had then. In the run it may have been answered there, and have asked on
+//! another one. So all of the run's connections end, and those of the snapshot are served as if the
+//! bytes that were read from them before the snapshot had come once more.
 //!
 //! Bytes that were sent to the program and that it has not read are looked for on its own side.
 //! Deliberately absent: the state of calls and replies (`desk`), of which there is a new one for
