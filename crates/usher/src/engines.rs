@@ -48,12 +48,7 @@ pub(crate) fn make(
     }))
 }
 
-fn programs(
-    data: &Path,
-    program: PathBuf,
-    stock: usize,
-    predictors_apart: bool,
-) -> ProcessEngine {
+fn programs(data: &Path, program: PathBuf, stock: usize, predictors_apart: bool) -> ProcessEngine {
     ProcessEngine::new(ProcessConfig {
         bundles_folder: data.join("bundles"),
         sandboxes: SandboxOptions {
