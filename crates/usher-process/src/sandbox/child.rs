@@ -90,7 +90,8 @@ fn confine(settle: Settle, socket: &OwnedFd) -> Result<(), Failure> {
     };
     drop_rights(user, settle.user_namespace).step("rights could not be given up")?;
     umask(Mode::WGRP | Mode::WOTH);
-    speculation::restrict(settle.speculation).step("the processor's guesses were not kept apart")?;
+    speculation::restrict(settle.speculation)
+        .step("the processor's guesses were not kept apart")?;
     if settle.landlock {
         landlock::restrict().step("Landlock could not be laid on")?;
     }

@@ -95,7 +95,10 @@ async fn branches_are_shared_where_the_platform_is_told_so() {
     let (row, branches, _) = sandboxed(false).await;
     // The filter alone restricts them with older kernels, unless they are told otherwise.
     assert_eq!(branches, said("self", BRANCHES));
-    assert!(!row.full && row.way.contains("was told to share"), "{row:?}");
+    assert!(
+        !row.full && row.way.contains("was told to share"),
+        "{row:?}"
+    );
 }
 
 /// A program can neither give its restriction up nor take it on, and a put-back leaves it.

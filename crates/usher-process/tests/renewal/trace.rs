@@ -60,7 +60,8 @@ impl Trace {
             }
         };
         if (!well || !next || calls != 1) && self.faults.len() < FAULTS_MAX {
-            self.faults.push(format!("{facts:?}, calls {calls}, before {before:?}"));
+            self.faults
+                .push(format!("{facts:?}, calls {calls}, before {before:?}"));
         }
     }
 }
@@ -118,10 +119,18 @@ async fn no_use_of_an_area_comes_twice_and_no_run_is_unrenewed() {
     assert!(trace.faults.is_empty(), "{:#?}", trace.faults);
     assert_eq!(trace.renewals.values().sum::<u64>(), requests);
     // Nothing replaced a program, where programs are put back.
-    if let Some(back) = trace.renewals.get("in-place").or(trace.renewals.get("swap")) {
+    if let Some(back) = trace
+        .renewals
+        .get("in-place")
+        .or(trace.renewals.get("swap"))
+    {
         let first = trace.areas.len() as u64;
         assert!(back + first >= requests, "{:?}", trace.renewals);
-        assert!(!trace.renewals.contains_key("replaced"), "{:?}", trace.renewals);
+        assert!(
+            !trace.renewals.contains_key("replaced"),
+            "{:?}",
+            trace.renewals
+        );
     }
 }
 
@@ -149,7 +158,8 @@ fn each_wrong_step_is_seen() {
     let faults = |next: &[(UsedFacts, u64)]| {
         let mut trace = Trace::default();
         trace.note(first, 1);
-        next.iter().for_each(|(facts, calls)| trace.note(*facts, *calls));
+        next.iter()
+            .for_each(|(facts, calls)| trace.note(*facts, *calls));
         trace.faults.len()
     };
     assert_eq!(faults(&[(facts(1, 10, 2, Renewal::InPlace), 1)]), 0);

@@ -62,6 +62,9 @@ async fn areas_are_left_out_of_core_dumps() {
     }
     assert!(areas >= 2, "one environment has two areas: {all:?}");
     // The control: memory of which nobody said so is dumped.
-    let (stack, flags) = all.iter().find(|(line, _)| line.ends_with("[heap]")).unwrap();
+    let (stack, flags) = all
+        .iter()
+        .find(|(line, _)| line.ends_with("[heap]"))
+        .unwrap();
     assert!(!is_left_out(flags), "{stack}: {flags:?}");
 }
