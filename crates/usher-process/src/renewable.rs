@@ -240,10 +240,9 @@ impl Restorable {
         }
         // What is written to the program now it would find afterwards.
         contract.pause().await;
-        let pid = pid(program).map_err(|_| Failed::Stuck)?;
         let (held, injected) = (program.clone(), injected.clone());
         let putting = spawn_blocking(move || {
-            let back = snapshot.put_back(pid, audit, &injected);
+            let back = snapshot.put_back(audit, &injected);
             drop(held);
             back.map(|()| snapshot)
         });

@@ -53,9 +53,11 @@ pub(crate) mod discard;
 mod errors;
 mod handover;
 mod kept;
+mod lately;
 mod lay;
 mod parts;
 mod repair;
+mod spare;
 mod survey;
 mod take;
 #[cfg(test)]
@@ -75,6 +77,7 @@ use self::canary::Canary;
 use self::counters::Counter;
 use self::dirty::{Regions, Sorted};
 use self::kept::Kept;
+use self::lately::Lately;
 use self::parts::Part;
 use self::repair::Zeros;
 use super::stopped::{Agent, Batch, Stopped};
@@ -112,6 +115,8 @@ pub(crate) struct Memory {
     heap_end: u64,
     /// Where own pages are expected.
     expected: Vec<Span>,
+    /// And where they were lately.
+    lately: Lately,
     /// Whether the kernel's count of own pages can be relied on.
     counted: bool,
     counter: Counter,
@@ -186,6 +191,7 @@ impl Memory {
         let repaired = Instant::now();
         self.canary.spoil(stopped)?;
         put_back.searched_all = self.search()?;
+        spare::tidy(&self.own, stopped, agent)?;
         let searched = Instant::now();
         let sorted = dirty::sort(
             &self.own,
@@ -270,13 +276,23 @@ impl Memory {
         self.own.clear();
         let mut counted = 0;
         if self.counted {
+            counted = self.counter.own_pages()?;
+            for span in self.lately.places() {
+                self.pages
+                    .own(*span, &mut self.own)
+                    .map_err(Failed::at(step))?;
+            }
+            if counted == count(self.own.iter().map(|own| own.span)) {
+                return Ok(false);
+            }
+            self.own.clear();
             for span in &self.expected {
                 self.pages
                     .own(*span, &mut self.own)
                     .map_err(Failed::at(step))?;
             }
-            counted = self.counter.own_pages()?;
             if counted == count(self.own.iter().map(|own| own.span)) {
+                self.lately.learn(&self.own);
                 return Ok(false);
             }
             self.own.clear();

@@ -6,6 +6,8 @@
 //!
 //! Everything here blocks. Deliberately absent: tasks, time limits, the choice to put back.
 
+use std::sync::Arc;
+
 use rustix::process::Pid;
 
 use super::kernel::{self, Kernel, Surroundings};
@@ -13,11 +15,12 @@ use super::memory::{self, Memory};
 use super::spent::{Part, Spent};
 use super::step::{Injected, MadeToFail, Step};
 use super::stopped::{
-    Agent, Batch, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped,
+    Agent, Batch, Entry, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped,
 };
 
 /// A program's state between its requests.
 pub(crate) struct Snapshot {
+    entry: Arc<Entry>,
     agent: Agent,
     memory: Memory,
     kernel: Kernel,
@@ -93,9 +96,11 @@ impl Snapshot {
         let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
         injected.after(Step::TakeKernel)?;
         stopped.put_registers(&registers)?;
+        let entry = stopped.entry();
         stopped.resume()?;
         injected.after(Step::TakeResume)?;
         Ok(Self {
+            entry,
             agent,
             memory,
             kernel,
@@ -106,12 +111,11 @@ impl Snapshot {
     /// Puts the program back; with `audit` all of it is compared before it goes on.
     pub(crate) fn put_back(
         &mut self,
-        program: Pid,
         audit: bool,
         injected: &Injected,
     ) -> Result<(), NotPutBack> {
         let mut spent = Spent::begin();
-        let mut stopped = Stopped::stop(program)?;
+        let mut stopped = Stopped::stop_again(self.entry.clone())?;
         spent.on(Part::Stop);
         injected.after(Step::Stop)?;
         stopped.end_new_threads(&self.agent, &self.registers)?;

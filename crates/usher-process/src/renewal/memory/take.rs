@@ -13,6 +13,7 @@ use super::counters::{Counter, are_exact};
 use super::dirty::Regions;
 use super::errors::{Failed, TakeError, Unfit};
 use super::kept::{KEPT_MAX_BYTES, Kept};
+use super::lately::Lately;
 use super::lay;
 use super::parts::{Part, overlapping, parts};
 use super::repair::{Zeros, place};
@@ -84,6 +85,7 @@ pub(super) fn take(
         flags: flags.collect(),
         regions,
         expected: expected(&recorded, &parts, agent),
+        lately: Lately::default(),
         zeros: zeros(&surveyed),
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
         counter,

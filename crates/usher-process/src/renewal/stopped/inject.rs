@@ -10,7 +10,7 @@
 //! another round trip, so batches should have none; it does not block, since whoever answers waits
 //! for nothing that the tracer holds, and every round has an end ([`RUN_MAX_MS`]).
 
-use super::agent::{Agent, DATA_BYTES, DATA_RIGHTS, TEXT, TEXT_RIGHTS};
+use super::agent::{Agent, BLANK, DATA_BYTES, DATA_RIGHTS, PAGE_BYTES, TEXT_RIGHTS};
 use super::batch::{Answers, Argument, Batch, Call, Expect};
 use super::errors::InjectError;
 use super::home::frame_of;
@@ -47,6 +47,7 @@ impl Stopped {
         self.ready(agent)?;
         let data = agent.data().start;
         self.put_bytes(data, &batch.bytes)?;
+        self.uses(batch.bytes.len() as u64);
         let answers_at = batch.bytes.len().next_multiple_of(ALIGNED_TO);
         let room = (DATA_BYTES - answers_at) / (ANSWER_BYTES + ENTRY_BYTES);
         let mut values = Vec::with_capacity(batch.calls.len());
@@ -89,6 +90,7 @@ impl Stopped {
         self.ready(agent)?;
         let data = agent.data();
         self.put_bytes(data.start, &batch.bytes)?;
+        self.uses(batch.bytes.len() as u64);
         let begin = data.start + batch.bytes.len().next_multiple_of(ALIGNED_TO) as u64;
         let mut left = each;
         while !left.is_empty() {
@@ -126,12 +128,19 @@ impl Stopped {
     /// Makes sure that the agent is ours and what it should be. All threads are stopped, and no
     /// other process has these pages, so it stays so until the program runs.
     pub(super) fn ready(&mut self, agent: &Agent) -> Result<(), InjectError> {
+        if self.used.as_ref() == Some(agent) {
+            return Ok(());
+        }
         self.check(agent)?;
         let address = agent.text().start;
-        self.put_bytes(address, &TEXT)?;
-        let mut written = [0; TEXT.len()];
-        self.get_bytes(address, &mut written)?;
-        if written != TEXT {
+        let mut text = [0; PAGE_BYTES];
+        self.get_bytes(address, &mut text)?;
+        // To look is cheaper than to write, and what is as it should be needs no wiping.
+        if text != BLANK {
+            self.put_bytes(address, &BLANK)?;
+            self.get_bytes(address, &mut text)?;
+        }
+        if text != BLANK {
             return Err(InjectError::Text { address });
         }
         self.used = Some(agent.clone());
@@ -143,7 +152,7 @@ impl Stopped {
         let parts = [(agent.text(), TEXT_RIGHTS), (agent.data(), DATA_RIGHTS)];
         for (range, rights) in parts {
             let address = range.start;
-            let found = trace::area(&self.maps, address).map_err(InjectError::Maps)?;
+            let found = trace::area(self.entry.maps(), address).map_err(InjectError::Maps)?;
             let ours = found.as_ref().is_some_and(|area| {
                 area.range == range && area.rights == *rights && area.anonymous
             });
@@ -179,6 +188,7 @@ impl Stopped {
         let entries = calls.iter().flat_map(|call| entry(call, agent));
         let entries: Vec<u8> = entries.flat_map(u64::to_ne_bytes).collect();
         self.put_bytes(table, &entries)?;
+        self.uses(table + entries.len() as u64 - agent.data().start);
 
         let home = self.leave_home(thread)?;
         let frame = home.frame.running(agent.text().start, table, answers, len);
@@ -222,6 +232,12 @@ impl Stopped {
         self.get_bytes(answers, &mut bytes)?;
         let (words, _) = bytes.as_chunks();
         Ok(words.iter().copied().map(i64::from_ne_bytes).collect())
+    }
+
+    /// So many bytes of the agent's data are to be wiped.
+    fn uses(&mut self, bytes: u64) {
+        let bytes = usize::try_from(bytes).map_or(DATA_BYTES, |bytes| bytes.min(DATA_BYTES));
+        self.used_bytes = self.used_bytes.max(bytes);
     }
 
     fn put_bytes(&self, address: u64, bytes: &[u8]) -> Result<(), InjectError> {
