@@ -53,7 +53,6 @@ pub(crate) mod discard;
 mod errors;
 mod handover;
 mod kept;
-mod lately;
 mod lay;
 mod parts;
 mod repair;
@@ -62,6 +61,7 @@ mod survey;
 mod take;
 #[cfg(test)]
 mod tests;
+mod usual;
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -75,11 +75,11 @@ pub(crate) use self::errors::{Difference, Failed, TakeError};
 
 use self::canary::Canary;
 use self::counters::Counter;
-use self::dirty::{Regions, Sorted};
+use self::dirty::Regions;
 use self::kept::Kept;
-use self::lately::Lately;
 use self::parts::Part;
 use self::repair::Zeros;
+use self::usual::Usual;
 use super::stopped::{Agent, Batch, Stopped};
 use crate::sys::image::Image;
 use crate::sys::pages::{self, Mappings, Means, Own, PageMap};
@@ -115,8 +115,8 @@ pub(crate) struct Memory {
     heap_end: u64,
     /// Where own pages are expected.
     expected: Vec<Span>,
-    /// And where they were lately.
-    lately: Lately,
+    /// What is put back before any are searched.
+    usual: Usual,
     /// Whether the kernel's count of own pages can be relied on.
     counted: bool,
     counter: Counter,
@@ -190,7 +190,12 @@ impl Memory {
         put_back.repairs = repair::repair(self, stopped, agent)?;
         let repaired = Instant::now();
         self.canary.spoil(stopped)?;
-        put_back.searched_all = self.search()?;
+        let as_usual = self.copy(stopped, self.usual.copies().to_vec())?;
+        let kept = self.copy_kept(stopped)?;
+        let copied = Instant::now();
+        if !self.is_as_usual(as_usual + kept)? {
+            put_back.searched_all = self.search()?;
+        }
         spare::tidy(&self.own, stopped, agent)?;
         let searched = Instant::now();
         let sorted = dirty::sort(
@@ -201,7 +206,10 @@ impl Memory {
             agent,
             &mut self.hot,
         );
-        put_back.copied_pages = self.copy(stopped, &sorted)?;
+        let beyond = self.copy(stopped, self.usual.beyond(&sorted.copies))?;
+        self.zero(stopped, &sorted.zeros)?;
+        self.usual.learn(&sorted);
+        put_back.copied_pages = as_usual + kept + beyond;
         calls::set_break(batch, self.heap_end);
         for span in &sorted.drops {
             calls::drop_pages(batch, *span);
@@ -216,8 +224,8 @@ impl Memory {
         let away = self.own.iter().filter(|own| own.away).map(|own| own.span);
         let away = away.collect();
         put_back.layout_us = micros(began, repaired);
-        put_back.search_us = micros(repaired, searched);
-        put_back.copy_us = micros(searched, Instant::now());
+        put_back.search_us = micros(copied, searched);
+        put_back.copy_us = micros(repaired, copied) + micros(searched, Instant::now());
         Ok(Planned {
             put_back,
             left,
@@ -276,23 +284,13 @@ impl Memory {
         self.own.clear();
         let mut counted = 0;
         if self.counted {
-            counted = self.counter.own_pages()?;
-            for span in self.lately.places() {
-                self.pages
-                    .own(*span, &mut self.own)
-                    .map_err(Failed::at(step))?;
-            }
-            if counted == count(self.own.iter().map(|own| own.span)) {
-                return Ok(false);
-            }
-            self.own.clear();
             for span in &self.expected {
                 self.pages
                     .own(*span, &mut self.own)
                     .map_err(Failed::at(step))?;
             }
+            counted = self.counter.own_pages()?;
             if counted == count(self.own.iter().map(|own| own.span)) {
-                self.lately.learn(&self.own);
                 return Ok(false);
             }
             self.own.clear();
@@ -307,10 +305,37 @@ impl Memory {
         }
     }
 
-    /// Copies what is hot, and what is kept aside; returns how many pages.
-    fn copy(&mut self, stopped: &Stopped, sorted: &Sorted) -> Result<u64, Failed> {
-        let step = "write the memory back";
-        for (number, _) in &sorted.copies {
+    /// Whether the program has no own pages but those that are usual, all of which are told then.
+    /// So many pages were `written` in its memory: what was copied, and what is kept aside.
+    fn is_as_usual(&mut self, written: u64) -> Result<bool, Failed> {
+        if !self.counted {
+            return Ok(false);
+        }
+        self.own.clear();
+        let agent = self.agent.range();
+        let agent = Span::new(agent.start, agent.end);
+        let saved = self.kept.iter().flat_map(|kept| &kept.saved);
+        let saved: Vec<_> = saved.map(|(span, _)| *span).collect();
+        let places = self.usual.places(saved.iter().copied().chain([agent]));
+        for span in places.into_iter().chain([agent]) {
+            let found = self.pages.own(span, &mut self.own);
+            found.map_err(Failed::at("search the memory"))?;
+        }
+        let found = count(self.own.iter().map(|own| own.span));
+        if self.counter.own_pages()? != found + written {
+            return Ok(false);
+        }
+        let copied = self.usual.copies().iter().map(|(_, span)| *span);
+        let written = copied.chain(saved);
+        let written = written.map(|span| Own { span, away: false });
+        self.own.extend(written);
+        self.own.sort_unstable_by_key(|own| own.span);
+        Ok(true)
+    }
+
+    /// Copies pieces of parts from the image; returns how many pages.
+    fn copy(&mut self, stopped: &Stopped, copies: Vec<(usize, Span)>) -> Result<u64, Failed> {
+        for (number, _) in &copies {
             if let Some(part) = self.parts.get_mut(*number)
                 && part.view.is_none()
             {
@@ -319,32 +344,50 @@ impl Memory {
                 part.view = Some(view.map_err(Failed::at("look at the image of the memory"))?);
             }
         }
-        let hot = sorted.copies.iter().filter_map(|(number, span)| {
+        let pieces = copies.iter().filter_map(|(number, span)| {
             let part = self.parts.get(*number)?;
             let from = usize::try_from(span.start - part.span.start).ok()?;
             let to = usize::try_from(span.end - part.span.start).ok()?;
             Some((part.view.as_ref()?.bytes().get(from..to)?, span.start))
         });
-        let kept = self.kept.iter().filter(|kept| kept.written);
-        let kept = kept.flat_map(|kept| &kept.saved);
-        let kept = kept.map(|(span, bytes)| (bytes.as_slice(), span.start));
-        let pieces: Vec<_> = hot.chain(kept).collect();
+        let pieces: Vec<_> = pieces.collect();
+        let written = pages::write_pieces(stopped.pid(), &pieces);
+        written.map_err(Failed::at("write the memory back"))?;
+        match pieces.len() == copies.len() {
+            true => Ok(count(copies.iter().map(|(_, span)| *span))),
+            false => Err(Failed::Step {
+                step: "write the memory back",
+                source: std::io::Error::other("a page is in no part of the image"),
+            }),
+        }
+    }
+
+    /// Copies what is kept aside; returns how many pages.
+    fn copy_kept(&self, stopped: &Stopped) -> Result<u64, Failed> {
+        let step = "write the memory back";
+        let written = self.kept.iter().filter(|kept| kept.written);
+        let written = written.flat_map(|kept| &kept.saved);
+        let pieces: Vec<_> = written
+            .map(|(span, bytes)| (bytes.as_slice(), span.start))
+            .collect();
         pages::write_pieces(stopped.pid(), &pieces).map_err(Failed::at(step))?;
         for kept in self.kept.iter().filter(|kept| !kept.written) {
             for (span, bytes) in &kept.saved {
                 stopped.write(span.start, bytes).map_err(Failed::at(step))?;
             }
         }
-        for span in &sorted.zeros {
+        let saved = self.kept.iter().flat_map(|kept| &kept.saved);
+        Ok(count(saved.map(|(span, _)| *span)))
+    }
+
+    /// Writes zeros, whatever the protection.
+    fn zero(&self, stopped: &Stopped, zeros: &[Span]) -> Result<(), Failed> {
+        for span in zeros {
             let len = usize::try_from(span.len()).unwrap_or(usize::MAX);
-            let zeros = vec![0; len];
-            stopped
-                .write(span.start, &zeros)
-                .map_err(Failed::at(step))?;
+            let written = stopped.write(span.start, &vec![0; len]);
+            written.map_err(Failed::at("write the memory back"))?;
         }
-        let hot = count(sorted.copies.iter().map(|(_, span)| *span));
-        let kept = self.kept.iter().flat_map(|kept| &kept.saved);
-        Ok(hot + count(kept.map(|(span, _)| *span)))
+        Ok(())
     }
 
     /// Saved pages that were not the program's own any more, and are again.

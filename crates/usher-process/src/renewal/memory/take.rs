@@ -13,11 +13,11 @@ use super::counters::{Counter, are_exact};
 use super::dirty::Regions;
 use super::errors::{Failed, TakeError, Unfit};
 use super::kept::{KEPT_MAX_BYTES, Kept};
-use super::lately::Lately;
 use super::lay;
 use super::parts::{Part, overlapping, parts};
 use super::repair::{Zeros, place};
 use super::survey::{self, Told, Treatment};
+use super::usual::Usual;
 use super::{HOT_MAX_PAGES, Memory, SEARCH_GAP_MAX_BYTES, count};
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::pages::{Mappings, Means, Own, PageMap, Way};
@@ -85,7 +85,7 @@ pub(super) fn take(
         flags: flags.collect(),
         regions,
         expected: expected(&recorded, &parts, agent),
-        lately: Lately::default(),
+        usual: Usual::default(),
         zeros: zeros(&surveyed),
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
         counter,
