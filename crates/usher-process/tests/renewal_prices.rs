@@ -141,7 +141,9 @@ async fn the_examples_have_a_price() {
     for example in SERVERS.iter().chain(&LAMBDAS).filter(chosen) {
         let kept = price(*example, Isolation::None, requests).await;
         let back = price(*example, Isolation::Request, requests).await;
-        let told = back.iter().map(|(name, value)| format!("{name}={value:.1}"));
+        let told = back
+            .iter()
+            .map(|(name, value)| format!("{name}={value:.1}"));
         let told: Vec<_> = told.collect();
         println!(
             "{}: kept cycle_us={:.1}; put back {}",

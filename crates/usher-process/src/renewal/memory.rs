@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  take   survey ─► own pages ─► image: written by the program, sealed, laid under its addresses
-//!  plan   mappings repaired ─► own pages found ─► sorted ─► copied now │ drops in the batch
+//!  plan   mappings repaired ─► what is usual copied ─► own pages found ─► sorted
+//!                                                       └─► copied now │ drops in the batch
 //!  done   what was dropped is gone, and the kernel's count agrees
 //!  compare   every page against image, zeros or file, found another way
 //! ```
@@ -14,7 +15,8 @@
 //! nothing and is dropped to zeros; reservations without access are not even looked at.
 //!
 //! That a program's own pages are all found does not rest on knowing where to look: the kernel's
-//! count must agree with what was found, or all addresses are searched ([`counters`]).
+//! count must agree with what was found, or all addresses are searched ([`counters`]). So nothing
+//! is searched where the count agrees with what was just copied ([`usual`]).
 //!
 //! # What a program sees that is different
 //!

@@ -109,11 +109,7 @@ impl Snapshot {
     }
 
     /// Puts the program back; with `audit` all of it is compared before it goes on.
-    pub(crate) fn put_back(
-        &mut self,
-        audit: bool,
-        injected: &Injected,
-    ) -> Result<(), NotPutBack> {
+    pub(crate) fn put_back(&mut self, audit: bool, injected: &Injected) -> Result<(), NotPutBack> {
         let mut spent = Spent::begin();
         let mut stopped = Stopped::stop_again(self.entry.clone())?;
         spent.on(Part::Stop);

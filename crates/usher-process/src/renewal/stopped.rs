@@ -141,9 +141,8 @@ impl Stopped {
     /// not use there need not be wiped.
     pub(crate) fn agent_is_clear_from(&mut self, agent: &Agent, address: u64) {
         let bytes = address.saturating_sub(agent.data().start);
-        self.found_bytes = usize::try_from(bytes).map_or(agent::DATA_BYTES, |bytes| {
-            bytes.min(agent::DATA_BYTES)
-        });
+        self.found_bytes =
+            usize::try_from(bytes).map_or(agent::DATA_BYTES, |bytes| bytes.min(agent::DATA_BYTES));
     }
 
     /// Lets the program go on, traced by nobody. Threads that were not given the registers of a

@@ -12,10 +12,10 @@ use std::os::unix::fs::FileExt as _;
 use rustix::fs::{Mode, OFlags, fstat};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::Tid;
 use super::errors::StopError;
 use super::halt::numbers;
 use super::patience::state;
-use super::Tid;
 
 /// One program, by descriptors that name it surely.
 #[derive(Debug)]

@@ -75,7 +75,12 @@ impl Stopped {
             }
             self.get_bytes(agent.data().start, &mut bytes)?;
             for (round, (_, calls)) in begun.iter().zip(&batch.others) {
-                judge(0, calls, &vec![Expect::Ok; calls.len()], &round.answers(&bytes, agent))?;
+                judge(
+                    0,
+                    calls,
+                    &vec![Expect::Ok; calls.len()],
+                    &round.answers(&bytes, agent),
+                )?;
             }
             if let Some(own) = own {
                 let answers = own.answers(&bytes, agent);
@@ -180,7 +185,9 @@ impl Stopped {
         let calls = round.calls as u64;
         let home = self.leave_home(thread)?;
         let text = agent.text().start;
-        let frame = home.frame.running(text, round.table(), round.answers, calls);
+        let frame = home
+            .frame
+            .running(text, round.table(), round.answers, calls);
         asked(
             "set the registers",
             thread,
