@@ -280,11 +280,10 @@ impl Restorable {
         }
         // What is written to the program now it would find afterwards.
         contract.pause().await;
-        let pid = pid(program).map_err(|_| Failed::Stuck)?;
         let (held, injected) = (program.clone(), injected.clone());
         let wanted = ways.next(&costs);
         let putting = spawn_blocking(move || {
-            let back = snapshot.put_back(pid, wanted, audit, &injected);
+            let back = snapshot.put_back(wanted, audit, &injected);
             drop(held);
             back.map(|back| (snapshot, back))
         });

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  take   survey ─► own pages ─► image: written by the program, sealed, laid under its addresses
-//!  plan   mappings repaired ─► own pages found ─► sorted ─► copied now │ drops in the batch
-//!                                                     └► or: a pipe in the batch
+//!  plan   mappings repaired ─┬► in place: what is usual copied ─► own pages found ─► sorted
+//!                            │                         └─► copied now │ drops in the batch
+//!                            └► swap: own pages found ─► sorted ─► a pipe in the batch
 //!  swap                                                  used frames into it, and new ones
 //!  done   what was dropped is gone, and the kernel's count agrees
 //!  compare   every page against image, zeros or file, found another way
@@ -16,7 +17,8 @@
 //! nothing and is dropped to zeros; reservations without access are not even looked at.
 //!
 //! That a program's own pages are all found does not rest on knowing where to look: the kernel's
-//! count must agree with what was found, or all addresses are searched ([`counters`]).
+//! count must agree with what was found, or all addresses are searched ([`counters`]). So nothing
+//! is searched where the count agrees with what was just copied ([`usual`]).
 //!
 //! # What a program sees that is different
 //!
@@ -62,11 +64,13 @@ mod parts;
 mod repair;
 mod room;
 mod sample;
+mod spare;
 mod survey;
 mod swap;
 mod take;
 #[cfg(test)]
 mod tests;
+mod usual;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -88,12 +92,13 @@ pub(crate) use self::sample::Undetermined;
 use self::canary::Canary;
 use self::counters::Counter;
 use self::device::Areas;
-use self::dirty::{Regions, Sorted};
+use self::dirty::Regions;
 use self::kept::Kept;
 use self::parts::Part;
 use self::repair::Zeros;
 use self::sample::Sample;
 use self::swap::Swap;
+use self::usual::Usual;
 use super::stopped::{Agent, Answers, Batch, Stopped};
 use crate::sys::image::Image;
 use crate::sys::pages::{self, Mappings, Means, Own, PageMap};
@@ -133,6 +138,8 @@ pub(crate) struct Memory {
     heap_end: u64,
     /// Where own pages are expected.
     expected: Vec<Span>,
+    /// What is put back before any are searched.
+    usual: Usual,
     /// Whether the kernel's count of own pages can be relied on.
     counted: bool,
     counter: Counter,
@@ -278,7 +285,19 @@ impl Memory {
         let repaired = Instant::now();
         let swapped = wanted == Wanted::Way(Way::Swap);
         self.canary.spoil(stopped, swapped)?;
-        put_back.searched_all = self.search()?;
+        let usual = match swapped {
+            true => None,
+            false => Some(self.copy_usual(stopped)?),
+        };
+        let copied = Instant::now();
+        let as_usual = match usual {
+            Some(written) => self.is_as_usual(written)?,
+            None => false,
+        };
+        if !as_usual {
+            put_back.searched_all = self.search()?;
+        }
+        spare::tidy(&self.own, stopped, agent)?;
         let searched = Instant::now();
         if wanted == Wanted::Skipped {
             self.note_places()?;
@@ -296,7 +315,7 @@ impl Memory {
                 Some(swap)
             }
             None => {
-                self.plan_in_place(stopped, agent, batch, &mut put_back)?;
+                self.plan_in_place(stopped, agent, batch, usual, &mut put_back)?;
                 None
             }
         };
@@ -310,8 +329,8 @@ impl Memory {
         let away = away.collect();
         let fleeting = self.fleeting();
         put_back.layout_us = micros(began, repaired);
-        put_back.search_us = micros(repaired, searched);
-        put_back.copy_us = micros(searched, Instant::now());
+        put_back.search_us = micros(copied, searched);
+        put_back.copy_us = micros(repaired, copied) + micros(searched, Instant::now());
         Ok(Planned {
             put_back,
             left,
@@ -322,12 +341,14 @@ impl Memory {
         })
     }
 
-    /// Copies what is hot and adds to `batch` what is dropped.
+    /// Copies what is hot and adds to `batch` what is dropped. So many pages of the `usual` ones
+    /// and of those kept aside were copied already; none: it is still to be done.
     fn plan_in_place(
         &mut self,
         stopped: &Stopped,
         agent: &Agent,
         batch: &mut Batch,
+        usual: Option<u64>,
         put_back: &mut PutBack,
     ) -> Result<(), Failed> {
         let sorted = dirty::sort(
@@ -338,7 +359,12 @@ impl Memory {
             agent,
             &mut self.hot,
         );
-        put_back.copied_pages = self.copy(stopped, &sorted)?;
+        put_back.copied_pages = match usual {
+            Some(written) => written + self.copy(stopped, self.usual.beyond(&sorted.copies))?,
+            None => self.copy(stopped, sorted.copies.clone())? + self.copy_kept(stopped)?,
+        };
+        self.write_zeros(stopped, &sorted.zeros)?;
+        self.usual.learn(&sorted);
         for span in &sorted.drops {
             calls::drop_pages(batch, *span);
         }
@@ -466,32 +492,80 @@ impl Memory {
         }
     }
 
-    /// Copies what is hot, and what is kept aside; returns how many pages.
-    fn copy(&mut self, stopped: &Stopped, sorted: &Sorted) -> Result<u64, Failed> {
-        let step = "write the memory back";
-        for (number, _) in &sorted.copies {
+    /// Copies what runs usually change, and what is kept aside, before anything is looked for;
+    /// returns how many pages.
+    fn copy_usual(&mut self, stopped: &Stopped) -> Result<u64, Failed> {
+        let usual = self.copy(stopped, self.usual.copies().to_vec())?;
+        Ok(usual + self.copy_kept(stopped)?)
+    }
+
+    /// Whether the program has no own pages but those that are usual, all of which are told then.
+    /// So many pages were `written` in its memory: what was copied, and what is kept aside.
+    fn is_as_usual(&mut self, written: u64) -> Result<bool, Failed> {
+        if !self.counted {
+            return Ok(false);
+        }
+        self.own.clear();
+        let agent = self.agent.range();
+        let agent = Span::new(agent.start, agent.end);
+        let saved = self.kept.iter().flat_map(|kept| &kept.saved);
+        let saved: Vec<_> = saved.map(|(span, _)| *span).collect();
+        let places = self.usual.places(saved.iter().copied().chain([agent]));
+        for span in places.into_iter().chain([agent]) {
+            let found = self.pages.own(span, &mut self.own);
+            found.map_err(Failed::at("search the memory"))?;
+        }
+        let found = count(self.own.iter().map(|own| own.span));
+        if self.counter.own_pages()? != found + written {
+            return Ok(false);
+        }
+        let copied = self.usual.copies().iter().map(|(_, span)| *span);
+        let written = copied.chain(saved);
+        let written = written.map(|span| Own { span, away: false });
+        self.own.extend(written);
+        self.own.sort_unstable_by_key(|own| own.span);
+        Ok(true)
+    }
+
+    /// Copies pieces of parts from the image; returns how many pages.
+    fn copy(&mut self, stopped: &Stopped, copies: Vec<(usize, Span)>) -> Result<u64, Failed> {
+        for (number, _) in &copies {
             self.view(*number)?;
         }
-        let hot = sorted.copies.iter().filter_map(|(number, span)| {
+        let pieces = copies.iter().filter_map(|(number, span)| {
             let part = self.parts.get(*number)?;
             let from = usize::try_from(span.start - part.span.start).ok()?;
             let to = usize::try_from(span.end - part.span.start).ok()?;
             Some((part.view.as_ref()?.bytes().get(from..to)?, span.start))
         });
-        let kept = self.kept.iter().filter(|kept| kept.written);
-        let kept = kept.flat_map(|kept| &kept.saved);
-        let kept = kept.map(|(span, bytes)| (bytes.as_slice(), span.start));
-        let pieces: Vec<_> = hot.chain(kept).collect();
+        let pieces: Vec<_> = pieces.collect();
+        let written = pages::write_pieces(stopped.pid(), &pieces);
+        written.map_err(Failed::at("write the memory back"))?;
+        match pieces.len() == copies.len() {
+            true => Ok(count(copies.iter().map(|(_, span)| *span))),
+            false => Err(Failed::Step {
+                step: "write the memory back",
+                source: std::io::Error::other("a page is in no part of the image"),
+            }),
+        }
+    }
+
+    /// Copies what is kept aside; returns how many pages.
+    fn copy_kept(&self, stopped: &Stopped) -> Result<u64, Failed> {
+        let step = "write the memory back";
+        let written = self.kept.iter().filter(|kept| kept.written);
+        let written = written.flat_map(|kept| &kept.saved);
+        let pieces: Vec<_> = written
+            .map(|(span, bytes)| (bytes.as_slice(), span.start))
+            .collect();
         pages::write_pieces(stopped.pid(), &pieces).map_err(Failed::at(step))?;
         for kept in self.kept.iter().filter(|kept| !kept.written) {
             for (span, bytes) in &kept.saved {
                 stopped.write(span.start, bytes).map_err(Failed::at(step))?;
             }
         }
-        self.write_zeros(stopped, &sorted.zeros)?;
-        let hot = count(sorted.copies.iter().map(|(_, span)| *span));
-        let kept = self.kept.iter().flat_map(|kept| &kept.saved);
-        Ok(hot + count(kept.map(|(span, _)| *span)))
+        let saved = self.kept.iter().flat_map(|kept| &kept.saved);
+        Ok(count(saved.map(|(span, _)| *span)))
     }
 
     /// Pages that the kernel writes by itself and that are not the program's own now.

@@ -17,12 +17,13 @@ use super::memory::{self, Aside, Memory, Undetermined, Wanted};
 use super::spent::{Part, Spent};
 use super::step::{Injected, Injection, MadeToFail, Step};
 use super::stopped::{
-    Agent, Batch, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped,
+    Agent, Batch, Entry, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped,
 };
 use crate::restored::page::{Page, PageError};
 
 /// A program's state between its requests.
 pub(crate) struct Snapshot {
+    entry: Arc<Entry>,
     agent: Agent,
     memory: Memory,
     kernel: Kernel,
@@ -127,11 +128,13 @@ impl Snapshot {
             let _none = memory.show_next(&mut stopped, &agent)?;
         }
         stopped.put_registers(&registers)?;
+        let entry = stopped.entry();
         // What the program has made of the page until now is a part of the snapshot.
         page.as_deref().map_or(Ok(()), Page::turn)?;
         stopped.resume()?;
         injected.after(Step::TakeResume)?;
         Ok(Self {
+            entry,
             agent,
             memory,
             kernel,
@@ -144,7 +147,6 @@ impl Snapshot {
     /// compared before it goes on.
     pub(crate) fn put_back(
         &mut self,
-        program: Pid,
         wanted: Way,
         audit: bool,
         injected: &Injected,
@@ -153,7 +155,7 @@ impl Snapshot {
         let wanted = if divided { Way::InPlace } else { wanted };
         let skipped = (divided || wanted == Way::Swap) && injected.is(Step::Swap, Injection::Skip);
         let mut spent = Spent::begin();
-        let mut stopped = Stopped::stop(program)?;
+        let mut stopped = Stopped::stop_again(self.entry.clone())?;
         spent.on(Part::Stop);
         injected.after(Step::Stop)?;
         stopped.end_new_threads(&self.agent, &self.registers)?;

@@ -17,6 +17,7 @@
 mod agent;
 mod batch;
 mod births;
+mod entry;
 mod errors;
 mod frame;
 mod halt;
@@ -29,19 +30,18 @@ mod registers;
 mod tests;
 mod unfiltered;
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Pid;
 
 pub(crate) use self::agent::Agent;
 pub(crate) use self::batch::{Answers, Argument, Batch, Call, Expect, Full, Pointer};
+pub(crate) use self::entry::Entry;
 pub(crate) use self::errors::{InjectError, RegisterError, ResumeError, StopError, TraceError};
 use self::home::Home;
-use self::patience::{Patience, asked, state};
+use self::patience::{Patience, asked};
 pub(crate) use self::registers::Registers;
 use crate::sys::trace;
 pub(crate) use crate::sys::trace::Tid;
@@ -54,7 +54,7 @@ const END_MAX_MS: u64 = 2000;
 #[derive(Debug)]
 pub(crate) struct Stopped {
     pid: Pid,
-    pidfd: OwnedFd,
+    entry: Arc<Entry>,
     /// All that this OS thread traces, the main thread first.
     threads: Vec<Tid>,
     signalled: Option<(Tid, i32)>,
@@ -64,8 +64,10 @@ pub(crate) struct Stopped {
     put: bool,
     /// The agent, once it was used.
     used: Option<Agent>,
-    memory: File,
-    maps: File,
+    /// Bytes of the agent's data behind which the program has left nothing.
+    found_bytes: usize,
+    /// Bytes of it that our batches have used.
+    used_bytes: usize,
     /// Whether the program goes on, and is no longer ours to kill.
     let_go: bool,
     /// The kernel takes a tracer's requests from that one thread only.
@@ -82,36 +84,31 @@ impl Stopped {
         if !cfg!(target_arch = "x86_64") {
             return Err(StopError::Architecture);
         }
-        let missing = |source: io::Error| StopError::Missing { pid, source };
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| missing(error.into()))?;
-        let (memory, maps) = match open(pid) {
-            Ok(files) => files,
-            Err(source) => {
-                let ended = matches!(state(pid), Some('Z'));
-                // Its other threads may still run.
-                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-                return Err(if ended {
-                    StopError::MainEnded { pid }
-                } else {
-                    missing(source)
-                });
-            }
-        };
+        Self::stop_again(Arc::new(Entry::open(pid)?))
+    }
+
+    /// The same for a program whose entry was opened before.
+    pub(crate) fn stop_again(entry: Arc<Entry>) -> Result<Self, StopError> {
         let mut stopped = Self {
-            pid,
-            pidfd,
+            pid: entry.pid(),
+            entry,
             threads: Vec::new(),
             signalled: None,
             homes: Vec::new(),
             put: false,
             used: None,
-            memory,
-            maps,
+            found_bytes: agent::DATA_BYTES,
+            used_bytes: 0,
             let_go: false,
             tracer: PhantomData,
         };
         stopped.halt()?;
         Ok(stopped)
+    }
+
+    /// By which it can be stopped again.
+    pub(crate) fn entry(&self) -> Arc<Entry> {
+        self.entry.clone()
     }
 
     /// The program, as this process sees it.
@@ -133,16 +130,24 @@ impl Stopped {
     /// Reads the program's memory at `address`, whatever its protection; all of `into`, or an
     /// error.
     pub(crate) fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
-        self.memory.read_exact_at(into, address)
+        self.entry.read(address, into)
     }
 
     /// Writes the program's memory at `address`, whatever its protection.
     pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
-        self.memory.write_all_at(bytes, address)
+        self.entry.write(address, bytes)
+    }
+
+    /// The program has no pages in the agent's data from `address` on, so that what our batches do
+    /// not use there need not be wiped.
+    pub(crate) fn agent_is_clear_from(&mut self, agent: &Agent, address: u64) {
+        let bytes = address.saturating_sub(agent.data().start);
+        self.found_bytes =
+            usize::try_from(bytes).map_or(agent::DATA_BYTES, |bytes| bytes.min(agent::DATA_BYTES));
     }
 
     /// Lets the program go on, traced by nobody. Threads that were not given the registers of a
-    /// snapshot go on where they were, without noticing. If the agent was used, its pages are
+    /// snapshot go on where they were, without noticing. If the agent was used, its data is
     /// wiped: the program could have kept something there.
     pub(crate) fn resume(mut self) -> Result<(), ResumeError> {
         self.go_home()?;
@@ -152,11 +157,10 @@ impl Stopped {
                 .try_for_each(|thread| self.mend(*thread))?;
         }
         if let Some(agent) = &self.used {
-            let wiped = self.write(agent.text().start, &agent::BLANK);
-            wiped.map_err(|source| ResumeError::Wipe {
-                address: agent.text().start,
-                source,
-            })?;
+            let address = agent.data().start;
+            let dirty = self.found_bytes.max(self.used_bytes);
+            let wiped = self.write(address, &agent::ZEROS[..dirty]);
+            wiped.map_err(|source| ResumeError::Wipe { address, source })?;
         }
         for thread in &self.threads {
             asked("let go", *thread, trace::detach(*thread))?;
@@ -166,21 +170,13 @@ impl Stopped {
     }
 }
 
-fn open(pid: Pid) -> io::Result<(File, File)> {
-    let memory = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(format!("/proc/{pid}/mem"))?;
-    Ok((memory, File::open(format!("/proc/{pid}/maps"))?))
-}
-
 impl Drop for Stopped {
     fn drop(&mut self) {
         if self.let_go {
             return;
         }
         // A program that is dead already is what is wanted.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.entry.kill();
         let patience = Patience::new(END_MAX_MS);
         // The kernel tells of the main thread's end when all others were asked for.
         self.threads.sort_by_key(|thread| *thread == self.pid);

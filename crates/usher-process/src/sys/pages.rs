@@ -139,6 +139,9 @@ impl PageMap {
     }
 
     fn scan(&mut self, span: Span, found: &mut Vec<Own>) -> io::Result<()> {
+        // The kernel makes room for as many answers as are asked for.
+        let most = usize::try_from(span.len() / page_bytes()).unwrap_or(REGIONS_PER_CALL);
+        let room = most.clamp(1, self.regions.len());
         let mut from = span.start;
         while from < span.end {
             let mut arg = ScanArg {
@@ -146,7 +149,7 @@ impl PageMap {
                 start: from,
                 end: span.end,
                 vec: self.regions.as_mut_ptr().addr() as u64,
-                vec_len: self.regions.len() as u64,
+                vec_len: room as u64,
                 category_inverted: PAGE_IS_FILE | PAGE_IS_PFNZERO,
                 category_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO,
                 category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,

@@ -130,10 +130,12 @@ impl Text {
         loop {
             let at = u64::try_from(len).map_err(io::Error::other)?;
             let got = self.0.read_at(&mut bytes[len..], at)?;
-            if got == 0 {
+            len += got;
+            // To ask for what comes next makes the kernel write all of it again. It ends a piece
+            // early only where the next line has no room in a page, and no line is that long.
+            if got == 0 || len <= READ_BYTES / 2 {
                 break;
             }
-            len += got;
             if len > TEXT_MAX_BYTES {
                 return Err(io::Error::from_raw_os_error(libc::EFBIG));
             }

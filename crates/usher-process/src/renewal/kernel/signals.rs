@@ -37,9 +37,10 @@ impl Signals {
         })
     }
 
-    /// Appends the calls that put all actions back; an error if a signal waits.
+    /// Appends the calls that put all actions back; an error if a signal was delivered.
     pub(super) fn plan(&self, stopped: &Stopped, batch: &mut Batch) -> Result<(), Leftover> {
-        if pending(stopped).putting("the pending signals")? {
+        // What waits is looked for in the end, by when nothing can have taken it.
+        if stopped.signalled().is_some() {
             return Err(Leftover::Signal);
         }
         // Most signals share one of very few actions.
@@ -62,7 +63,8 @@ impl Signals {
         Ok(())
     }
 
-    /// Looks again: a timer may have run out before it was stopped.
+    /// Looks whether a signal waits: also one of a timer that ran out before it was stopped. What the
+    /// actions of the snapshot ignore, the kernel has thrown away with them.
     pub(super) fn done(&self, stopped: &Stopped) -> Result<(), Leftover> {
         if pending(stopped).putting("the pending signals")? {
             return Err(Leftover::Signal);

@@ -76,7 +76,7 @@ impl Threads {
         Ok(Self(threads))
     }
 
-    /// Appends the calls for the main thread to `batch`, and lets the others make theirs at once.
+    /// Appends the calls of all threads to `batch`; those for which it has no room are made at once.
     pub(super) fn plan(
         &self,
         stopped: &mut Stopped,
@@ -92,7 +92,10 @@ impl Threads {
                     batch.call(call, Expect::Ok);
                 }
             } else {
-                each.push((thread.tid, thread.own.calls(&mut bytes)?));
+                let calls = thread.own.calls(batch)?;
+                if !batch.call_by(thread.tid, &calls) {
+                    each.push((thread.tid, thread.own.calls(&mut bytes)?));
+                }
             }
         }
         if !each.is_empty() {

@@ -34,6 +34,10 @@ pub(super) fn repair(
     stopped: &mut Stopped,
     agent: &Agent,
 ) -> Result<usize, Failed> {
+    let same = memory.mappings.are(&memory.recorded);
+    if same.map_err(Failed::at("read the mappings"))? {
+        return Ok(0);
+    }
     let mut now = mappings(memory)?;
     let mut taken = 0;
     let steps = repairs(&memory.recorded, &now);

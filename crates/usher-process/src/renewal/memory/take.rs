@@ -18,6 +18,7 @@ use super::lay;
 use super::parts::{Part, overlapping, parts};
 use super::repair::{Zeros, place};
 use super::survey::{self, Told, Treatment};
+use super::usual::Usual;
 use super::{HOT_MAX_PAGES, Memory, SEARCH_GAP_MAX_BYTES, SWAP_MAX_PAGES, count};
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::pages::{Mappings, Means, Own, PageMap, Way};
@@ -85,6 +86,7 @@ pub(super) fn take(
         flags: flags.collect(),
         regions,
         expected: expected(&recorded, &parts, agent),
+        usual: Usual::default(),
         zeros: zeros(&surveyed),
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
         counter,

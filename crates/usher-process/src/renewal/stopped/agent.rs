@@ -7,13 +7,13 @@
 //!
 //! The pages without access keep the kernel from merging the others with mappings of the program,
 //! so that a look at a mapping tells whether it is still ours. Nothing here is trusted: text and
-//! mappings are checked before each use, and wiped after it.
+//! mappings are checked before each use, and the data is wiped after it.
 
 use std::ops::Range;
 
 use super::frame::SYSCALL;
 
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
 /// The data area: 16 pages.
 pub(super) const DATA_BYTES: usize = 16 * PAGE_BYTES;
 /// The whole of it.
@@ -43,18 +43,16 @@ pub(super) const TEXT: [u8; 47] = [
 const SYSCALL_AT: usize = 27;
 /// What fills the rest of the page: `int3`.
 const FILL: u8 = 0xcc;
-/// Text and data as they are while the program runs.
-pub(super) static BLANK: [u8; PAGE_BYTES + DATA_BYTES] = blank();
+/// The page of text.
+pub(super) static BLANK: [u8; PAGE_BYTES] = blank();
+/// The data as it is while the program runs.
+pub(super) static ZEROS: [u8; DATA_BYTES] = [0; DATA_BYTES];
 
-const fn blank() -> [u8; PAGE_BYTES + DATA_BYTES] {
-    let mut pages = [0; PAGE_BYTES + DATA_BYTES];
-    let (text, _) = pages.split_at_mut(PAGE_BYTES);
-    let mut at = 0;
-    while at < PAGE_BYTES {
-        text[at] = if at < TEXT.len() { TEXT[at] } else { FILL };
-        at += 1;
-    }
-    pages
+const fn blank() -> [u8; PAGE_BYTES] {
+    let mut page = [FILL; PAGE_BYTES];
+    let (text, _) = page.split_at_mut(TEXT.len());
+    text.copy_from_slice(&TEXT);
+    page
 }
 
 /// The pages of ours in the program that make injected calls: text, which the program may not
@@ -84,8 +82,7 @@ impl Agent {
 
     /// All addresses that are the agent's, for those who must leave them out: its text and data
     /// with the unused pages before and after them, which the kernel may have merged with others
-    /// that nobody can access. Text and data are populated from the installation on, so they add
-    /// 17 pages to what is counted as the program's anonymous memory.
+    /// that nobody can access. Pages that were used are counted as the program's own.
     pub(crate) fn range(&self) -> Range<u64> {
         self.start..self.start + WHOLE_BYTES
     }
@@ -126,6 +123,6 @@ mod tests {
         assert_eq!(agent.text().start - agent.range().start, PAGE_BYTES as u64);
         assert_eq!(agent.data().start, agent.text().end);
         assert_eq!(agent.range().end - agent.data().end, PAGE_BYTES as u64);
-        assert_eq!(BLANK.len() as u64, agent.data().end - agent.text().start);
+        assert_eq!(ZEROS.len() as u64, agent.data().end - agent.data().start);
     }
 }

@@ -9,6 +9,7 @@
 
 use thiserror::Error;
 
+use super::Tid;
 use super::agent::Agent;
 
 /// Bytes that all of a batch's [`Batch::bytes`] and [`Batch::space`] may take together.
@@ -16,6 +17,8 @@ pub(crate) const BYTES_MAX: usize = 48 * 1024;
 /// Whatever is put there begins at a multiple of this, in bytes: no call wants more.
 const ALIGNED_TO: usize = 16;
 
+/// Calls of other threads: they leave room for as many of the one's that makes the rest.
+const OTHERS_MAX: usize = 96;
 /// Arguments of a call.
 const ARGUMENTS: usize = 6;
 
@@ -148,8 +151,8 @@ pub(crate) struct Full {
 pub(crate) struct Batch {
     pub(super) calls: Vec<(Call, Expect)>,
     pub(super) bytes: Vec<u8>,
-    /// Whether calls may write to the bytes.
-    pub(super) written: bool,
+    /// Calls that other threads make at the same time.
+    pub(super) others: Vec<(Tid, Vec<Call>)>,
 }
 
 impl Batch {
@@ -164,6 +167,18 @@ impl Batch {
         self.calls.len() - 1
     }
 
+    /// Lets another thread make these calls at the same time, none of which may fail: for what the
+    /// kernel keeps per thread. No thread may be named twice, nor the one that makes the others.
+    /// False: they have no room, and nothing was added.
+    pub(crate) fn call_by(&mut self, thread: Tid, calls: &[Call]) -> bool {
+        let made = self.others.iter().map(|(_, calls)| calls.len());
+        let fits = made.sum::<usize>() + calls.len() <= OTHERS_MAX;
+        if fits {
+            self.others.push((thread, calls.to_vec()));
+        }
+        fits
+    }
+
     /// Puts bytes where calls can point to them; aligned to 16.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<Pointer, Full> {
         let pointer = self.reserve(bytes.len())?;
@@ -173,7 +188,6 @@ impl Batch {
 
     /// Leaves space, zeroed, for what calls write; read it with [`Answers::bytes`].
     pub(crate) fn space(&mut self, len: usize) -> Result<Pointer, Full> {
-        self.written = true;
         self.reserve(len)
     }
 

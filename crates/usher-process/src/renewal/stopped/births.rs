@@ -2,7 +2,6 @@
 
 use super::agent::Agent;
 use super::errors::InjectError;
-use super::halt::tasks;
 use super::patience::{Patience, asked};
 use super::{Registers, Stopped, Tid};
 use crate::sys::trace::{self, Status};
@@ -44,7 +43,7 @@ impl Stopped {
                 }
             }
         }
-        let listed = tasks(self.pid).map_err(InjectError::List)?;
+        let listed = self.entry.threads().map_err(InjectError::List)?;
         match listed.iter().find(|thread| !kept.has(**thread)) {
             // All others are stopped, so nobody can have started one.
             Some(thread) => Err(InjectError::Foreign { thread: *thread }),

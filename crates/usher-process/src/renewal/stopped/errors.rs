@@ -210,14 +210,6 @@ pub(crate) enum RegisterError {
         /// One that is new, or missing.
         thread: Tid,
     },
-    /// The kernel was told another address, which is not put back.
-    #[error("thread {thread} has moved its {what} since the snapshot")]
-    Moved {
-        /// Which thread.
-        thread: Tid,
-        /// What.
-        what: &'static str,
-    },
 }
 
 /// The program could not go on.

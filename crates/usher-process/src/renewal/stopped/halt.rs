@@ -9,11 +9,11 @@
 //! first instruction of its handler. So no signal is lost where the program goes on; and where it
 //! is put back, the handler's frame goes with the memory, and the signal with it.
 
-use std::fs;
 use std::io;
 use std::num::NonZeroI32;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::AsFd;
 
+use rustix::fs::{RawDir, SeekFrom, seek};
 use rustix::process::Pid;
 
 use super::errors::{StopError, TraceError};
@@ -27,6 +27,8 @@ pub(super) const THREADS_MAX: usize = 1024;
 const ROUNDS_MAX: usize = 256;
 /// Signals that one thread may be given between two looks at it.
 const SIGNALS_MAX: usize = 64;
+/// Bytes of names that are listed at once.
+const LIST_BYTES: usize = 4096;
 /// How long all threads may take to stop.
 const STOP_MAX_MS: u64 = 2000;
 
@@ -71,11 +73,11 @@ impl Stopped {
             pid: self.pid,
             source,
         };
-        tasks(self.pid).map_err(missing)
+        self.entry.threads().map_err(missing)
     }
 
     fn count(&self) -> Result<usize, StopError> {
-        count(self.pid).map_err(|source| StopError::Missing {
+        self.entry.count().map_err(|source| StopError::Missing {
             pid: self.pid,
             source,
         })
@@ -138,21 +140,17 @@ impl Stopped {
     }
 }
 
-/// How many threads a process has: its folder of tasks has one link each, besides its own two.
-fn count(pid: Pid) -> io::Result<usize> {
-    let links = fs::metadata(format!("/proc/{pid}/task"))?.nlink();
-    usize::try_from(links.saturating_sub(2)).map_err(io::Error::other)
-}
-
-/// The threads of a process; the main thread comes first.
-pub(super) fn tasks(pid: Pid) -> io::Result<Vec<Tid>> {
+/// The threads in an open folder of them, in its order: the main thread comes first.
+pub(super) fn numbers(tasks: impl AsFd) -> io::Result<Vec<Tid>> {
+    seek(&tasks, SeekFrom::Start(0))?;
+    let mut buffer = Vec::with_capacity(LIST_BYTES);
+    let mut names = RawDir::new(tasks, buffer.spare_capacity_mut());
     let mut threads = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let name = entry?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.parse::<NonZeroI32>().ok());
-        threads.extend(number.map(|number| Pid::from_raw(number.get()).unwrap_or(pid)));
+    while let Some(entry) = names.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_str().ok();
+        let number = name.and_then(|name| name.parse::<NonZeroI32>().ok());
+        threads.extend(number.and_then(|number| Pid::from_raw(number.get())));
     }
     Ok(threads)
 }

@@ -10,7 +10,7 @@
 //! another round trip, so batches should have none; it does not block, since whoever answers waits
 //! for nothing that the tracer holds, and every round has an end ([`RUN_MAX_MS`]).
 
-use super::agent::{Agent, DATA_BYTES, DATA_RIGHTS, TEXT, TEXT_RIGHTS};
+use super::agent::{Agent, BLANK, DATA_BYTES, DATA_RIGHTS, PAGE_BYTES, TEXT_RIGHTS};
 use super::batch::{Answers, Argument, Batch, Call, Expect};
 use super::errors::InjectError;
 use super::home::frame_of;
@@ -44,32 +44,53 @@ impl Stopped {
         if !self.threads.contains(&thread) {
             return Err(InjectError::Foreign { thread });
         }
+        let is_odd = |other: Tid| other == thread || !self.threads.contains(&other);
+        if let Some((other, _)) = batch.others.iter().find(|(other, _)| is_odd(*other)) {
+            return Err(InjectError::Foreign { thread: *other });
+        }
         self.ready(agent)?;
-        let data = agent.data().start;
-        self.put_bytes(data, &batch.bytes)?;
-        let answers_at = batch.bytes.len().next_multiple_of(ALIGNED_TO);
-        let room = (DATA_BYTES - answers_at) / (ANSWER_BYTES + ENTRY_BYTES);
-        let mut values = Vec::with_capacity(batch.calls.len());
-        for round in batch.calls.chunks(room) {
-            let calls: Vec<Call> = round.iter().map(|(call, _)| *call).collect();
-            let answers = data + answers_at as u64;
-            let fresh = self.round(thread, agent, answers, &calls)?;
-            for (answer, (call, expected)) in fresh.iter().zip(round) {
-                if !expected.holds(*answer) {
-                    return Err(InjectError::Answer {
-                        place: values.len(),
-                        number: call.number,
-                        answer: *answer,
-                        expected: *expected,
-                    });
-                }
-                values.push(*answer);
-            }
-        }
+        // Bytes, and the calls of all threads, go there in one piece, and come back so.
         let mut bytes = batch.bytes.clone();
-        if batch.written {
-            self.get_bytes(data, &mut bytes)?;
+        let others = batch.others.iter();
+        let others = others.map(|(other, calls)| Round::placed(&mut bytes, *other, calls, agent));
+        let others: Vec<_> = others.collect();
+        let behind = bytes.len().next_multiple_of(ALIGNED_TO);
+        let room = (DATA_BYTES - behind) / (ANSWER_BYTES + ENTRY_BYTES);
+        let (calls, expected): (Vec<_>, Vec<_>) = batch.calls.iter().copied().unzip();
+        let mut left = calls.as_slice();
+        let mut values = Vec::with_capacity(calls.len());
+        let mut begun = others.as_slice();
+        while !left.is_empty() || !begun.is_empty() {
+            let (now, later) = left.split_at(room.min(left.len()));
+            bytes.truncate(behind);
+            let own = Round::placed(&mut bytes, thread, now, agent);
+            let own = (!now.is_empty()).then_some(own);
+            self.put_bytes(agent.data().start, &bytes)?;
+            self.uses(bytes.len());
+            for round in begun.iter().chain(&own) {
+                self.start(round, agent)?;
+            }
+            for round in begun.iter().chain(&own) {
+                self.end(round, agent)?;
+            }
+            self.get_bytes(agent.data().start, &mut bytes)?;
+            for (round, (_, calls)) in begun.iter().zip(&batch.others) {
+                judge(
+                    0,
+                    calls,
+                    &vec![Expect::Ok; calls.len()],
+                    &round.answers(&bytes, agent),
+                )?;
+            }
+            if let Some(own) = own {
+                let answers = own.answers(&bytes, agent);
+                let expected = expected.get(values.len()..).unwrap_or_default();
+                judge(values.len(), now, expected, &answers)?;
+                values.extend(answers);
+            }
+            (left, begun) = (later, &[]);
         }
+        bytes.truncate(batch.bytes.len());
         Ok(Answers { values, bytes })
     }
 
@@ -87,38 +108,35 @@ impl Stopped {
             return Err(InjectError::Foreign { thread: *thread });
         }
         self.ready(agent)?;
-        let data = agent.data();
-        self.put_bytes(data.start, &batch.bytes)?;
-        let begin = data.start + batch.bytes.len().next_multiple_of(ALIGNED_TO) as u64;
+        let room = DATA_BYTES.saturating_sub(batch.bytes.len());
         let mut left = each;
         while !left.is_empty() {
-            let mut at = begin;
+            let mut bytes = batch.bytes.clone();
             let mut rounds = Vec::new();
             for (thread, calls) in left {
-                let end = at + (calls.len() * (ANSWER_BYTES + ENTRY_BYTES)) as u64;
-                if end > data.end {
+                let more = calls.len() * (ANSWER_BYTES + ENTRY_BYTES) + ALIGNED_TO;
+                if bytes.len() - batch.bytes.len() + more > room {
                     break;
                 }
-                rounds.push((self.begin(*thread, agent, at, calls)?, calls));
-                at = end.next_multiple_of(ALIGNED_TO as u64);
+                rounds.push(Round::placed(&mut bytes, *thread, calls, agent));
             }
             if rounds.is_empty() {
                 return Err(InjectError::Crowded);
             }
-            left = left.get(rounds.len()..).unwrap_or_default();
-            for (round, calls) in rounds {
-                let answers = self.finish(&round, agent)?;
-                for (place, (answer, call)) in answers.iter().zip(calls).enumerate() {
-                    if !expected.holds(*answer) {
-                        return Err(InjectError::Answer {
-                            place,
-                            number: call.number,
-                            answer: *answer,
-                            expected,
-                        });
-                    }
-                }
+            self.put_bytes(agent.data().start, &bytes)?;
+            self.uses(bytes.len());
+            for round in &rounds {
+                self.start(round, agent)?;
             }
+            for round in &rounds {
+                self.end(round, agent)?;
+            }
+            self.get_bytes(agent.data().start, &mut bytes)?;
+            for (round, (_, calls)) in rounds.iter().zip(left) {
+                let expected = vec![expected; calls.len()];
+                judge(0, calls, &expected, &round.answers(&bytes, agent))?;
+            }
+            left = left.get(rounds.len()..).unwrap_or_default();
         }
         Ok(())
     }
@@ -126,12 +144,19 @@ impl Stopped {
     /// Makes sure that the agent is ours and what it should be. All threads are stopped, and no
     /// other process has these pages, so it stays so until the program runs.
     pub(super) fn ready(&mut self, agent: &Agent) -> Result<(), InjectError> {
+        if self.used.as_ref() == Some(agent) {
+            return Ok(());
+        }
         self.check(agent)?;
         let address = agent.text().start;
-        self.put_bytes(address, &TEXT)?;
-        let mut written = [0; TEXT.len()];
-        self.get_bytes(address, &mut written)?;
-        if written != TEXT {
+        let mut text = [0; PAGE_BYTES];
+        self.get_bytes(address, &mut text)?;
+        // To look is cheaper than to write, and what is as it should be needs no wiping.
+        if text != BLANK {
+            self.put_bytes(address, &BLANK)?;
+            self.get_bytes(address, &mut text)?;
+        }
+        if text != BLANK {
             return Err(InjectError::Text { address });
         }
         self.used = Some(agent.clone());
@@ -143,7 +168,7 @@ impl Stopped {
         let parts = [(agent.text(), TEXT_RIGHTS), (agent.data(), DATA_RIGHTS)];
         for (range, rights) in parts {
             let address = range.start;
-            let found = trace::area(&self.maps, address).map_err(InjectError::Maps)?;
+            let found = trace::area(self.entry.maps(), address).map_err(InjectError::Maps)?;
             let ours = found.as_ref().is_some_and(|area| {
                 area.range == range && area.rights == *rights && area.anonymous
             });
@@ -154,74 +179,48 @@ impl Stopped {
         Ok(())
     }
 
-    /// Makes `calls`; their answers and after them their table are put at `answers`.
-    fn round(
-        &mut self,
-        thread: Tid,
-        agent: &Agent,
-        answers: u64,
-        calls: &[Call],
-    ) -> Result<Vec<i64>, InjectError> {
-        let round = self.begin(thread, agent, answers, calls)?;
-        self.finish(&round, agent)
-    }
-
-    /// Lets a thread begin to make calls.
-    fn begin(
-        &mut self,
-        thread: Tid,
-        agent: &Agent,
-        answers: u64,
-        calls: &[Call],
-    ) -> Result<Round, InjectError> {
-        let len = calls.len() as u64;
-        let table = answers + len * ANSWER_BYTES as u64;
-        let entries = calls.iter().flat_map(|call| entry(call, agent));
-        let entries: Vec<u8> = entries.flat_map(u64::to_ne_bytes).collect();
-        self.put_bytes(table, &entries)?;
-
+    /// Lets a thread begin to make the calls of a round, which are in the agent's data.
+    fn start(&mut self, round: &Round, agent: &Agent) -> Result<(), InjectError> {
+        let thread = round.thread;
+        let calls = round.calls as u64;
         let home = self.leave_home(thread)?;
-        let frame = home.frame.running(agent.text().start, table, answers, len);
+        let text = agent.text().start;
+        let frame = home
+            .frame
+            .running(text, round.table(), round.answers, calls);
         asked(
             "set the registers",
             thread,
             trace::set_general(thread, frame.0),
         )?;
-        asked("make calls", thread, trace::go_on(thread, 0))?;
-        Ok(Round {
-            thread,
-            calls: calls.len(),
-            answers,
-        })
+        Ok(asked("make calls", thread, trace::go_on(thread, 0))?)
     }
 
     /// Waits until they are made.
-    fn finish(&mut self, round: &Round, agent: &Agent) -> Result<Vec<i64>, InjectError> {
-        let Round {
-            thread,
-            calls,
-            answers,
-        } = *round;
-        let table = answers + (calls * ANSWER_BYTES) as u64;
+    fn end(&mut self, round: &Round, agent: &Agent) -> Result<(), InjectError> {
+        let Round { thread, calls, .. } = *round;
+        let table = round.table();
         let status = Patience::new(RUN_MAX_MS).wait(thread)?;
         self.still_there(thread, status)?;
         let after = frame_of(thread)?;
         let end = table + (calls * ENTRY_BYTES) as u64;
-        if status != Status::Signal(libc::SIGTRAP)
-            || after.progress() != [agent.done(), end, table, 0]
+        if status == Status::Signal(libc::SIGTRAP)
+            && after.progress() == [agent.done(), end, table, 0]
         {
-            let [.., left] = after.progress();
-            return Err(InjectError::Stray {
-                status,
-                at: after.next(),
-                made: calls.saturating_sub(usize::try_from(left).unwrap_or(usize::MAX)),
-                calls,
-            });
+            return Ok(());
         }
-        let mut bytes = vec![0; calls * ANSWER_BYTES];
-        self.get_bytes(answers, &mut bytes)?;
-        let (words, _) = bytes.as_chunks();
-        Ok(words.iter().copied().map(i64::from_ne_bytes).collect())
+        let [.., left] = after.progress();
+        Err(InjectError::Stray {
+            status,
+            at: after.next(),
+            made: calls.saturating_sub(usize::try_from(left).unwrap_or(usize::MAX)),
+            calls,
+        })
+    }
+
+    /// So many bytes of the agent's data are to be wiped.
+    fn uses(&mut self, bytes: usize) {
+        self.used_bytes = self.used_bytes.max(bytes.min(DATA_BYTES));
     }
 
     fn put_bytes(&self, address: u64, bytes: &[u8]) -> Result<(), InjectError> {
@@ -235,11 +234,62 @@ impl Stopped {
     }
 }
 
-/// Calls that a thread is making.
+/// Calls that a thread is to make.
 struct Round {
     thread: Tid,
     calls: usize,
+    /// Where their answers are, and behind those their table.
     answers: u64,
+}
+
+impl Round {
+    /// Puts calls behind `bytes`, which are at the start of the agent's data.
+    fn placed(bytes: &mut Vec<u8>, thread: Tid, calls: &[Call], agent: &Agent) -> Self {
+        let at = bytes.len().next_multiple_of(ALIGNED_TO);
+        bytes.resize(at + calls.len() * ANSWER_BYTES, 0);
+        let entries = calls.iter().flat_map(|call| entry(call, agent));
+        bytes.extend(entries.flat_map(u64::to_ne_bytes));
+        Self {
+            thread,
+            calls: calls.len(),
+            answers: agent.data().start + at as u64,
+        }
+    }
+
+    /// Where the calls are.
+    fn table(&self) -> u64 {
+        self.answers + (self.calls * ANSWER_BYTES) as u64
+    }
+
+    /// What they answered, in the bytes that have come back.
+    fn answers(&self, bytes: &[u8], agent: &Agent) -> Vec<i64> {
+        let at = usize::try_from(self.answers - agent.data().start).unwrap_or(usize::MAX);
+        let (words, _) = bytes.get(at..).unwrap_or_default().as_chunks();
+        let words = words.iter().take(self.calls).copied();
+        words.map(i64::from_ne_bytes).collect()
+    }
+}
+
+/// Whether calls, of which the first has this `place`, have answered as they should.
+fn judge(
+    place: usize,
+    calls: &[Call],
+    expected: &[Expect],
+    answers: &[i64],
+) -> Result<(), InjectError> {
+    for (at, call) in calls.iter().enumerate() {
+        let pair = answers.get(at).copied().zip(expected.get(at).copied());
+        let (answer, expected) = pair.unwrap_or((i64::MIN, Expect::Ok));
+        if !expected.holds(answer) {
+            return Err(InjectError::Answer {
+                place: place + at,
+                number: call.number,
+                answer,
+                expected,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A call as the agent's text reads it.

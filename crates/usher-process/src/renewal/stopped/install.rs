@@ -38,7 +38,6 @@ impl Stopped {
             let arguments = [range.start, range.end - range.start, rights, 0, 0, 0];
             self.step_call(at, libc::SYS_mprotect, arguments, Expect::Value(0))?;
         }
-        // Populates the pages, too.
         let address = agent.text().start;
         let written = self.write(address, &BLANK);
         written.map_err(|source| InjectError::Memory { address, source })?;

@@ -75,6 +75,22 @@ impl Mappings {
         Ok(self.named()?.into_iter().map(|one| one.mapping).collect())
     }
 
+    /// Whether they are exactly `these`, which are in ascending order. The process should not run
+    /// meanwhile.
+    pub(crate) fn are(&mut self, these: &[Mapping]) -> io::Result<bool> {
+        if !self.asked {
+            return Ok(self.all()? == these);
+        }
+        let mut from = 0;
+        for one in these {
+            match self.next(from)? {
+                Some(found) if found == *one => from = found.span.end,
+                _ => return Ok(false),
+            }
+        }
+        Ok(self.next(from)?.is_none())
+    }
+
     fn ask(&self) -> io::Result<Vec<Mapping>> {
         let mut all = Vec::new();
         let mut from = 0;
