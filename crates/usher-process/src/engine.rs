@@ -24,6 +24,7 @@ use usher_engine::{Engine, LoadError, StartError};
 
 use crate::bundle::Bundles;
 use crate::cause::chain;
+use crate::cloned::Clones;
 use crate::ending::Endings;
 use crate::environment::ProcessEnvironment;
 use crate::folders::Folders;
@@ -54,6 +55,12 @@ pub struct Counters {
     pub loaded: AtomicU64,
     /// Programs started, those that failed included.
     pub started: AtomicU64,
+    /// Programs that were made like another one instead.
+    pub cloned: AtomicU64,
+    /// Programs that could not be made like another one, and were started.
+    pub not_cloned: AtomicU64,
+    /// Why the latest of them could not.
+    pub latest_not_cloned: Mutex<Option<String>>,
     /// Programs that could not be put back after a request, and were replaced.
     pub not_put_back: AtomicU64,
     /// Why the latest of them could not.
@@ -167,6 +174,7 @@ impl ProcessEngine {
                 (RenewalChoice::Auto | RenewalChoice::Live, Some(why)) => Renewable::never(why),
                 (RenewalChoice::Auto | RenewalChoice::Live, None) => Renewable::untried(),
             },
+            clones: Clones::default(),
             first: Mutex::new(None),
         })
     }

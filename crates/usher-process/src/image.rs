@@ -11,6 +11,7 @@ use usher_core::outbound::AllowList;
 
 use crate::contract::lambda::{self, LATEST};
 use crate::contract::port::{self, port_environment};
+use crate::cloned::Clones;
 use crate::folders::Shared;
 use crate::renewable::Renewable;
 use crate::sandbox::Bounds;
@@ -29,6 +30,8 @@ pub struct ProcessImage {
     pub(crate) bundle_bytes: u64,
     /// Whether its programs are put back.
     pub(crate) renewable: Renewable,
+    /// Whether new ones are cloned.
+    pub(crate) clones: Clones,
     /// The program by which the load was tried; the first start gets it.
     pub(crate) first: Mutex<Option<Served>>,
 }

@@ -17,6 +17,7 @@
 
 pub mod bundle;
 mod cause;
+mod cloned;
 pub mod contract;
 mod ending;
 mod engine;

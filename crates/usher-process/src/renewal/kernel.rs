@@ -18,6 +18,7 @@ mod epoll;
 mod errors;
 mod ipc;
 mod kinds;
+mod pattern;
 mod proc;
 mod process;
 mod scratch;
@@ -37,6 +38,7 @@ use rustix::process::Pid;
 use super::stopped::{Agent, Answers, Batch, Stopped};
 
 pub(crate) use self::errors::{Difference, Leftover, TakeError};
+pub(crate) use self::pattern::{Given, NoPattern, Pattern};
 pub(crate) use self::scratch::Writable;
 
 use self::children::Children;

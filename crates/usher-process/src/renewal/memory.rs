@@ -55,13 +55,14 @@ mod handover;
 mod kept;
 mod lay;
 mod parts;
+mod pattern;
 mod repair;
 mod survey;
 mod take;
 #[cfg(test)]
 mod tests;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use usher_core::renewal::hot::Hot;
@@ -70,6 +71,7 @@ use usher_core::renewal::runs::Span;
 
 pub(crate) use self::calls::MARK;
 pub(crate) use self::errors::{Difference, Failed, TakeError};
+pub(crate) use self::pattern::{NoPattern, Pattern};
 
 use self::canary::Canary;
 use self::counters::Counter;
@@ -95,7 +97,7 @@ pub(crate) fn means() -> Means {
 /// A program's memory as it was recorded.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    image: Image,
+    image: Arc<Image>,
     /// Device and number of the image, as mappings tell them.
     identity: (u64, u64),
     /// All mappings once the image was laid.

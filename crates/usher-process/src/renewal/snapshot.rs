@@ -18,10 +18,10 @@ use super::stopped::{
 
 /// A program's state between its requests.
 pub(crate) struct Snapshot {
-    agent: Agent,
-    memory: Memory,
-    kernel: Kernel,
-    registers: Registers,
+    pub(super) agent: Agent,
+    pub(super) memory: Memory,
+    pub(super) kernel: Kernel,
+    pub(super) registers: Registers,
 }
 
 /// Why a program has no snapshot. It was killed if it had been stopped.

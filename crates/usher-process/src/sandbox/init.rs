@@ -35,7 +35,7 @@ use crate::sys::alone::{Alone, Forked};
 use crate::sys::signals;
 
 /// The port of the Lambda Runtime API, inside.
-pub(super) const API_PORT: u16 = 9001;
+pub(crate) const API_PORT: u16 = 9001;
 /// The port of the outbound proxy, inside.
 pub(super) const PROXY_PORT: u16 = 9002;
 /// Where the function's folder is mounted, inside.
@@ -232,12 +232,13 @@ fn settle(alone: &Alone, place: &Path, settle: Settle) -> Result<(Shell, Vec<Own
         scratch(place, settle.user)?;
     }
     let (seed, listener) = sow(alone, &processes, settle)?;
+    let named = seed.pidfd.try_clone().step("the program's process could not be named")?;
     let shell = Shell {
         settle,
         processes,
         seed,
     };
-    let given = [api.into(), proxy.into()].into_iter().chain(listener);
+    let given = [api.into(), proxy.into(), named].into_iter().chain(listener);
     Ok((shell, given.collect()))
 }
 

@@ -6,12 +6,12 @@
 //! ```
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use tokio::net::unix::pipe;
@@ -27,7 +27,8 @@ use super::shell::{Hold, pid_of};
 use super::sockets::Asked;
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
 use super::{Launch, Shell, ShellError};
-use crate::renewal::{Surroundings, Writable};
+use crate::renewal::{Given, Surroundings, Writable};
+use crate::restored::DESCRIPTOR;
 
 /// How long it may take until the program is executed.
 const LAUNCH_WAIT_MAX_MS: u64 = 10_000;
@@ -60,6 +61,7 @@ pub struct Program {
     sockets: mpsc::Sender<oneshot::Sender<io::Result<OwnedFd>>>,
     exit: watch::Receiver<Option<Exit>>,
     answering: Option<Answering>,
+    given: Vec<Given>,
     _keeping: Keeping,
     hold: Arc<Hold>,
 }
@@ -163,6 +165,9 @@ pub(super) async fn launched(
     let (errors, errors_end) = pipe().map_err(LaunchError::Socket)?;
     let mut beside = vec![output_end.as_fd(), errors_end.as_fd()];
     beside.extend(hook.iter().chain(&tree).map(|it| it.as_fd()));
+    let given = [(1, Some(&output_end)), (2, Some(&errors_end)), (DESCRIPTOR, hook.as_ref())];
+    let given = given.into_iter().filter_map(|(number, file)| given_as(number, file?));
+    let given = given.collect();
     let sent = channel.send(&Task::Launch(Box::new(start)), &beside).await;
     sent.map_err(LaunchError::Socket)?;
     drop((output_end, errors_end, hook, tree));
@@ -193,9 +198,17 @@ pub(super) async fn launched(
         sockets,
         exit: exited,
         answering,
+        given,
         _keeping: Keeping(keeping),
         hold,
     })
+}
+
+/// What a program is given by this number.
+fn given_as(number: RawFd, file: &OwnedFd) -> Option<Given> {
+    let about = fstat(file).ok()?;
+    let file = (about.st_dev, about.st_ino);
+    Some(Given { number, file })
 }
 
 impl Program {
@@ -267,6 +280,11 @@ impl Program {
             writable: writable.collect::<io::Result<_>>()?,
             ours: Vec::new(),
         })
+    }
+
+    /// The descriptors that it was given, besides its standard input.
+    pub(crate) fn given(&self) -> &[Given] {
+        &self.given
     }
 
     /// Ends it, and all of its sandbox, at once; dropping it gives back what it held.

@@ -102,7 +102,8 @@ pub(super) struct Start {
 /// What the first process of a sandbox says.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Note {
-    /// The shell is made. Beside it: both listeners, and that of the filter if there is one.
+    /// The shell is made. Beside it: both listeners, the process that will become the program, and
+    /// the listener of its filter if there is one.
     Settled,
     /// The program runs; its process is beside it.
     Launched,

@@ -27,6 +27,12 @@ const GET_GENERAL: c_uint = 12;
 const SET_GENERAL: c_uint = 13;
 /// `PTRACE_DETACH`, which not every C library names.
 const DETACH: c_uint = 17;
+/// `PTRACE_SETOPTIONS`
+const SET_OPTIONS: c_uint = 0x4200;
+/// `PTRACE_O_SUSPEND_SECCOMP`
+const PASS_FILTERS: i32 = 1 << 21;
+/// The event of a thread that has executed a program, and has run nothing of it.
+pub(crate) const EXECUTED: i32 = libc::PTRACE_EVENT_EXEC;
 /// `PTRACE_GET_RSEQ_CONFIGURATION`
 const RSEQ: c_uint = 0x420f;
 /// `NT_X86_XSTATE`: everything that `XSAVE` stores.
@@ -55,6 +61,29 @@ const EXTENDED_MAX_BYTES: usize = 16 * 1024;
 /// Becomes the tracer of a thread, which runs on. If this OS thread ends, the other is killed.
 pub(crate) fn seize(thread: Tid) -> io::Result<()> {
     number(libc::PTRACE_SEIZE, thread, libc::PTRACE_O_EXITKILL as usize)
+}
+
+/// The same of a thread that will execute a program, and stop there: [`poll`] says so by
+/// [`EXECUTED`].
+pub(crate) fn seize_until_executed(thread: Tid) -> io::Result<()> {
+    let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACEEXEC;
+    number(
+        libc::PTRACE_SEIZE,
+        thread,
+        usize::try_from(options).map_err(io::Error::other)?,
+    )
+}
+
+/// Whether the calls of a stopped thread pass by its filters, which only a tracer with rights may
+/// ask for. It ends at the latest when nobody traces the thread.
+pub(crate) fn pass_filters(thread: Tid, pass: bool) -> io::Result<()> {
+    let pass = if pass { PASS_FILTERS } else { 0 };
+    let options = libc::PTRACE_O_EXITKILL | pass;
+    number(
+        SET_OPTIONS,
+        thread,
+        usize::try_from(options).map_err(io::Error::other)?,
+    )
 }
 
 /// Asks a thread to stop; [`poll`] says when it has.

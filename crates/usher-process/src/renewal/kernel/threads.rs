@@ -101,6 +101,17 @@ impl Threads {
         Ok(())
     }
 
+    /// What the only thread had; `None` if there are more.
+    pub(super) fn only(&self) -> Option<Only> {
+        let [thread] = self.0.as_slice() else {
+            return None;
+        };
+        Some(Only {
+            own: thread.own.clone(),
+            outside: thread.outside.clone(),
+        })
+    }
+
     pub(super) fn compare(
         &self,
         proc: &Proc,
@@ -127,6 +138,45 @@ impl Threads {
             )?;
         }
         Ok(())
+    }
+}
+
+/// What a thread is given that is to be like another one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Only {
+    own: Own,
+    outside: Outside,
+}
+
+impl Only {
+    /// Appends the calls that the thread makes itself. Their addresses must be of its memory by
+    /// then.
+    pub(super) fn plan(&self, batch: &mut Batch) -> Result<(), Full> {
+        for call in self.own.calls(batch)? {
+            batch.call(call, Expect::Ok);
+        }
+        let (list, bytes) = self.outside.robust;
+        if list != 0 {
+            let set = Call::new(libc::SYS_set_robust_list, [list.into(), bytes.into()]);
+            batch.call(set, Expect::Value(0));
+        }
+        let sequences = self.outside.sequences.unwrap_or_default();
+        if let Some([address, bytes, signature]) = sequences.registered() {
+            let set = [address.into(), bytes.into(), 0_u64.into(), signature.into()];
+            batch.call(Call::new(libc::SYS_rseq, set), Expect::Value(0));
+        }
+        Ok(())
+    }
+
+    /// Sets the rest from outside.
+    pub(super) fn put(&self, tid: Tid) -> Result<(), Leftover> {
+        let Outside {
+            niceness,
+            processors,
+            ..
+        } = &self.outside;
+        setpriority_process(Some(tid), *niceness).putting("a thread's niceness")?;
+        sched_setaffinity(Some(tid), processors).putting("a thread's processors")
     }
 }
 

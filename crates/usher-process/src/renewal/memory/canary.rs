@@ -46,6 +46,14 @@ impl Canary {
         Ok(canary)
     }
 
+    /// The same page in another program.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            address: self.address,
+            times: 0,
+        }
+    }
+
     /// Spoils it, the first times.
     pub(super) fn spoil(&self, stopped: &Stopped) -> Result<(), Failed> {
         match self.times < TIMES {

@@ -3,6 +3,7 @@
 //! Deliberately absent: what is decided about each mapping, see `survey`.
 
 use std::io;
+use std::sync::Arc;
 
 use usher_core::renewal::hot::Hot;
 use usher_core::renewal::layout::{Mapping, Repair, repairs};
@@ -88,7 +89,7 @@ pub(super) fn take(
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
         counter,
         hot,
-        image,
+        image: Arc::new(image),
         recorded,
         parts,
         kept,

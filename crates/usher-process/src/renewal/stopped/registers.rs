@@ -51,6 +51,22 @@ impl Registers {
         self.threads().any(|kept| kept == thread)
     }
 
+    /// The same for another program, whose only thread is `thread`; `None` if these are of more
+    /// than one.
+    pub(crate) fn renumbered(&self, thread: Tid) -> Option<Self> {
+        let [kept] = self.threads.as_slice() else {
+            return None;
+        };
+        let kept = Kept {
+            thread,
+            ..kept.clone()
+        };
+        Some(Self {
+            threads: vec![kept],
+            busy: None,
+        })
+    }
+
     /// A thread that did not wait in a call when these were read: the program was not quiet.
     pub(crate) fn busy(&self) -> Option<Tid> {
         self.busy
