@@ -255,7 +255,10 @@ impl Engine for ProcessEngine {
     fn report(&self, image: &ProcessImage) -> ImageReport {
         let (mode, reasons) = match (image.keeps(), image.renewable.reasons()) {
             (true, _) => (Mode::Kept, Vec::new()),
-            (false, None) => (Mode::Live, Vec::new()),
+            (false, None) => {
+                let started = image.clones.reason();
+                (Mode::Live, started.iter().map(started_anew).collect())
+            }
             (false, Some(reasons)) => (Mode::Replaced, reasons.iter().map(replaced).collect()),
         };
         ImageReport {
@@ -286,6 +289,11 @@ impl Engine for ProcessEngine {
             None => ProcessEnvironment::start(&self.inner, image).await,
         }
     }
+}
+
+/// Why environments that are new are not made like the first one, as a whole sentence.
+fn started_anew(reason: &String) -> String {
+    format!("New environments are started, and not made like the first one: {reason}.")
 }
 
 /// A reason as a whole sentence.

@@ -183,7 +183,9 @@ async fn learnt(
     };
     if let Err(error) = &model {
         let function = &image.revision.function;
-        tracing::info!(%function, %error, "programs are started and not cloned");
+        let why = chain(error);
+        tracing::info!(%function, why, "programs are started and not cloned");
+        *inner.counters.latest_not_cloned.lock() = Some(why);
     }
     image.clones.learn(model);
     match spared {

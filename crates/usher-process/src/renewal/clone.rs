@@ -12,7 +12,7 @@
 //! program is derived from the clone as well, and must be the same.
 //!
 //! The way is CRIU's, with the process tree, the network and the confinement left to who made the
-//! sandbox. Deliberately absent: programs with several threads, or with files of their own; the
+//! sandbox. Deliberately absent: programs with files of their own; the
 //! choice to clone (`crate::cloned`).
 
 use std::fs;
@@ -87,6 +87,8 @@ pub(crate) enum NotCloned {
     Derive(#[from] kernel::NoPattern),
     #[error("the clone executes another file than the first program")]
     Executed,
+    #[error("the clone has not the threads of the first program")]
+    Threads,
     #[error("the clone is not like the first program: {0}")]
     Differs(String),
     #[error("nobody told where the clone is")]
@@ -169,7 +171,7 @@ impl Filling {
         let agent = stopped.install_as(pattern.memory.agent())?;
         let memory = pattern.memory.fill(&mut stopped, &agent)?;
         injected.after(Step::CloneMemory)?;
-        pattern.kernel.fill(&mut stopped, &agent)?;
+        let threads = pattern.kernel.fill(&mut stopped, &agent)?;
         injected.after(Step::CloneKernel)?;
         let (surroundings, given) = around().ok_or(NotCloned::Abandoned)?;
         let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
@@ -178,8 +180,8 @@ impl Filling {
         }
         injected.after(Step::CloneTaken)?;
         stopped.pass_filters(false)?;
-        let registers = pattern.registers.renumbered(pid);
-        let registers = registers.ok_or(NotCloned::Executed)?;
+        let registers = pattern.registers.renumbered(&threads);
+        let registers = registers.ok_or(NotCloned::Threads)?;
         stopped.put_registers(&registers)?;
         stopped.resume()?;
         injected.after(Step::CloneResume)?;

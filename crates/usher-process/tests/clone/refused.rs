@@ -28,7 +28,7 @@ async fn a_pattern_whose_file_was_touched_makes_no_clone() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::at(folder.path());
     let image = image(&rig, SERVERS[0], "touched").await;
-    let _first = image.seat().await;
+    let first = image.seat().await;
     let mut clone = image.seat().await;
     assert_eq!(said(&mut clone, "/counter").await, "1");
     assert_eq!(cloned(&rig), 1, "{:?}", why_not(&rig));
@@ -43,6 +43,7 @@ async fn a_pattern_whose_file_was_touched_makes_no_clone() {
     assert_eq!(cloned(&rig), 1);
     let why = why_not(&rig).unwrap();
     assert!(why.contains("exchanged or changed"), "{why}");
+    drop((first, clone, started, image));
     rig.engine.close().await;
 }
 

@@ -18,11 +18,15 @@ use thiserror::Error;
 use self::wanted::Wanted;
 use super::Kernel;
 use super::errors::{About as _, Leftover};
-use super::proc::{Proc, field};
+use super::proc::Proc;
 use super::process::Settings;
 use super::signals::Signals;
-use super::threads::Only;
-use crate::renewal::stopped::{Agent, Batch, Stopped};
+use super::threads::Held;
+use crate::renewal::stopped::{Agent, Batch, Stopped, Tid, number};
+
+/// The highest number that a thread may have, as its program sees it: for each below it that is none
+/// of a thread one is started that ends at once.
+const NUMBERS_MAX: u32 = 256;
 
 /// Why other processes cannot be given such a state.
 #[derive(Debug, Error)]
@@ -64,23 +68,40 @@ pub(crate) struct Given {
     pub(crate) file: (u64, u64),
 }
 
-/// What is needed to make the kernel's state of a process like that of a snapshot. Two are equal if
-/// a program cannot tell them apart.
-#[derive(Debug, PartialEq)]
+/// What is needed to make the kernel's state of a process like that of a snapshot.
+#[derive(Debug)]
 pub(crate) struct Pattern {
     signals: Signals,
     process: Settings,
-    thread: Only,
+    /// The main thread first, then by their numbers.
+    threads: Vec<Thread>,
     descriptors: Vec<Wanted>,
-    /// The program's number, as it sees it.
-    number: String,
+}
+
+/// A thread of a pattern.
+#[derive(Debug)]
+struct Thread {
+    /// In the program of the snapshot, as the platform sees it.
+    tid: Tid,
+    /// Its number, as the program sees it.
+    number: u32,
+    held: Held,
 }
 
 impl Kernel {
     /// The pattern of the stopped program, while nothing has changed since the snapshot.
     pub(crate) fn pattern(&self, given: &[Given]) -> Result<Pattern, NoPattern> {
-        let thread = self.threads.only();
-        let thread = thread.ok_or(NoPattern::State("has more than one thread"))?;
+        let pid = self.proc.pid();
+        let threads = self.threads.held().map(|(tid, held)| {
+            let number = number(pid, tid)?;
+            Ok(Thread { tid, number, held })
+        });
+        let mut threads: Vec<_> = threads.collect::<io::Result<_>>()?;
+        threads.sort_by_key(|thread| (thread.tid != pid, thread.number));
+        let numbers = threads.iter().map(|thread| thread.number);
+        if numbers.max().unwrap_or(0) > NUMBERS_MAX || !threads.is_sorted_by_key(|it| it.number) {
+            return Err(NoPattern::State("has threads of odd numbers"));
+        }
         if !has_one_user(&self.proc)? {
             return Err(NoPattern::State("sees a user that no other one sees"));
         }
@@ -93,36 +114,56 @@ impl Kernel {
         Ok(Pattern {
             signals: self.signals.clone(),
             process: self.process.settings().map_err(NoPattern::State)?,
-            thread,
+            threads,
             descriptors: wanted::all(&self.proc, &self.descriptors, given)?,
-            number: own_number(&self.proc)?,
         })
     }
 }
 
 impl Pattern {
     /// Makes the state of a program that was executed and has run nothing, and whose memory was
-    /// made. Its calls must pass by its filters.
-    pub(crate) fn fill(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Leftover> {
+    /// made. Its calls must pass by its filters. Returns each thread of the snapshot's program with
+    /// the one that is made like it.
+    pub(crate) fn fill(
+        &self,
+        stopped: &mut Stopped,
+        agent: &Agent,
+    ) -> Result<Vec<(Tid, Tid)>, Leftover> {
         let pid = stopped.pid();
         let proc = Proc::open(pid).putting("the program's entry in /proc")?;
-        if own_number(&proc).ok().as_ref() != Some(&self.number) {
-            return Err(Leftover::State("the program has another number"));
-        }
         let mut batch = Batch::new();
         self.signals.plan(stopped, &mut batch)?;
         self.process.plan(&mut batch)?;
-        self.thread.plan(&mut batch)?;
         let open = proc.descriptors().putting("the list of descriptors")?;
         wanted::make(&self.descriptors, open, &mut batch)?;
         stopped.run(agent, &batch)?;
         self.process.put(pid)?;
-        self.thread.put(pid)?;
         wanted::put(&self.descriptors, &proc)?;
         let mut batch = Batch::new();
         wanted::connect(&self.descriptors, &mut batch)?;
         stopped.run(agent, &batch)?;
-        Ok(())
+        self.start(stopped, agent)
+    }
+
+    /// Starts the threads, and gives each what it has of its own.
+    fn start(&self, stopped: &mut Stopped, agent: &Agent) -> Result<Vec<(Tid, Tid)>, Leftover> {
+        let pid = stopped.pid();
+        let own = number(pid, pid).putting("the program's number")?;
+        let (main, others) = match self.threads.split_first() {
+            Some((main, others)) if main.number == own => (main, others),
+            _ => return Err(Leftover::State("the program has another number")),
+        };
+        let numbers: Vec<_> = others.iter().map(|thread| thread.number).collect();
+        let started = stopped.start_threads(agent, own, &numbers)?;
+        let all = others.iter().zip(started);
+        let all: Vec<_> = [(main, pid)].into_iter().chain(all).collect();
+        for (thread, tid) in &all {
+            let mut batch = Batch::new();
+            thread.held.plan(&mut batch)?;
+            stopped.run_by(*tid, agent, &batch)?;
+            thread.held.put(*tid)?;
+        }
+        Ok(all.iter().map(|(thread, tid)| (thread.tid, *tid)).collect())
     }
 
     /// The first piece in which two of them differ.
@@ -130,10 +171,13 @@ impl Pattern {
         fn differs<T: PartialEq + std::fmt::Debug>(one: &T, other: &T) -> Option<String> {
             (one != other).then(|| format!("was {one:?}, is {other:?}"))
         }
+        let threads = |these: &Self| {
+            let all = these.threads.iter();
+            all.map(|it| (it.number, it.held.clone())).collect::<Vec<_>>()
+        };
         differs(&self.descriptors, &other.descriptors)
             .or_else(|| differs(&self.process, &other.process))
-            .or_else(|| differs(&self.thread, &other.thread))
-            .or_else(|| differs(&self.number, &other.number))
+            .or_else(|| differs(&threads(self), &threads(other)))
             .or_else(|| differs(&self.signals, &other.signals))
     }
 
@@ -150,10 +194,4 @@ fn has_one_user(proc: &Proc) -> io::Result<bool> {
     Ok(map.split_whitespace().nth(2) == Some("1"))
 }
 
-fn own_number(proc: &Proc) -> io::Result<String> {
-    let status = proc.text("status")?;
-    let numbers = field(&status, "NSpid").and_then(|all| all.split_whitespace().last());
-    let number = numbers.map(str::to_owned);
-    number.ok_or_else(|| io::Error::other("its own number is not told"))
-}
 

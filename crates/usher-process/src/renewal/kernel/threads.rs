@@ -101,14 +101,14 @@ impl Threads {
         Ok(())
     }
 
-    /// What the only thread had; `None` if there are more.
-    pub(super) fn only(&self) -> Option<Only> {
-        let [thread] = self.0.as_slice() else {
-            return None;
-        };
-        Some(Only {
-            own: thread.own.clone(),
-            outside: thread.outside.clone(),
+    /// What each of them had, the main thread first.
+    pub(super) fn held(&self) -> impl Iterator<Item = (Tid, Held)> {
+        self.0.iter().map(|thread| {
+            let held = Held {
+                own: thread.own.clone(),
+                outside: thread.outside.clone(),
+            };
+            (thread.tid, held)
         })
     }
 
@@ -143,12 +143,12 @@ impl Threads {
 
 /// What a thread is given that is to be like another one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Only {
+pub(super) struct Held {
     own: Own,
     outside: Outside,
 }
 
-impl Only {
+impl Held {
     /// Appends the calls that the thread makes itself. Their addresses must be of its memory by
     /// then.
     pub(super) fn plan(&self, batch: &mut Batch) -> Result<(), Full> {

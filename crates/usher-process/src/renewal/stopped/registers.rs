@@ -51,18 +51,19 @@ impl Registers {
         self.threads().any(|kept| kept == thread)
     }
 
-    /// The same for another program, whose only thread is `thread`; `None` if these are of more
-    /// than one.
-    pub(crate) fn renumbered(&self, thread: Tid) -> Option<Self> {
-        let [kept] = self.threads.as_slice() else {
-            return None;
-        };
-        let kept = Kept {
-            thread,
-            ..kept.clone()
-        };
+    /// The same for the threads of another program, each of which is named beside one of these;
+    /// `None` if one is missing.
+    pub(crate) fn renumbered(&self, threads: &[(Tid, Tid)]) -> Option<Self> {
+        let renumbered = self.threads.iter().map(|kept| {
+            let mut other = threads.iter().filter(|(then, _)| *then == kept.thread);
+            let (_, thread) = *other.next()?;
+            Some(Kept {
+                thread,
+                ..kept.clone()
+            })
+        });
         Some(Self {
-            threads: vec![kept],
+            threads: renumbered.collect::<Option<_>>()?,
             busy: None,
         })
     }

@@ -17,7 +17,7 @@ use rustix::net::{RecvFlags, SendFlags, listen, recv, send};
 use super::super::descriptors::{Descriptor, Descriptors};
 use super::super::epoll;
 use super::super::errors::{About as _, Leftover};
-use super::super::kinds::Kind;
+use super::super::kinds::{self, Kind};
 use super::super::proc::{Proc, field};
 use super::super::sockets::Socket;
 use super::{Given, NoPattern};
@@ -52,7 +52,7 @@ enum How {
     /// A file, a folder or a device: its path, device and number, and where it is read next.
     Open(String, (u64, u64), u64),
     /// The end of a pipe that is read; where the other one is, its size, and what is in it.
-    Reads(RawFd, usize),
+    Reads(RawFd, usize, Vec<u8>),
     /// The end that is written.
     Writes(RawFd),
     Event(u64, bool),
@@ -165,10 +165,7 @@ impl Known<'_> {
         }
         match &one.kind {
             Kind::Device | Kind::File { .. } => self.file(one, file),
-            Kind::Pipe { content, .. } if !content.is_empty() => {
-                Err(refused(one, "is a pipe with something in it"))
-            }
-            Kind::Pipe { size, .. } => self.pipe(place, *size),
+            Kind::Pipe { size, content } => self.pipe(place, *size, content),
             Kind::Event { count, .. } => {
                 let semaphore = field(&one.told, "eventfd-semaphore").unwrap_or("0") != "0";
                 Ok(How::Event(*count, semaphore))
@@ -208,14 +205,16 @@ impl Known<'_> {
         Ok(How::Open(path, file, *offset))
     }
 
-    fn pipe(&self, place: usize, size: usize) -> Result<How, NoPattern> {
+    fn pipe(&self, place: usize, size: usize, content: &[u8]) -> Result<How, NoPattern> {
         let one = &self.all[place];
         let reads = |one: &Descriptor| one.flags.intersection(OFlags::RWMODE) == OFlags::RDONLY;
         let ends = self.all.iter().zip(&self.files);
         let ends = ends.filter(|(_, file)| **file == self.files[place]);
         let mut others = ends.filter(|(other, _)| reads(other) != reads(one));
         match (others.next(), reads(one)) {
-            (Some((other, _)), true) => Ok(How::Reads(other.number, size)),
+            (Some((other, _)), true) => {
+                Ok(How::Reads(other.number, size, content.to_vec()))
+            },
             (Some((other, _)), false) => Ok(How::Writes(other.number)),
             (None, _) => Err(refused(one, "is a pipe whose other end it has not")),
         }
@@ -423,7 +422,7 @@ pub(super) fn make(wanted: &[Wanted], open: Vec<RawFd>, batch: &mut Batch) -> Re
                 let open = Call::new(libc::SYS_open, [path.into(), flags.into()]);
                 table.one(open, one);
             }
-            How::Reads(other, _) => {
+            How::Reads(other, ..) => {
                 let other = find(*other)?;
                 let make = |at| Call::new(libc::SYS_pipe2, [at, cloexec.into()]);
                 table.two(make, one, other)?;
@@ -497,7 +496,8 @@ pub(super) fn put(wanted: &[Wanted], proc: &Proc) -> Result<(), Leftover> {
                     rustix::fs::seek(&file, SeekFrom::Start(*offset)).putting(what)?;
                 }
             }
-            How::Reads(_, size) => {
+            How::Reads(_, size, content) => {
+                kinds::fill(&file, content).putting("a pipe")?;
                 let now = rustix::pipe::fcntl_getpipe_size(&file).putting(what)?;
                 if now != *size {
                     rustix::pipe::fcntl_setpipe_size(&file, *size).putting("a pipe")?;
