@@ -7,6 +7,8 @@
 
 #[path = "clone/apart.rs"]
 mod apart;
+#[path = "clone/audited.rs"]
+mod audited;
 #[path = "clone/dying.rs"]
 mod dying;
 #[path = "clone/equal.rs"]

@@ -78,6 +78,7 @@ use self::counters::Counter;
 use self::dirty::{Regions, Sorted};
 use self::kept::Kept;
 use self::parts::Part;
+use self::pattern::Hottest;
 use self::repair::Zeros;
 use super::stopped::{Agent, Batch, Stopped};
 use crate::sys::image::Image;
@@ -122,6 +123,7 @@ pub(crate) struct Memory {
     hot: Hot,
     canary: Canary,
     agent: Agent,
+    hottest: Arc<Hottest>,
     /// Own pages that were found last; kept so that it need not be made anew.
     own: Vec<Own>,
 }
@@ -198,6 +200,8 @@ impl Memory {
             &mut self.hot,
         );
         put_back.copied_pages = self.copy(stopped, &sorted)?;
+        let copies = sorted.copies.iter().map(|(_, span)| *span);
+        self.hottest.copied(copies);
         calls::set_break(batch, self.heap_end);
         for span in &sorted.drops {
             calls::drop_pages(batch, *span);

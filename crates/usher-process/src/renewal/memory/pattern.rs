@@ -15,7 +15,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::Mutex;
 use rustix::process::Pid;
 use thiserror::Error;
 use usher_core::renewal::hot::Hot;
@@ -41,6 +43,10 @@ const SET_MEMORY_MAP: u64 = 14;
 const SAME_FILE: u32 = u32::MAX;
 /// `MREMAP_MAYMOVE | MREMAP_FIXED`
 const MOVE_TO: u64 = 3;
+/// `MADV_POPULATE_WRITE`
+const MAKE_OWN: u64 = 23;
+/// Put-backs of a program after which its hot pages are those of all programs of its image.
+const HOT_ROUNDS: u32 = 8;
 /// Files that are opened by one batch: their paths have to fit into it.
 const FILES_PER_BATCH: usize = 64;
 /// Bytes of the kernel's description of a file, and where it says what.
@@ -81,10 +87,33 @@ pub(crate) struct Pattern {
     hot: Hot,
     canary: Canary,
     agent: Agent,
+    hottest: Arc<Hottest>,
     /// The kernel's own pages, by name.
     kernels: Vec<Found>,
     files: Vec<Mapped>,
     borders: Borders,
+}
+
+/// Where the pages are that most runs change, for all programs of an image: places only, and nothing
+/// of what is there.
+#[derive(Debug, Default)]
+pub(super) struct Hottest {
+    spans: Mutex<Vec<Span>>,
+    rounds: AtomicU32,
+}
+
+impl Hottest {
+    /// A program was put back, and these pages were copied.
+    pub(super) fn copied(&self, spans: impl Iterator<Item = Span>) {
+        // Any program's will do; the count is only to wait until some are hot.
+        if self.rounds.fetch_add(1, Ordering::Relaxed) == HOT_ROUNDS {
+            *self.spans.lock() = spans.collect();
+        }
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        self.spans.lock().clone()
+    }
 }
 
 /// A file, and where it is mapped.
@@ -176,6 +205,7 @@ impl Memory {
             hot: self.hot.clone(),
             canary: self.canary.again(),
             agent: self.agent.clone(),
+            hottest: self.hottest.clone(),
             kernels,
             files,
             borders,
@@ -198,6 +228,7 @@ impl Pattern {
         }
         let mut memory = self.bare(stopped)?;
         repair::repair(&mut memory, stopped, agent)?;
+        self.prefetch(stopped, agent)?;
         let step = "write the stack";
         let saved = self.kept.iter().flat_map(|kept| &kept.saved);
         let saved: Vec<_> = saved
@@ -209,6 +240,20 @@ impl Pattern {
         memory.flags = flags.collect();
         self.look(&mut memory)?;
         Ok(memory)
+    }
+
+    /// Has the pages made the program's own that most runs change, where that is known.
+    fn prefetch(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Failed> {
+        let spans = self.hottest.spans();
+        let mut batch = Batch::new();
+        for span in spans {
+            let arguments = [span.start.into(), span.len().into(), MAKE_OWN.into()];
+            // A kernel that does not know it makes them when they are written.
+            batch.call(Call::new(libc::SYS_madvise, arguments), Expect::Any);
+        }
+        let done = stopped.run(agent, &batch);
+        done.map_err(Failed::by_program("fetch pages ahead"))?;
+        Ok(())
     }
 
     /// Takes away what is there, moves what is the kernel's, and sets the borders.
@@ -295,6 +340,7 @@ impl Pattern {
             hot: self.hot.clone(),
             canary: self.canary.again(),
             agent: self.agent.clone(),
+            hottest: self.hottest.clone(),
             own: Vec::new(),
         })
     }
@@ -334,8 +380,7 @@ fn map_stack(batch: &mut Batch, stack: &Mapping) -> Result<(), Failed> {
     if !stack.backing.is_anonymous() {
         return Err(Failed::Irreparable(stack.span));
     }
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN | libc::MAP_STACK;
-    let flags = flags | libc::MAP_FIXED;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_GROWSDOWN;
     calls::map(batch, stack.span, stack.access, flags, -1, 0);
     Ok(())
 }

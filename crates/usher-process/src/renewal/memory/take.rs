@@ -98,6 +98,7 @@ pub(super) fn take(
         mappings,
         canary,
         agent: agent.clone(),
+        hottest: std::sync::Arc::default(),
         own: own_now,
     })
 }
