@@ -26,6 +26,7 @@ use usher_engine::{Engine, LoadError, StartError};
 
 use crate::bundle::Bundles;
 use crate::cause::chain;
+use crate::cloned::Clones;
 use crate::ending::Endings;
 use crate::environment::ProcessEnvironment;
 use crate::folders::Folders;
@@ -60,6 +61,12 @@ pub struct Counters {
     pub loaded: AtomicU64,
     /// Programs started, those that failed included.
     pub started: AtomicU64,
+    /// Programs that were made like another one instead.
+    pub cloned: AtomicU64,
+    /// Programs that could not be made like another one, and were started.
+    pub not_cloned: AtomicU64,
+    /// Why the latest of them could not.
+    pub latest_not_cloned: Mutex<Option<String>>,
     /// Programs that could not be put back after a request, and were replaced.
     pub not_put_back: AtomicU64,
     /// Why the latest of them could not.
@@ -222,6 +229,7 @@ impl ProcessEngine {
                 (_, None) => Ways::Measured,
             },
             notes: Mutex::default(),
+            clones: Clones::default(),
             first: Mutex::new(None),
         })
     }
@@ -309,7 +317,10 @@ impl Engine for ProcessEngine {
     fn report(&self, image: &ProcessImage) -> ImageReport {
         let (mode, reasons) = match (image.keeps(), image.renewable.reasons()) {
             (true, _) => (Mode::Kept, Vec::new()),
-            (false, None) => (Mode::Live, Vec::new()),
+            (false, None) => {
+                let started = image.clones.reason();
+                (Mode::Live, started.iter().map(started_anew).collect())
+            }
             (false, Some(reasons)) => (Mode::Replaced, reasons.iter().map(replaced).collect()),
         };
         ImageReport {
@@ -351,6 +362,11 @@ fn demanded(choice: RenewalChoice) -> Option<&'static str> {
         RenewalChoice::Swap => Some("swap"),
         RenewalChoice::InPlace => Some("in-place"),
     }
+}
+
+/// Why environments that are new are not made like the first one, as a whole sentence.
+fn started_anew(reason: &String) -> String {
+    format!("New environments are started, and not made like the first one: {reason}.")
 }
 
 /// A reason as a whole sentence.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use usher_core::function::{Contract, Process, Revision};
 use usher_core::outbound::AllowList;
 
+use crate::cloned::Clones;
 use crate::contract::lambda::{self, LATEST};
 use crate::contract::port::{self, port_environment};
 use crate::folders::Shared;
@@ -37,6 +38,8 @@ pub struct ProcessImage {
     pub(crate) notes: Mutex<Vec<String>>,
     /// By which way.
     pub(crate) ways: Ways,
+    /// Whether new ones are cloned.
+    pub(crate) clones: Clones,
     /// The program by which the load was tried; the first start gets it.
     pub(crate) first: Mutex<Option<Served>>,
 }

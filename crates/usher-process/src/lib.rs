@@ -15,10 +15,11 @@
 
 #![deny(unsafe_code)]
 
-mod ask;
 mod areas;
+mod ask;
 pub mod bundle;
 mod cause;
+mod cloned;
 pub mod contract;
 mod ending;
 mod engine;

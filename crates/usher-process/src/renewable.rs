@@ -209,6 +209,39 @@ pub(crate) struct Restorable {
 }
 
 impl Restorable {
+    /// That of a program which was made like another one, and goes on. It is told so before it gets
+    /// a request, as after a put-back.
+    pub(crate) async fn cloned(
+        snapshot: Snapshot,
+        ways: Ways,
+        mut hook: Option<Hook>,
+        declared: bool,
+    ) -> Result<Self, HookError> {
+        let times = 1;
+        if let Some(hook) = hook.as_mut().filter(|_| declared) {
+            hook.inherit();
+            hook.restored(times).await?;
+        }
+        Ok(Self {
+            snapshot,
+            ways,
+            costs: Choice::default(),
+            hook,
+            declared,
+            times,
+        })
+    }
+
+    /// Whether its program makes its randomness fresh when it is told.
+    pub(crate) fn is_declared(&self) -> bool {
+        self.declared
+    }
+
+    /// What is kept of its program.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// Takes the snapshot of a program that is ready, and notes how the contract that it speaks
     /// stands with it.
     pub(crate) async fn of(
@@ -326,14 +359,17 @@ async fn prepared(hook: &mut Option<Hook>) -> Result<bool, HookError> {
     }
 }
 
-fn pid(program: &Program) -> std::io::Result<Pid> {
+pub(crate) fn pid(program: &Program) -> std::io::Result<Pid> {
     let pid = i32::try_from(program.pid()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| std::io::Error::from_raw_os_error(libc::ESRCH))
 }
 
 /// Waits for work on a stopped program; ends the program when that takes too long, which makes the
 /// work end as well. None: it took too long, or was lost.
-async fn within<T: Send + 'static>(program: &Program, mut work: tokio::task::JoinHandle<T>) -> Option<T> {
+pub(crate) async fn within<T: Send + 'static>(
+    program: &Program,
+    mut work: tokio::task::JoinHandle<T>,
+) -> Option<T> {
     let wait = Duration::from_millis(STOPPED_MAX_MS);
     match timeout(wait, &mut work).await {
         Ok(done) => done.ok(),

@@ -15,6 +15,7 @@
 
 #[cfg(test)]
 mod awaited;
+mod clone;
 mod kernel;
 mod means;
 mod memory;
@@ -24,7 +25,8 @@ mod spent;
 mod step;
 mod stopped;
 
-pub(crate) use kernel::{Surroundings, Writable};
+pub(crate) use clone::{Filling, NoPattern, NotCloned, Pattern};
+pub(crate) use kernel::{Given, Surroundings, Writable};
 pub(crate) use means::Means;
 pub(crate) use memory::{Aside, MARK, Room, Undetermined, discard};
 pub(crate) use quiet::{QUIET_WAIT_MAX_MS, quiet};

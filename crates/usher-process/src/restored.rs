@@ -140,6 +140,11 @@ impl Hook {
         Err(HookError::Unasked)
     }
 
+    /// The program is a clone of one that has declared it, and says no hello of its own.
+    pub(crate) fn inherit(&mut self) {
+        self.declared = true;
+    }
+
     /// To be called right before the snapshot: the program seeds its generators as after a
     /// put-back, and may look for them first, which then need not be done again each time.
     ///

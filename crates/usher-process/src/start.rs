@@ -18,6 +18,7 @@ use usher_core::fault::Fault;
 use usher_core::function::Contract;
 
 use crate::cause::chain;
+use crate::cloned::{Begun, CloneError, Model, NoModel};
 use crate::contract::lambda::{FunctionError, InitError, LambdaApi, RestoreError};
 use crate::contract::port::{NotReady, PortClient};
 use crate::engine::Inner;
@@ -140,9 +141,19 @@ impl NotStarted {
     }
 }
 
-/// Starts a program of an image; on return it is ready for a call, and can be put back afterwards
-/// if programs of the image are. Dropping the future ends it.
+/// Starts a program of an image, or makes one like the first; on return it is ready for a call, and
+/// can be put back afterwards if programs of the image are. Dropping the future ends it.
 pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
+    if let Some(model) = image.clones.model().filter(|_| image.is_put_back()) {
+        match clone(inner, image, &model).await {
+            Ok(served) => {
+                image.clones.succeeded();
+                inner.counters.cloned.fetch_add(1, Ordering::Relaxed);
+                return Ok(served);
+            }
+            Err(error) => not_cloned(inner, image, &error),
+        }
+    }
     let served = with_snapshot(inner, image).await?;
     let restored = served.contract.restored(&served.program).await;
     restored.map_err(|error| NotStarted::Restore {
@@ -166,7 +177,7 @@ async fn with_snapshot(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Serve
         Ok(restorable) => {
             image.renewable.taken();
             served.restorable = Some(restorable);
-            return Ok(served);
+            return learnt(inner, image, served).await;
         }
         Err(error) => error,
     };
@@ -184,6 +195,66 @@ async fn with_snapshot(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Serve
             started(inner, image).await
         }
     }
+}
+
+/// The program, after others can be made like it if it is the first.
+async fn learnt(
+    inner: &Inner,
+    image: &Arc<ProcessImage>,
+    mut served: Served,
+) -> Result<Served, NotStarted> {
+    if !image.clones.is_untried() {
+        return Ok(served);
+    }
+    if image.areas.is_some() {
+        image.clones.learn(Err(NoModel::Areas));
+        return Ok(served);
+    }
+    let (model, spared) = match Model::of(&mut served).await {
+        Ok(model) => (Ok(model), true),
+        Err((error, spared)) => (Err(error), spared),
+    };
+    if let Err(error) = &model {
+        let function = &image.revision.function;
+        let why = chain(error);
+        tracing::info!(%function, why, "programs are started and not cloned");
+        *inner.counters.latest_not_cloned.lock() = Some(why);
+    }
+    image.clones.learn(model);
+    match spared {
+        true => Ok(served),
+        false => {
+            drop(served);
+            started(inner, image).await
+        }
+    }
+}
+
+/// A program made like the first one of its image.
+async fn clone(
+    inner: &Inner,
+    image: &Arc<ProcessImage>,
+    model: &Arc<Model>,
+) -> Result<Served, CloneError> {
+    let ready = surround(inner, image).await?;
+    let process = ready.shell.seed().map_err(CloneError::Missing)?;
+    let begun = Begun::seize(process, model, &inner.injected).await?;
+    // None of it is ever read: words and variables are those of the first program.
+    let command = vec![model.executes().to_owned()];
+    let mut served = run_in(ready, image, command, Vec::new()).await?;
+    begun.finish(&mut served, image.ways).await?;
+    Ok(served)
+}
+
+/// Tells that a program could not be cloned, and is started.
+fn not_cloned(inner: &Inner, image: &ProcessImage, error: &CloneError) {
+    let (function, why) = (&image.revision.function, error.to_string());
+    tracing::debug!(%function, why, "a program could not be cloned, and is started");
+    if image.clones.failed(&why) {
+        tracing::warn!(%function, why, "programs are started from now on, and not cloned");
+    }
+    inner.counters.not_cloned.fetch_add(1, Ordering::Relaxed);
+    *inner.counters.latest_not_cloned.lock() = Some(why);
 }
 
 /// Starts a program, waits until it is ready, and warms it up.
@@ -226,12 +297,34 @@ pub(crate) async fn started(
     warm.unwrap_or_else(|_| Err(late("its warm-up requests are not all answered")))
 }
 
+/// A shell, with what its program needs served around it.
+struct Surrounded {
+    shell: Shell,
+    output: Output,
+    proxy: Option<Proxy>,
+    api: Option<LambdaApi>,
+    environment: Vec<(String, String)>,
+    hook: Option<Hook>,
+}
+
 /// Launches a program in a sandbox, with whatever it needs served around it.
 async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
+    let mut surrounded = surround(inner, image).await?;
+    let environment = std::mem::take(&mut surrounded.environment);
+    run_in(
+        surrounded,
+        image,
+        image.process.command_at(PORT),
+        environment,
+    )
+    .await
+}
+
+async fn surround(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Surrounded, NotStarted> {
     let sandboxes = inner.sandboxes().await;
     let sandboxes = sandboxes.map_err(|why| NotStarted::NoSandboxes(why.to_owned()))?;
     let mut shell = sandboxes.shell().await?;
-    let mut output = Output::default();
+    let output = Output::default();
     let proxy = proxy(&mut shell, image, &output)?;
     let api = match image.process.contract {
         Contract::Lambda => {
@@ -250,9 +343,34 @@ async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotS
     } else {
         None
     };
+    Ok(Surrounded {
+        shell,
+        output,
+        proxy,
+        api,
+        environment,
+        hook,
+    })
+}
+
+/// Launches a program in a shell.
+async fn run_in(
+    surrounded: Surrounded,
+    image: &Arc<ProcessImage>,
+    command: Vec<String>,
+    environment: Vec<(String, String)>,
+) -> Result<Served, NotStarted> {
+    let Surrounded {
+        shell,
+        mut output,
+        proxy,
+        api,
+        hook,
+        ..
+    } = surrounded;
     let launch = Launch {
         folder: image.folder.path().to_owned(),
-        command: image.process.command_at(PORT),
+        command,
         environment,
         bounds: image.bounds(),
     };

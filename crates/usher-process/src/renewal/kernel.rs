@@ -19,6 +19,7 @@ mod errors;
 mod given;
 mod ipc;
 mod kinds;
+mod pattern;
 mod proc;
 mod process;
 mod scratch;
@@ -39,6 +40,7 @@ use super::memory::Room;
 use super::stopped::{Agent, Answers, Batch, Stopped};
 
 pub(crate) use self::errors::{Difference, Leftover, TakeError};
+pub(crate) use self::pattern::{Given, NoPattern, Pattern};
 pub(crate) use self::scratch::Writable;
 
 use self::children::Children;

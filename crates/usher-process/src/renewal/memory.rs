@@ -61,6 +61,7 @@ pub(super) mod handover;
 mod kept;
 mod lay;
 mod parts;
+mod pattern;
 mod repair;
 mod room;
 mod sample;
@@ -73,7 +74,7 @@ mod tests;
 mod usual;
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rustix::process::Pid;
@@ -86,6 +87,7 @@ use usher_core::renewal::warm::Warm;
 pub(crate) use self::aside::Aside;
 pub(crate) use self::calls::MARK;
 pub(crate) use self::errors::{Difference, Failed, TakeError};
+pub(crate) use self::pattern::{NoPattern, Pattern};
 pub(crate) use self::room::Room;
 pub(crate) use self::sample::Undetermined;
 
@@ -95,6 +97,7 @@ use self::device::Areas;
 use self::dirty::Regions;
 use self::kept::Kept;
 use self::parts::Part;
+use self::pattern::Hottest;
 use self::repair::Zeros;
 use self::sample::Sample;
 use self::swap::Swap;
@@ -121,7 +124,7 @@ pub(crate) fn means() -> Means {
 /// A program's memory as it was recorded.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    image: Image,
+    image: Arc<Image>,
     /// Device and number of the image, as mappings tell them.
     identity: (u64, u64),
     /// All mappings once the image was laid.
@@ -155,6 +158,7 @@ pub(crate) struct Memory {
     agent: Agent,
     /// Where it is from run to run; none: always on the image.
     areas: Option<Areas>,
+    hottest: Arc<Hottest>,
     /// Own pages that were found last; kept so that it need not be made anew.
     own: Vec<Own>,
 }
@@ -365,6 +369,8 @@ impl Memory {
         };
         self.write_zeros(stopped, &sorted.zeros)?;
         self.usual.learn(&sorted);
+        let copies = sorted.copies.iter().map(|(_, span)| *span);
+        self.hottest.copied(copies);
         for span in &sorted.drops {
             calls::drop_pages(batch, *span);
         }

@@ -23,12 +23,12 @@ use crate::restored::page::{Page, PageError};
 
 /// A program's state between its requests.
 pub(crate) struct Snapshot {
-    entry: Arc<Entry>,
-    agent: Agent,
-    memory: Memory,
-    kernel: Kernel,
-    registers: Registers,
-    page: Option<Arc<Page>>,
+    pub(super) entry: Arc<Entry>,
+    pub(super) agent: Agent,
+    pub(super) memory: Memory,
+    pub(super) kernel: Kernel,
+    pub(super) registers: Registers,
+    pub(super) page: Option<Arc<Page>>,
 }
 
 /// A program was put back.
@@ -40,8 +40,6 @@ pub(crate) struct Back {
     pub(crate) aside: Option<Aside>,
     /// How long the program was stopped, in nanoseconds; an audit is not counted.
     pub(crate) stopped_ns: u64,
-    /// What of it exchanging the pages took, in nanoseconds.
-    pub(crate) swap_ns: u64,
 }
 
 /// Why a program has no snapshot. It was killed if it had been stopped.
@@ -143,6 +141,12 @@ impl Snapshot {
         })
     }
 
+    /// The same, of a program that reads its generation from this page.
+    pub(crate) fn with_page(mut self, page: Option<Arc<Page>>) -> Self {
+        self.page = page;
+        self
+    }
+
     /// Puts the program back, by the `wanted` way where it can be gone; with `audit` all of it is
     /// compared before it goes on.
     pub(crate) fn put_back(
@@ -177,7 +181,9 @@ impl Snapshot {
         let answers = stopped.run(&self.agent, &batch)?;
         spent.on(Part::Batch);
         injected.after(Step::Batch)?;
-        let swapped = self.memory.swap(&mut stopped, &self.agent, &mut planned, &answers);
+        let swapped = self
+            .memory
+            .swap(&mut stopped, &self.agent, &mut planned, &answers);
         let aside = swapped?;
         spent.on(Part::Swap);
         injected.after(Step::Swap)?;
@@ -216,7 +222,6 @@ impl Snapshot {
             way,
             aside,
             stopped_ns: spent.total_ns(),
-            swap_ns: spent.of_ns(Part::Swap),
         })
     }
 

@@ -51,11 +51,6 @@ impl Spent {
         self.nanos.iter().sum()
     }
 
-    /// What was spent on this part so far.
-    pub(crate) fn of_ns(&self, part: Part) -> u64 {
-        self.nanos.get(part as usize).copied().unwrap_or(0)
-    }
-
     /// What has passed since the last call counts for nothing.
     pub(crate) fn leave_out(&mut self) {
         self.since = Instant::now();

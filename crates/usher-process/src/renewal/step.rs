@@ -37,10 +37,29 @@ pub enum Step {
     Registers,
     /// The program goes on.
     Resume,
+    /// A clone: it has executed the file, and has run nothing.
+    CloneExecuted,
+    /// A clone: its memory is made.
+    CloneMemory,
+    /// A clone: its kernel state is made.
+    CloneKernel,
+    /// A clone: it was looked at.
+    CloneTaken,
+    /// A clone goes on.
+    CloneResume,
 }
 
 impl Step {
-    /// All of them, in their order.
+    /// Those of a clone, in their order.
+    pub const CLONE: [Self; 5] = [
+        Self::CloneExecuted,
+        Self::CloneMemory,
+        Self::CloneKernel,
+        Self::CloneTaken,
+        Self::CloneResume,
+    ];
+
+    /// Those of a snapshot and of a put-back, in their order.
     pub const ALL: [Self; 15] = [
         Self::TakeStop,
         Self::TakeAgent,

@@ -35,7 +35,7 @@ use crate::sys::alone::{Alone, Forked};
 use crate::sys::signals;
 
 /// The port of the Lambda Runtime API, inside.
-pub(super) const API_PORT: u16 = 9001;
+pub(crate) const API_PORT: u16 = 9001;
 /// The port of the outbound proxy, inside.
 pub(super) const PROXY_PORT: u16 = 9002;
 /// Where the function's folder is mounted, inside.
@@ -238,13 +238,17 @@ fn settle(
         scratch(place, settle.user)?;
     }
     let (seed, listener) = sow(alone, &processes, settle)?;
+    let named = seed
+        .pidfd
+        .try_clone()
+        .step("the program's process could not be named")?;
     let shell = Shell {
         settle,
         processes,
         seed,
     };
     let has_page = page.is_some();
-    let given = [api.into(), proxy.into()].into_iter();
+    let given = [api.into(), proxy.into(), named].into_iter();
     Ok((shell, given.chain(page).chain(listener).collect(), has_page))
 }
 

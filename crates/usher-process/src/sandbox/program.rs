@@ -6,12 +6,12 @@
 //! ```
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use tokio::net::unix::pipe;
@@ -27,7 +27,8 @@ use super::shell::{Hold, pid_of};
 use super::sockets::Asked;
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
 use super::{Launch, Shell, ShellError};
-use crate::renewal::{Room, Surroundings, Writable};
+use crate::renewal::{Given, Room, Surroundings, Writable};
+use crate::restored::DESCRIPTOR;
 use crate::restored::page::Page;
 
 /// How long it may take until the program is executed.
@@ -62,6 +63,7 @@ pub struct Program {
     exit: watch::Receiver<Option<Exit>>,
     answering: Option<Answering>,
     page: Option<Arc<Page>>,
+    given: Vec<Given>,
     _keeping: Keeping,
     hold: Arc<Hold>,
 }
@@ -166,6 +168,15 @@ pub(super) async fn launched(
     let (errors, errors_end) = pipe().map_err(LaunchError::Socket)?;
     let mut beside = vec![output_end.as_fd(), errors_end.as_fd()];
     beside.extend(hook.iter().chain(&tree).map(|it| it.as_fd()));
+    let given = [
+        (1, Some(&output_end)),
+        (2, Some(&errors_end)),
+        (DESCRIPTOR, hook.as_ref()),
+    ];
+    let given = given
+        .into_iter()
+        .filter_map(|(number, file)| given_as(number, file?));
+    let given = given.collect();
     let sent = channel.send(&Task::Launch(Box::new(start)), &beside).await;
     sent.map_err(LaunchError::Socket)?;
     drop((output_end, errors_end, hook, tree));
@@ -197,9 +208,17 @@ pub(super) async fn launched(
         exit: exited,
         answering,
         page: page.map(Arc::new),
+        given,
         _keeping: Keeping(keeping),
         hold,
     })
+}
+
+/// What a program is given by this number.
+fn given_as(number: RawFd, file: &OwnedFd) -> Option<Given> {
+    let about = fstat(file).ok()?;
+    let file = (about.st_dev, about.st_ino);
+    Some(Given { number, file })
 }
 
 impl Program {
@@ -277,7 +296,9 @@ impl Program {
             group: self.hold.group().tasks().map(Path::to_owned),
             first,
             writable: writable.collect::<io::Result<_>>()?,
-            room: room.map(|[used, max]| Room::open(&used, &max)).transpose()?,
+            room: room
+                .map(|[used, max]| Room::open(&used, &max))
+                .transpose()?,
             ours: Vec::new(),
         })
     }
@@ -285,6 +306,11 @@ impl Program {
     /// Where it reads which generation it is of; none if its root has no place for that.
     pub(crate) fn page(&self) -> Option<Arc<Page>> {
         self.page.clone()
+    }
+
+    /// The descriptors that it was given, besides its standard input.
+    pub(crate) fn given(&self) -> &[Given] {
+        &self.given
     }
 
     /// Ends it, and all of its sandbox, at once; dropping it gives back what it held.

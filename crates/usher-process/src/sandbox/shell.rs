@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::sync::watch;
 
@@ -49,6 +49,8 @@ pub struct Shell {
     pub(super) channel: Channel,
     pub(super) api: Option<TcpListener>,
     pub(super) proxy: Option<TcpListener>,
+    /// The process that will become the program.
+    pub(super) seed: Option<OwnedFd>,
     /// Where denied calls arrive.
     pub(super) calls: Option<OwnedFd>,
     /// What the program gets at the hook's descriptor.
@@ -97,6 +99,7 @@ impl Shell {
                 let mut beside = beside.into_iter();
                 let mut listener = || beside.next().map(TcpListener::from);
                 let (api, proxy) = (listener(), listener());
+                let seed = beside.next();
                 let page = page.then(|| beside.next()).flatten().map(Page::of);
                 // So that zeros never mean a generation.
                 let turned = page.as_ref().map_or(Ok(()), Page::turn);
@@ -106,6 +109,7 @@ impl Shell {
                     channel,
                     api,
                     proxy,
+                    seed,
                     calls: beside.next(),
                     hook: None,
                     page,
@@ -132,6 +136,14 @@ impl Shell {
     /// set by this: [`crate::restored::restored_environment`] does that.
     pub fn give_hook(&mut self, end: HookEnd) {
         self.hook = Some(end.into_descriptor());
+    }
+
+    /// The process that will become the program: confined, and waiting.
+    pub(crate) fn seed(&self) -> io::Result<Pid> {
+        let missing = || io::Error::from_raw_os_error(libc::ESRCH);
+        let pid = pid_of(self.seed.as_ref().ok_or_else(missing)?)?;
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        pid.ok_or_else(missing)
     }
 
     /// Runs a program in it.

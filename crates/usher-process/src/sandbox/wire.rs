@@ -105,8 +105,8 @@ pub(super) struct Start {
 /// What the first process of a sandbox says.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Note {
-    /// The shell is made. Beside it: both listeners, the generation page if it has one, and the
-    /// listener of the filter if there is one.
+    /// The shell is made. Beside it: both listeners, the process that will become the program, the
+    /// generation page if it has one, and the listener of the filter if there is one.
     Settled {
         /// It has a page.
         page: bool,

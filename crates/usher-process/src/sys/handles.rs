@@ -214,6 +214,32 @@ pub(crate) struct Sequences {
     pad: u32,
 }
 
+impl Sequences {
+    /// Address, length and signature, if there is one.
+    pub(crate) fn registered(&self) -> Option<[u64; 3]> {
+        let words = [self.address, self.size.into(), self.signature.into()];
+        (self.address != 0).then_some(words)
+    }
+}
+
+/// Gives a socket this name, as [`name`] told it of another one.
+pub(crate) fn bind(socket: impl AsFd, to: &Value) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(to.len).map_err(io::Error::other)?;
+    let from = to.bytes.as_ptr().cast();
+    // SAFETY: the kernel reads `len` bytes, which `to` has.
+    answered(unsafe { libc::bind(socket.as_fd().as_raw_fd(), from, len) }.into())?;
+    Ok(())
+}
+
+/// Connects a socket with what has this name, as [`name`] told it of another one's peer.
+pub(crate) fn connect(socket: impl AsFd, with: &Value) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(with.len).map_err(io::Error::other)?;
+    let from = with.bytes.as_ptr().cast();
+    // SAFETY: the kernel reads `len` bytes, which `with` has.
+    answered(unsafe { libc::connect(socket.as_fd().as_raw_fd(), from, len) }.into())?;
+    Ok(())
+}
+
 /// Asks for it; only the tracer of a stopped thread is told. `None` if the kernel does not tell.
 pub(crate) fn sequences(thread: Pid) -> io::Result<Option<Sequences>> {
     let mut area = Sequences::default();

@@ -27,8 +27,12 @@ const GET_GENERAL: c_uint = 12;
 const SET_GENERAL: c_uint = 13;
 /// `PTRACE_DETACH`, which not every C library names.
 const DETACH: c_uint = 17;
+/// `PTRACE_SETOPTIONS`
+const SET_OPTIONS: c_uint = 0x4200;
 /// `PTRACE_O_SUSPEND_SECCOMP`
-const SUSPEND_SECCOMP: usize = 1 << 21;
+const PASS_FILTERS: i32 = 1 << 21;
+/// The event of a thread that has executed a program, and has run nothing of it.
+pub(crate) const EXECUTED: i32 = libc::PTRACE_EVENT_EXEC;
 /// `PTRACE_GET_RSEQ_CONFIGURATION`
 const RSEQ: c_uint = 0x420f;
 /// `NT_X86_XSTATE`: everything that `XSAVE` stores.
@@ -59,17 +63,28 @@ pub(crate) fn seize(thread: Tid) -> io::Result<()> {
     number(libc::PTRACE_SEIZE, thread, libc::PTRACE_O_EXITKILL as usize)
 }
 
-/// Lets a stopped thread make calls past its own filters, until [`lay_filters`] or [`detach`]. Takes
-/// a tracer that may administer the system, and that has no filter itself.
-pub(crate) fn lift_filters(thread: Tid) -> io::Result<()> {
-    let options = libc::PTRACE_O_EXITKILL as usize | SUSPEND_SECCOMP;
-    number(libc::PTRACE_SETOPTIONS, thread, options)
+/// The same of a thread that will execute a program, and stop there: [`poll`] says so by
+/// [`EXECUTED`].
+pub(crate) fn seize_until_executed(thread: Tid) -> io::Result<()> {
+    let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACEEXEC;
+    number(
+        libc::PTRACE_SEIZE,
+        thread,
+        usize::try_from(options).map_err(io::Error::other)?,
+    )
 }
 
-/// The filters of a thread hold again.
-pub(crate) fn lay_filters(thread: Tid) -> io::Result<()> {
-    let options = libc::PTRACE_O_EXITKILL as usize;
-    number(libc::PTRACE_SETOPTIONS, thread, options)
+/// Whether the calls of a stopped thread pass by its filters, which takes a tracer that may
+/// administer the system, and that has no filter itself. It ends at the latest when nobody traces
+/// the thread.
+pub(crate) fn pass_filters(thread: Tid, pass: bool) -> io::Result<()> {
+    let pass = if pass { PASS_FILTERS } else { 0 };
+    let options = libc::PTRACE_O_EXITKILL | pass;
+    number(
+        SET_OPTIONS,
+        thread,
+        usize::try_from(options).map_err(io::Error::other)?,
+    )
 }
 
 /// Asks a thread to stop; [`poll`] says when it has.

@@ -308,7 +308,7 @@ impl Image {
         self.rig.engine.report(&self.image).mode
     }
 
-    async fn start(&self) -> ProcessEnvironment {
+    pub(crate) async fn start(&self) -> ProcessEnvironment {
         self.rig.engine.start(&self.image).await.unwrap()
     }
 }

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -131,6 +132,21 @@ impl LambdaApi {
             return Err(NotRemembered::NotWaiting);
         }
         self.server.remember().await?;
+        Ok(self.rewind().await?)
+    }
+
+    /// The calls that were remembered, one for each connection.
+    pub(crate) fn calls(&self) -> Vec<Bytes> {
+        self.server.calls()
+    }
+
+    /// Takes a program that was made like another one, for which `call` was remembered, for one
+    /// that has just sent that. It must have one connection, and wait for an answer on it.
+    ///
+    /// # Errors
+    /// It cannot be served.
+    pub(crate) async fn adopt(&mut self, call: Bytes) -> Result<(), NotRemembered> {
+        self.server.adopt(call).await?;
         Ok(self.rewind().await?)
     }
 

@@ -38,16 +38,16 @@ pub(super) struct Descriptors {
 }
 
 #[derive(Debug)]
-struct Descriptor {
-    number: RawFd,
-    file: OwnedFd,
-    flags: OFlags,
+pub(super) struct Descriptor {
+    pub(super) number: RawFd,
+    pub(super) file: OwnedFd,
+    pub(super) flags: OFlags,
     /// Whether it is closed when another program is executed.
-    closes: bool,
-    owner: i32,
-    kind: Kind,
+    pub(super) closes: bool,
+    pub(super) owner: i32,
+    pub(super) kind: Kind,
     /// What `/proc` told of it.
-    told: String,
+    pub(super) told: String,
 }
 
 impl Descriptors {
@@ -85,6 +85,11 @@ impl Descriptors {
             given::give(stopped, agent, one.number, &one.file)?;
         }
         Ok(())
+    }
+
+    /// All of them, in the order of their numbers.
+    pub(super) fn all(&self) -> &[Descriptor] {
+        &self.known
     }
 
     pub(super) fn plan(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {

@@ -11,12 +11,12 @@ use crate::renewal::stopped::{Batch, Call, Expect, Full};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Entry {
     /// The number under which it was added.
-    number: RawFd,
-    events: u32,
-    data: u64,
+    pub(super) number: RawFd,
+    pub(super) events: u32,
+    pub(super) data: u64,
     /// The file behind it, as far as it is told.
-    inode: u64,
-    device: u64,
+    pub(super) inode: u64,
+    pub(super) device: u64,
 }
 
 /// What is to be done to a set.

@@ -369,7 +369,7 @@ fn unread(file: &OwnedFd) -> std::io::Result<usize> {
 }
 
 /// Writes into a pipe whose reading end is at hand.
-fn fill(file: &OwnedFd, content: &[u8]) -> std::io::Result<()> {
+pub(super) fn fill(file: &OwnedFd, content: &[u8]) -> std::io::Result<()> {
     if content.is_empty() {
         return Ok(());
     }

@@ -14,7 +14,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::Stat;
-use rustix::process::{Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::renewal::stopped::{Agent, Answers, Batch, Call, Expect, Pointer, Stopped};
 use crate::sys::handles::limit;
@@ -173,17 +173,7 @@ impl Process {
     }
 
     fn set_flags(&self, batch: &mut Batch) -> Result<Asked, Leftover> {
-        let mut prctl = |option: i32, value: i64| {
-            let set = [option.into(), value.into()];
-            batch.call(Call::new(libc::SYS_prctl, set), Expect::Value(0))
-        };
-        // What else the kernel has chosen cannot be set again, only asked for.
-        if matches!(self.flags.dumpable, 0 | 1) {
-            prctl(libc::PR_SET_DUMPABLE, self.flags.dumpable);
-        }
-        prctl(libc::PR_SET_THP_DISABLE, self.flags.no_huge_pages.max(0));
-        let subreaper = i32::from_ne_bytes(self.flags.subreaper);
-        prctl(libc::PR_SET_CHILD_SUBREAPER, subreaper.into());
+        self.flags.plan(batch);
         let dumpable = Call::new(libc::SYS_prctl, [libc::PR_GET_DUMPABLE.into()]);
         let dumpable = batch.call(dumpable, Expect::Any);
         let ask = [REGISTRATIONS.into()];
@@ -258,9 +248,72 @@ impl Process {
         }
     }
 
+    /// What another process is given to be like this one; an error says why it cannot be.
+    pub(super) fn settings(&self) -> Result<Settings, &'static str> {
+        if self.locks_memory {
+            return Err("has locked memory");
+        }
+        if self.flags.registrations > 0 {
+            return Err("has registered for membarrier");
+        }
+        Ok(Settings {
+            path: self.path.clone(),
+            mask: self.mask,
+            limits: self.limits.clone(),
+            flags: self.flags,
+        })
+    }
+
     fn status_of(&self, line: &str) -> Option<&str> {
         let at = STATUS.iter().position(|known| *known == line)?;
         self.status.get(at)?.as_deref()
+    }
+}
+
+impl Flags {
+    /// Appends the calls that set them.
+    fn plan(&self, batch: &mut Batch) {
+        let mut prctl = |option: i32, value: i64| {
+            let set = [option.into(), value.into()];
+            batch.call(Call::new(libc::SYS_prctl, set), Expect::Value(0))
+        };
+        // What else the kernel has chosen cannot be set again, only asked for.
+        if matches!(self.dumpable, 0 | 1) {
+            prctl(libc::PR_SET_DUMPABLE, self.dumpable);
+        }
+        prctl(libc::PR_SET_THP_DISABLE, self.no_huge_pages.max(0));
+        let subreaper = i32::from_ne_bytes(self.subreaper);
+        prctl(libc::PR_SET_CHILD_SUBREAPER, subreaper.into());
+    }
+}
+
+/// What a process is given that is to be like another one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settings {
+    path: CString,
+    mask: u64,
+    limits: Vec<Rlimit>,
+    flags: Flags,
+}
+
+impl Settings {
+    /// Appends the calls that the process makes itself.
+    pub(super) fn plan(&self, batch: &mut Batch) -> Result<(), Leftover> {
+        let path = batch.bytes(self.path.as_bytes_with_nul())?;
+        batch.call(Call::new(libc::SYS_chdir, [path.into()]), Expect::Value(0));
+        batch.call(Call::new(libc::SYS_umask, [self.mask.into()]), Expect::Ok);
+        self.flags.plan(batch);
+        Ok(())
+    }
+
+    /// Sets the rest from outside.
+    pub(super) fn put(&self, pid: Pid) -> Result<(), Leftover> {
+        for (which, then) in LIMITS.iter().zip(&self.limits) {
+            if limit(pid, *which).putting("a limit")? != *then {
+                prlimit(Some(pid), *which, *then).putting("a limit")?;
+            }
+        }
+        Ok(())
     }
 }
 

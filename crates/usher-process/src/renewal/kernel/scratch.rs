@@ -72,6 +72,11 @@ impl Scratch {
         })
     }
 
+    /// Whether nothing was in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tree.len() == 1
+    }
+
     /// The device that it is.
     pub(super) fn device(&self) -> u64 {
         self.device

@@ -19,7 +19,7 @@ const ACTION_BYTES: usize = 32;
 type Action = [u8; ACTION_BYTES];
 
 /// The actions at the snapshot, in the order of their signals.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Signals {
     actions: Vec<Action>,
 }

@@ -181,6 +181,26 @@ impl Socket {
         self.manner.tcp && !self.manner.listens && self.seen.peer.is_some()
     }
 
+    /// Whether it waits for connections of TCP, or could.
+    pub(super) fn is_listener(&self) -> bool {
+        self.manner.listens && self.manner.tcp
+    }
+
+    /// Its options: level, name and value.
+    pub(super) fn options(&self) -> &[(i32, i32, Value)] {
+        &self.options
+    }
+
+    /// Whether the sizes of its buffers are the kernel's choice.
+    pub(super) fn has_usual_buffers(&self) -> bool {
+        self.buffers.as_ref().is_none_or(|set| set.number(0) == 0)
+    }
+
+    /// How many connections may wait at a listener.
+    pub(super) fn waiting_max(&self) -> u32 {
+        self.seen.state.map_or(0, |(_, most)| most)
+    }
+
     /// Whether it polls as it did at the snapshot.
     pub(super) fn rests(&self, ready: PollFlags) -> bool {
         ready == self.readiness

@@ -104,6 +104,17 @@ impl Threads {
         Ok(())
     }
 
+    /// What each of them had, the main thread first.
+    pub(super) fn held(&self) -> impl Iterator<Item = (Tid, Held)> {
+        self.0.iter().map(|thread| {
+            let held = Held {
+                own: thread.own.clone(),
+                outside: thread.outside.clone(),
+            };
+            (thread.tid, held)
+        })
+    }
+
     pub(super) fn compare(
         &self,
         proc: &Proc,
@@ -130,6 +141,45 @@ impl Threads {
             )?;
         }
         Ok(())
+    }
+}
+
+/// What a thread is given that is to be like another one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Held {
+    own: Own,
+    outside: Outside,
+}
+
+impl Held {
+    /// Appends the calls that the thread makes itself. Their addresses must be of its memory by
+    /// then.
+    pub(super) fn plan(&self, batch: &mut Batch) -> Result<(), Full> {
+        for call in self.own.calls(batch)? {
+            batch.call(call, Expect::Ok);
+        }
+        let (list, bytes) = self.outside.robust;
+        if list != 0 {
+            let set = Call::new(libc::SYS_set_robust_list, [list.into(), bytes.into()]);
+            batch.call(set, Expect::Value(0));
+        }
+        let sequences = self.outside.sequences.unwrap_or_default();
+        if let Some([address, bytes, signature]) = sequences.registered() {
+            let set = [address.into(), bytes.into(), 0_u64.into(), signature.into()];
+            batch.call(Call::new(libc::SYS_rseq, set), Expect::Value(0));
+        }
+        Ok(())
+    }
+
+    /// Sets the rest from outside.
+    pub(super) fn put(&self, tid: Tid) -> Result<(), Leftover> {
+        let Outside {
+            niceness,
+            processors,
+            ..
+        } = &self.outside;
+        setpriority_process(Some(tid), *niceness).putting("a thread's niceness")?;
+        sched_setaffinity(Some(tid), processors).putting("a thread's processors")
     }
 }
 

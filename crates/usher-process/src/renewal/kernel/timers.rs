@@ -45,6 +45,11 @@ impl Timers {
         })
     }
 
+    /// Whether none of the interval timers runs.
+    pub(super) fn are_idle(&self) -> bool {
+        self.intervals.as_flattened().iter().all(|byte| *byte == 0)
+    }
+
     pub(super) fn plan(&mut self, batch: &mut Batch) -> Result<(), Leftover> {
         let listed = self.posix.read().putting("the POSIX timers")?;
         self.deleted = false;

@@ -149,7 +149,15 @@ fn advise(batch: &mut Batch, span: Span, manner: &Manner) {
     }
 }
 
-fn map(batch: &mut Batch, span: Span, access: Access, flags: i32, file: i32, offset: u64) {
+/// Maps a file, or nothing, at exactly this place.
+pub(super) fn map(
+    batch: &mut Batch,
+    span: Span,
+    access: Access,
+    flags: i32,
+    file: i32,
+    offset: u64,
+) {
     let arguments = [
         span.start.into(),
         span.len().into(),

@@ -58,6 +58,15 @@ impl Canary {
         self.address
     }
 
+    /// The same page in another program.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            address: self.address,
+            times: 0,
+            spoilt: false,
+        }
+    }
+
     /// Spoils it, the first times, or `always`.
     pub(super) fn spoil(&mut self, stopped: &Stopped, always: bool) -> Result<(), Failed> {
         self.spoilt = always || self.times < TIMES;

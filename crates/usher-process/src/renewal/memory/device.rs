@@ -168,7 +168,8 @@ impl Areas {
     }
 
     fn next(&self) -> usize {
-        self.former.map_or(0, |former| (former + 1) % self.areas.len())
+        self.former
+            .map_or(0, |former| (former + 1) % self.areas.len())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::renewal::stopped::Stopped;
 pub(super) const KEPT_MAX_BYTES: u64 = 16 << 20;
 
 /// One mapping that is kept aside.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kept {
     /// Where it is.
     pub(super) span: Span,

@@ -30,6 +30,16 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// The same part in another program that has the image.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            manner: self.manner.clone(),
+            used: self.used.clone(),
+            view: None,
+            ..*self
+        }
+    }
+
     /// What the kernel must tell of it once it is mapped from the image.
     pub(super) fn mapping(&self, (device, inode): (u64, u64)) -> Mapping {
         Mapping {

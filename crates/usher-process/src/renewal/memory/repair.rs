@@ -21,7 +21,7 @@ use super::survey::Manner;
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 
 /// Memory without a file, as the program had mapped it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Zeros {
     pub(super) spans: Vec<Span>,
     /// How each of them is mapped.

@@ -3,6 +3,7 @@
 //! Deliberately absent: what is decided about each mapping, see `survey`.
 
 use std::io;
+use std::sync::Arc;
 
 use usher_core::renewal::hot::Hot;
 use usher_core::renewal::layout::{Mapping, Repair, repairs};
@@ -94,7 +95,7 @@ pub(super) fn take(
         warm: Warm::new(usize::try_from(SWAP_MAX_PAGES).unwrap_or(usize::MAX)),
         sample: None,
         room: None,
-        image,
+        image: Arc::new(image),
         recorded,
         parts,
         kept,
@@ -104,6 +105,7 @@ pub(super) fn take(
         canary,
         agent: agent.clone(),
         areas: None,
+        hottest: Arc::default(),
         own: own_now,
     })
 }

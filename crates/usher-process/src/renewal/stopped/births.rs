@@ -52,7 +52,7 @@ impl Stopped {
     }
 
     /// Lets a thread call `exit`, which ends it alone and runs nothing of the program's.
-    fn send_off(&mut self, thread: Tid, agent: &Agent) -> Result<(), InjectError> {
+    pub(super) fn send_off(&mut self, thread: Tid, agent: &Agent) -> Result<(), InjectError> {
         let home = self.leave_home(thread)?;
         let frame = home.frame.calling(agent.syscall(), libc::SYS_exit, [0; 6]);
         asked(

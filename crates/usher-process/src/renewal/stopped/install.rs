@@ -25,13 +25,25 @@ const WRITE: u64 = 2;
 const EXECUTE: u64 = 4;
 /// `MAP_PRIVATE | MAP_ANONYMOUS`
 const PRIVATE: u64 = 0x22;
+/// `MAP_FIXED_NOREPLACE`
+const FREE: u64 = 0x10_0000;
 
 impl Stopped {
     /// Maps the agent into the program. Once per program: later stops use the same agent.
     pub(crate) fn install(&mut self) -> Result<Agent, InjectError> {
+        self.install_where([0, WHOLE_BYTES, NONE, PRIVATE, u64::MAX, 0], Expect::Ok)
+    }
+
+    /// Maps it to where it is in another program. An error if something is there.
+    pub(crate) fn install_as(&mut self, other: &Agent) -> Result<Agent, InjectError> {
+        let start = other.range().start;
+        let whole = [start, WHOLE_BYTES, NONE, PRIVATE | FREE, u64::MAX, 0];
+        self.install_where(whole, Expect::Value(start.cast_signed()))
+    }
+
+    fn install_where(&mut self, whole: [u64; 6], there: Expect) -> Result<Agent, InjectError> {
         let at = self.vdso_call()?;
-        let whole = [0, WHOLE_BYTES, NONE, PRIVATE, u64::MAX, 0];
-        let start = self.step_call(at, libc::SYS_mmap, whole, Expect::Ok)?;
+        let start = self.step_call(at, libc::SYS_mmap, whole, there)?;
         let agent = Agent::at(start);
         let (text, data) = (agent.text(), agent.data());
         for (range, rights) in [(text, READ | EXECUTE), (data, READ | WRITE)] {

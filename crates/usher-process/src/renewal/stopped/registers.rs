@@ -53,6 +53,23 @@ impl Registers {
         self.threads().any(|kept| kept == thread)
     }
 
+    /// The same for the threads of another program, each of which is named beside one of these;
+    /// `None` if one is missing.
+    pub(crate) fn renumbered(&self, threads: &[(Tid, Tid)]) -> Option<Self> {
+        let renumbered = self.threads.iter().map(|kept| {
+            let mut other = threads.iter().filter(|(then, _)| *then == kept.thread);
+            let (_, thread) = *other.next()?;
+            Some(Kept {
+                thread,
+                ..kept.clone()
+            })
+        });
+        Some(Self {
+            threads: renumbered.collect::<Option<_>>()?,
+            busy: None,
+        })
+    }
+
     /// A thread that did not wait in a call when these were read: the program was not quiet.
     pub(crate) fn busy(&self) -> Option<Tid> {
         self.busy

@@ -26,9 +26,13 @@ impl Stopped {
         batch: &Batch,
     ) -> Result<Answers, InjectError> {
         let main = self.pid();
-        asked("lift the filter", main, trace::lift_filters(main))?;
+        asked("lift the filter", main, trace::pass_filters(main, true))?;
         let answers = self.run(agent, batch)?;
-        asked("lay the filter again", main, trace::lay_filters(main))?;
+        asked(
+            "lay the filter again",
+            main,
+            trace::pass_filters(main, false),
+        )?;
         Ok(answers)
     }
 }

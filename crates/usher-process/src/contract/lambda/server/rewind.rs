@@ -24,6 +24,7 @@ use http::Method;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
+use tokio::net::TcpStream;
 
 use super::super::desk::Desk;
 use super::super::routes::{Endpoint, endpoint};
@@ -120,6 +121,33 @@ impl Server {
             return Err(NotRemembered::Partial);
         }
         self.remembered = Some(remembered);
+        Ok(())
+    }
+
+    /// The calls that were remembered, one for each connection.
+    pub(in super::super) fn calls(&self) -> Vec<Bytes> {
+        let all = self.remembered.iter().flatten();
+        all.map(|it| it.call.clone()).collect()
+    }
+
+    /// Notes for a program that has one connection, on which it has sent nothing, that this call
+    /// had been read from it. Paused on return.
+    pub(in super::super) async fn adopt(&mut self, call: Bytes) -> Result<(), NotRemembered> {
+        self.pause().await;
+        let mut lines = self.lines.0.lock();
+        // The kernel is asked and not tokio, which learns of a connection a little later.
+        while lines.len() <= 1 && self.is_called().map_err(NotRemembered::Socket)? {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = accept_with(&*self.listener, flags).map_err(io::Error::from);
+            let socket = socket.map(std::net::TcpStream::from);
+            let socket = socket.and_then(TcpStream::from_std);
+            lines.push(Arc::new(Line::new(socket.map_err(NotRemembered::Socket)?)));
+        }
+        let [line] = lines.as_slice() else {
+            return Err(NotRemembered::Calls(lines.len()));
+        };
+        let line = line.clone();
+        self.remembered = Some(vec![Remembered { line, call }]);
         Ok(())
     }
 
