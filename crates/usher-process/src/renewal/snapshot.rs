@@ -127,7 +127,6 @@ impl Snapshot {
         audit: bool,
         injected: &Injected,
     ) -> Result<Back, NotPutBack> {
-        let skipped = wanted == Way::Swap && injected.is(Step::Swap, Injection::Skip);
         let mut spent = Spent::begin();
         let mut stopped = Stopped::stop(program)?;
         spent.on(Part::Stop);
@@ -139,20 +138,26 @@ impl Snapshot {
         self.kernel.plan(&mut stopped, &self.agent, &mut batch)?;
         spent.on(Part::Kernel);
         injected.after(Step::KernelPlan)?;
-        let how = match skipped {
+        let wanted = match wanted == Way::Swap && injected.is(Step::Swap, Injection::Skip) {
             true => Wanted::Skipped,
             false => Wanted::Way(wanted),
         };
-        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch, how);
+        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch, wanted);
         let mut planned = planned?;
-        let way = if skipped { wanted } else { planned.way() };
+        let way = planned.way();
         spent.on(Part::Memory);
         injected.after(Step::MemoryPlan)?;
         let answers = stopped.run(&self.agent, &batch)?;
         spent.on(Part::Batch);
         injected.after(Step::Batch)?;
-        let swapped = self.memory.swap(&mut stopped, &self.agent, &mut planned, &answers);
-        let aside = swapped?;
+        let aside = match way {
+            Way::Swap => {
+                let alone = self.kernel.alone(&stopped)?;
+                let (memory, agent) = (&mut self.memory, &self.agent);
+                memory.swap(&mut stopped, agent, &mut planned, &answers, &alone)?
+            }
+            Way::InPlace => None,
+        };
         spent.on(Part::Swap);
         injected.after(Step::Swap)?;
         self.kernel.done(&stopped, &answers)?;

@@ -43,6 +43,7 @@ pub(crate) use self::errors::{InjectError, RegisterError, ResumeError, StopError
 use self::home::Home;
 use self::patience::{Patience, asked, state};
 pub(crate) use self::registers::Registers;
+pub(crate) use self::unfiltered::Alone;
 use crate::sys::trace;
 pub(crate) use crate::sys::trace::Tid;
 

@@ -273,7 +273,7 @@ impl Guarded {
             .seat
             .served
             .iter()
-            .filter(|it| **it != Renewal::InPlace);
+            .filter(|it| !matches!(it, Renewal::InPlace | Renewal::Swap));
         if self.put_back && others.count() > 1 + self.replaced.len() {
             let told = format!("not put back: {:?}", self.seat.served);
             self.bad.push(told);

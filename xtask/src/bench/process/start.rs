@@ -135,7 +135,7 @@ fn renewals(
     for _ in 0..count {
         let answer = runtime.block_on(http.get(&server.url("/")))?;
         let run = answer.run.unwrap_or_default();
-        if let (Some(renewal @ ("replaced" | "in-place")), Some(renew)) =
+        if let (Some(renewal @ ("replaced" | "in-place" | "swap")), Some(renew)) =
             (field(&run, "renewal"), field(&run, "renew_us"))
         {
             let took = renew.parse().with_context(|| format!("usher-run: {run}"))?;
