@@ -41,7 +41,7 @@ impl ContractHarness for Harness {
     fn renewal(&self) -> Renewal {
         match self.choice {
             RenewalChoice::Fresh => Renewal::Fresh,
-            RenewalChoice::Auto | RenewalChoice::Live => Renewal::Swap,
+            _ => Renewal::Swap,
         }
     }
 

@@ -71,6 +71,10 @@ pub struct Counters {
     pub not_put_back: AtomicU64,
     /// Why the latest of them could not.
     pub latest_not_put_back: Mutex<Option<String>>,
+    /// Put-backs in which memory was swapped.
+    pub swaps: AtomicU64,
+    /// What exchanging the pages took in all of them, in microseconds.
+    pub swap_us: AtomicU64,
     /// Environments that were given out and exist.
     pub alive: AtomicU64,
 }
@@ -301,7 +305,8 @@ impl Engine for ProcessEngine {
             }
             false => Some(served),
         };
-        if let Some(word) = demanded(revision.settings.renewal)
+        // Where state is kept it says nothing.
+        if let Some(word) = demanded(revision.settings.renewal).filter(|_| !image.keeps())
             && let Some(reasons) = image.renewable.reasons()
         {
             return Err(LoadError(function(format!(

@@ -297,6 +297,12 @@ impl Used for ProcessUsed {
         match back {
             Some(Ok((served, back))) => {
                 home.image.renewable.succeeded();
+                let counters = &home.inner.counters;
+                if back.way == Way::Swap {
+                    counters.swaps.fetch_add(1, Ordering::Relaxed);
+                    let swap_us = back.swap_ns / 1_000;
+                    counters.swap_us.fetch_add(swap_us, Ordering::Relaxed);
+                }
                 let behind = record.put_back(back, micros(begun));
                 let behind = behind.map_err(RenewError::Failed)?;
                 let clean = ProcessEnvironment {

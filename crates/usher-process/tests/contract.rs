@@ -1,5 +1,4 @@
-//! The contract of all engines, for programs: each request gets a new process, out of a sandbox
-//! that stood ready.
+//! The contract of all engines, for programs: put back in place after each request, and swapped.
 //!
 //! Needs the right to make sandboxes, and the server of `examples/http/c` (`cargo xtask examples`).
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -11,12 +10,12 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use usher_core::function::{Contract, Lint, LintChoice, Process, Settings};
+use usher_core::function::{Contract, Lint, LintChoice, Process, RenewalChoice, Settings};
 use usher_core::proof::Renewal;
 use usher_engine::contract::ContractHarness;
 use usher_process::bundle::pack;
 use usher_process::sandbox::{Root, SandboxOptions};
-use usher_process::{ProcessConfig, ProcessEngine};
+use usher_process::{Injection, ProcessConfig, ProcessEngine, Step};
 
 /// What sockets of this machine may hold between a reader that stands still and its writer, with
 /// what the program and the platform hold themselves, in bytes.
@@ -25,11 +24,12 @@ const BUFFERED_MAX_BYTES: u64 = 32 << 20;
 /// An engine with folders of its own.
 struct Harness {
     engine: ProcessEngine,
+    choice: RenewalChoice,
     _folder: TempDir,
 }
 
 impl Harness {
-    fn new() -> Self {
+    fn new(choice: RenewalChoice) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let engine = ProcessEngine::new(ProcessConfig {
             bundles_folder: folder.path().join("bundles"),
@@ -45,8 +45,15 @@ impl Harness {
         });
         Self {
             engine,
+            choice,
             _folder: folder,
         }
+    }
+}
+
+impl Harness {
+    fn inject(&self, what: Injection, on: bool) {
+        self.engine.inject(on.then_some((Step::Swap, what)));
     }
 }
 
@@ -104,12 +111,16 @@ impl ContractHarness for Harness {
                 freshness: LintChoice::Off,
                 requests: Vec::new(),
             },
+            renewal: self.choice,
             ..Settings::default()
         }
     }
 
     fn renewal(&self) -> Renewal {
-        Renewal::InPlace
+        match self.choice {
+            RenewalChoice::Swap => Renewal::Swap,
+            _ => Renewal::InPlace,
+        }
     }
 
     fn compiled(&self) -> u64 {
@@ -128,13 +139,23 @@ impl ContractHarness for Harness {
         BUFFERED_MAX_BYTES
     }
 
-    fn skip_swap(&self, _: bool) -> bool {
-        false
+    fn skip_swap(&self, on: bool) -> bool {
+        self.inject(Injection::Skip, on);
+        self.choice == RenewalChoice::Swap
     }
 
-    fn spoil_renewal(&self, _: bool) -> bool {
-        false
+    fn spoil_renewal(&self, on: bool) -> bool {
+        self.inject(Injection::Spoil, on);
+        true
     }
 }
 
-usher_engine::contract_suite!(Harness::new());
+mod in_place {
+    use super::{Harness, RenewalChoice};
+    usher_engine::contract_suite!(Harness::new(RenewalChoice::InPlace));
+}
+
+mod swapped {
+    use super::{Harness, RenewalChoice};
+    usher_engine::contract_suite!(Harness::new(RenewalChoice::Swap));
+}

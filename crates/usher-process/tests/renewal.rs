@@ -6,6 +6,13 @@
 //! `examples/hostile` (`cargo xtask examples`), and gcc.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use usher_core::function::RenewalChoice;
+
+/// By which way programs are put back: by both.
+fn renewal() -> RenewalChoice {
+    RenewalChoice::Auto
+}
+
 #[path = "renewal/answers.rs"]
 mod answers;
 #[path = "renewal/attacks.rs"]

@@ -1,6 +1,7 @@
 //! What it takes to put the examples back, by part, printed: nothing is judged by its time.
 //!
-//! `USHER_COUNT` says how many requests each program gets, `USHER_ONLY` which program gets any.
+//! `USHER_COUNT` says how many requests each program gets, `USHER_ONLY` which program gets any;
+//! `USHER_SWAP` has its memory swapped.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[expect(dead_code, reason = "shared with other tests")]
@@ -20,13 +21,21 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use usher_api::node::Mode;
-use usher_core::function::Isolation;
+use usher_core::function::{Isolation, RenewalChoice};
 use usher_engine::contract::get;
 
 use crate::rig::{Example, LAMBDAS, Rig, SERVERS, count};
 
 /// Put-backs that are not counted: what is learnt of a program takes some.
 const LEARNING: usize = 16;
+
+/// By which way programs are put back.
+fn renewal() -> RenewalChoice {
+    match std::env::var_os("USHER_SWAP") {
+        Some(_) => RenewalChoice::Swap,
+        None => RenewalChoice::InPlace,
+    }
+}
 
 /// What was told of each put-back, as text.
 static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());

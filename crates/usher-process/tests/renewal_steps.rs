@@ -13,14 +13,30 @@ mod scan;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use usher_api::node::Mode;
-use usher_core::function::Isolation;
+use usher_core::function::{Isolation, RenewalChoice};
 use usher_core::proof::Renewal;
 use usher_engine::contract::get;
 use usher_process::{Injection, Step};
 
 use crate::rig::{Image, Rig, SERVERS, Seat};
+
+/// Whether memory is always swapped, and not put back in place at first.
+static SWAPPED: AtomicBool = AtomicBool::new(false);
+
+/// By which way programs are put back.
+fn renewal() -> RenewalChoice {
+    match SWAPPED.load(Ordering::Relaxed) {
+        true => RenewalChoice::Swap,
+        false => RenewalChoice::Auto,
+    }
+}
+
+fn is_of_snapshot(step: Step) -> bool {
+    format!("{step:?}").starts_with("Take")
+}
 
 /// What there is of each kind, as far as it is this process's. Threads are not counted: the runtime
 /// keeps those that have blocked for a while.
@@ -71,16 +87,20 @@ async fn serve(image: &Image, rig: &Rig, fails: Option<Step>) -> (Vec<Renewal>, 
 
 /// One engine, from its start to its end.
 async fn tried(fails: Option<Step>) {
-    use Renewal::{Fresh, InPlace, Replaced};
+    use Renewal::{Fresh, InPlace, Replaced, Swap};
     let rig = Rig::new();
     rig.engine.inject(fails.map(|step| (step, Injection::Fail)));
     let image = rig.image(SERVERS[0], Isolation::Request, &[]).await;
     let (renewals, because) = serve(&image, &rig, fails).await;
     match (fails, image.mode()) {
-        (None, Mode::Live) => assert_eq!(renewals, [Fresh, InPlace, InPlace]),
+        (None, Mode::Live) => {
+            let swapped = SWAPPED.load(Ordering::Relaxed);
+            let first = if swapped { Swap } else { InPlace };
+            assert_eq!(renewals, [Fresh, first, Swap]);
+        }
         // Without a snapshot there is nothing to put back.
         (Some(step), Mode::Replaced) => {
-            assert!(format!("{step:?}").starts_with("Take"), "{step:?}");
+            assert!(is_of_snapshot(step), "{step:?}");
             assert_eq!((renewals, because), (vec![Fresh, Replaced, Replaced], None));
         }
         (Some(step), Mode::Live) => {
@@ -99,8 +119,14 @@ async fn a_program_whose_renewal_fails_in_any_step_is_replaced_and_leaves_nothin
     // What is made once is there from now on.
     tried(None).await;
     let before = census();
-    for step in Step::ALL {
-        tried(Some(step)).await;
-        assert_eq!(census(), before, "{step:?}");
+    for swapped in [false, true] {
+        SWAPPED.store(swapped, Ordering::Relaxed);
+        tried(None).await;
+        // Where a swap is demanded, nothing is deployed without a snapshot.
+        let is_tried = |step: &Step| !swapped || !is_of_snapshot(*step);
+        for step in Step::ALL.into_iter().filter(is_tried) {
+            tried(Some(step)).await;
+            assert_eq!(census(), before, "{step:?}, swapped: {swapped}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use usher_api::client::Client;
 use usher_api::http::{DeployRequest, Deployed, FunctionView};
 use usher_api::node::{ImageReport, Mode, Progress};
+use usher_core::function::RenewalChoice;
 
 use crate::cli::Deploy;
 use crate::output;
@@ -83,7 +84,11 @@ pub(crate) fn mode_word(function: &FunctionView) -> &'static str {
 
 /// The same with the key, where state is kept by one.
 pub(crate) fn mode_text(function: &FunctionView) -> String {
-    let word = mode_word(function);
+    let word = match (mode_word(function), function.revision.settings.renewal) {
+        ("live", RenewalChoice::Swap) => "live, swapped",
+        ("live", RenewalChoice::InPlace) => "live, put back in place",
+        (word, _) => word,
+    };
     match function.revision.settings.isolation.key() {
         Some(source) => format!("{word} by {source}"),
         None => word.to_owned(),

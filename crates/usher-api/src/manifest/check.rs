@@ -111,6 +111,8 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
             ("auto", RenewalChoice::Auto),
             ("live", RenewalChoice::Live),
             ("fresh", RenewalChoice::Fresh),
+            ("swap", RenewalChoice::Swap),
+            ("in-place", RenewalChoice::InPlace),
         ],
         &mut settings.renewal,
     );
@@ -130,6 +132,17 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
         settings.process = process::read(section, folder);
     });
     sample::read(section, &mut settings);
+    let of_programs = matches!(
+        settings.renewal,
+        RenewalChoice::Swap | RenewalChoice::InPlace
+    );
+    if of_programs && settings.process.is_none() {
+        section.mistake(
+            "renewal",
+            "\"swap\" and \"in-place\" are for programs, and there is no table [process]; \
+             a component is swapped wherever it is live, so write \"live\"",
+        );
+    }
     settings
 }
 

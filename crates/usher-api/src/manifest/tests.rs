@@ -139,7 +139,7 @@ fn five_mistakes_are_told_at_once_each_with_its_line() {
              write a path such as \"hello.wasm\"",
             "line 3: isolaton: unknown; did you mean \"isolation\"?",
             "line 4: renewal: \"sometimes\" is none of its values; \
-             write \"auto\", \"live\" or \"fresh\"",
+             write \"auto\", \"live\", \"fresh\", \"swap\" or \"in-place\"",
             "line 6: limits.idle_max_ms: 0 is out of bounds; write a whole number of milliseconds \
              from 1 to 3600000",
         ]

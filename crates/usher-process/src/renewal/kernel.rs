@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use rustix::process::Pid;
 
 use super::memory::Room;
-use super::stopped::{Agent, Answers, Batch, Stopped};
+use super::stopped::{Agent, Alone, Answers, Batch, Stopped};
 
 pub(crate) use self::errors::{Difference, Leftover, TakeError};
 pub(crate) use self::pattern::{Given, NoPattern, Pattern};
@@ -140,6 +140,16 @@ impl Kernel {
             scratch.plan()?;
         }
         Ok(())
+    }
+
+    /// Sees that there is nobody but the program, whose new threads have ended.
+    ///
+    /// # Errors
+    ///
+    /// If a run has left a process.
+    pub(crate) fn alone(&self, stopped: &Stopped) -> Result<Alone, Leftover> {
+        self.children.check(&self.proc, stopped)?;
+        Ok(Alone::seen())
     }
 
     /// Looks whether all of it took, when the batch was made and new threads have been ended.

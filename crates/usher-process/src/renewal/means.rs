@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use usher_core::renewal::choice;
 
 use super::memory::{self, Memory, Wanted};
-use super::stopped::{Agent, Batch, Call, Expect, Stopped};
+use super::stopped::{Agent, Alone, Batch, Call, Expect, Registers, Stopped};
 use crate::cause::chain;
 use crate::sys::handles;
 use crate::sys::pages::Way;
@@ -57,16 +57,18 @@ impl Means {
     /// Tries all of it. Blocks, and kills the process.
     pub(crate) fn of(victim: Pid) -> Self {
         let held = held(victim);
+        let compared = held.as_ref().map_err(said).and_then(|held| {
+            let told = compared(victim, held).map_err(|error| error.to_string())?;
+            told.then_some(())
+                .ok_or_else(|| "two open files are told to be one".to_owned())
+        });
+        // This one kills it.
         let (tracing, swapped) = match traced(victim) {
             Ok(swapped) => (Ok(()), swapped),
             Err(why) => (Err(why.clone()), Err(why)),
         };
         Self {
-            compared: held.as_ref().map_err(said).and_then(|held| {
-                let told = compared(victim, held).map_err(|error| error.to_string())?;
-                told.then_some(())
-                    .ok_or_else(|| "two open files are told to be one".to_owned())
-            }),
+            compared,
             held: held.map(|_| ()).map_err(|error| said(&error)),
             written: written(),
             tracing,
@@ -118,19 +120,21 @@ fn traced(victim: Pid) -> Result<Result<(), String>, String> {
     batch.call(Call::new(libc::SYS_getpid, [0_u64.into(); 6]), Expect::Ok);
     let answers = stopped.run(&agent, &batch);
     answers.map_err(|error| chain(&error))?;
-    let swapped = swapped(&mut stopped, &agent);
-    if let Err(why) = swapped {
-        return Ok(Err(why));
-    }
     let put = stopped.put_registers(&registers);
     put.map_err(|error| chain(&error))?;
-    Ok(swapped)
+    Ok(swapped(stopped, &agent, &registers))
 }
 
-/// Records its memory, swaps it, and looks where it is then.
-fn swapped(stopped: &mut Stopped, agent: &Agent) -> Result<(), String> {
-    let memory = Memory::take(stopped, agent);
+/// Records its memory, lets it go on, swaps its memory, and looks where it is then.
+fn swapped(mut stopped: Stopped, agent: &Agent, registers: &Registers) -> Result<(), String> {
+    let victim = stopped.pid();
+    let memory = Memory::take(&mut stopped, agent);
     let mut memory = memory.map_err(|error| chain(&error))?;
+    let put = stopped.put_registers(registers);
+    put.map_err(|error| chain(&error))?;
+    stopped.resume().map_err(|error| chain(&error))?;
+    let stopped = Stopped::stop(victim);
+    let stopped = &mut stopped.map_err(|error| chain(&error))?;
     let mut batch = Batch::new();
     let wanted = Wanted::Way(choice::Way::Swap);
     let planned = memory.plan(stopped, agent, &mut batch, wanted);
@@ -140,7 +144,7 @@ fn swapped(stopped: &mut Stopped, agent: &Agent) -> Result<(), String> {
     }
     let answers = stopped.run(agent, &batch);
     let answers = answers.map_err(|error| chain(&error))?;
-    let aside = memory.swap(stopped, agent, &mut planned, &answers);
+    let aside = memory.swap(stopped, agent, &mut planned, &answers, &Alone::seen());
     let _aside = aside.map_err(|error| chain(&error))?;
     let done = memory.done(stopped, planned);
     done.map(drop).map_err(|error| chain(&error))
@@ -163,7 +167,6 @@ mod tests {
         let pid = Pid::from_child(&cat);
         let means = Means::of(pid);
         assert_eq!(means.tracing, Ok(()));
-        assert_eq!(means.swapped, Ok(()));
         assert_eq!(means.held, Ok(()));
         assert_eq!(means.compared, Ok(()));
         assert!(means.written.is_ok());

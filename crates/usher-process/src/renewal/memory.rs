@@ -102,7 +102,7 @@ use self::repair::Zeros;
 use self::sample::Sample;
 use self::swap::Swap;
 use self::usual::Usual;
-use super::stopped::{Agent, Answers, Batch, Stopped};
+use super::stopped::{Agent, Alone, Answers, Batch, Stopped};
 use crate::sys::image::Image;
 use crate::sys::pages::{self, Mappings, Means, Own, PageMap};
 
@@ -152,6 +152,8 @@ pub(crate) struct Memory {
     warm: Warm,
     /// Where pages were before the last swap.
     sample: Option<Sample>,
+    /// Frames of pages that were as clean as the image; none of them is a page's in the next run.
+    given_up: Aside,
     /// What its control group would still give it.
     room: Option<Room>,
     canary: Canary,
@@ -177,6 +179,8 @@ pub(crate) struct Planned {
     fleeting: Vec<Span>,
     /// What is exchanged, if memory is swapped.
     swap: Option<Swap>,
+    /// Whether that is only told.
+    skipped: bool,
     began: Instant,
 }
 
@@ -190,11 +194,11 @@ pub(crate) enum Wanted {
 }
 
 impl Planned {
-    /// The way that is gone.
+    /// The way that is gone, as far as is told.
     pub(crate) fn way(&self) -> Way {
-        match self.swap {
-            Some(_) => Way::Swap,
-            None => Way::InPlace,
+        match self.swap.is_some() || self.skipped {
+            true => Way::Swap,
+            false => Way::InPlace,
         }
     }
 }
@@ -315,7 +319,8 @@ impl Memory {
             Some(mut swap) => {
                 swap.pipe = Some(calls::make_pipe(batch)?);
                 put_back.swapped_pages = count(swap.runs.iter().copied());
-                put_back.dropped_pages = count(swap.drops.iter().copied());
+                let dropped = swap.drops.iter().chain(&swap.clean);
+                put_back.dropped_pages = count(dropped.copied());
                 Some(swap)
             }
             None => {
@@ -341,6 +346,7 @@ impl Memory {
             away,
             fleeting,
             swap,
+            skipped: wanted == Wanted::Skipped,
             began: Instant::now(),
         })
     }
@@ -394,12 +400,13 @@ impl Memory {
         agent: &Agent,
         planned: &mut Planned,
         answers: &Answers,
+        alone: &Alone,
     ) -> Result<Option<Aside>, Failed> {
         let Some(swap) = &planned.swap else {
             return Ok(None);
         };
         let began = Instant::now();
-        let aside = self.exchange(stopped, agent, swap, answers)?;
+        let aside = self.exchange(stopped, agent, swap, answers, alone)?;
         planned.put_back.swap_us = micros(began, Instant::now());
         Ok(Some(aside))
     }
@@ -430,6 +437,7 @@ impl Memory {
             fleeting,
             swap,
             began,
+            ..
         } = planned;
         let step = "search the memory";
         for span in away {

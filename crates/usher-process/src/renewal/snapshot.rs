@@ -40,6 +40,8 @@ pub(crate) struct Back {
     pub(crate) aside: Option<Aside>,
     /// How long the program was stopped, in nanoseconds; an audit is not counted.
     pub(crate) stopped_ns: u64,
+    /// What of it exchanging the pages took, in nanoseconds.
+    pub(crate) swap_ns: u64,
 }
 
 /// Why a program has no snapshot. It was killed if it had been stopped.
@@ -156,8 +158,7 @@ impl Snapshot {
         injected: &Injected,
     ) -> Result<Back, NotPutBack> {
         let divided = self.memory.is_divided();
-        let wanted = if divided { Way::InPlace } else { wanted };
-        let skipped = (divided || wanted == Way::Swap) && injected.is(Step::Swap, Injection::Skip);
+        let skip = injected.is(Step::Swap, Injection::Skip);
         let mut spent = Spent::begin();
         let mut stopped = Stopped::stop_again(self.entry.clone())?;
         spent.on(Part::Stop);
@@ -169,22 +170,27 @@ impl Snapshot {
         self.kernel.plan(&mut stopped, &self.agent, &mut batch)?;
         spent.on(Part::Kernel);
         injected.after(Step::KernelPlan)?;
-        let how = match skipped {
-            true => Wanted::Skipped,
-            false => Wanted::Way(wanted),
+        let wanted = match (divided, wanted) {
+            (true, _) => Wanted::Way(Way::InPlace),
+            (false, Way::Swap) if skip => Wanted::Skipped,
+            (false, wanted) => Wanted::Way(wanted),
         };
-        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch, how);
+        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch, wanted);
         let mut planned = planned?;
-        let way = if skipped { wanted } else { planned.way() };
+        let way = planned.way();
         spent.on(Part::Memory);
         injected.after(Step::MemoryPlan)?;
         let answers = stopped.run(&self.agent, &batch)?;
         spent.on(Part::Batch);
         injected.after(Step::Batch)?;
-        let swapped = self
-            .memory
-            .swap(&mut stopped, &self.agent, &mut planned, &answers);
-        let aside = swapped?;
+        let aside = match way {
+            Way::Swap => {
+                let alone = self.kernel.alone(&stopped)?;
+                let (memory, agent) = (&mut self.memory, &self.agent);
+                memory.swap(&mut stopped, agent, &mut planned, &answers, &alone)?
+            }
+            Way::InPlace => None,
+        };
         spent.on(Part::Swap);
         injected.after(Step::Swap)?;
         self.kernel.done(&stopped, &answers)?;
@@ -205,7 +211,7 @@ impl Snapshot {
         let (mut way, mut aside) = (way, aside);
         if divided {
             way = Way::Swap;
-            if !skipped {
+            if !skip {
                 aside = self.memory.show_next(&mut stopped, &self.agent)?;
             }
             spent.on(Part::Swap);
@@ -222,6 +228,7 @@ impl Snapshot {
             way,
             aside,
             stopped_ns: spent.total_ns(),
+            swap_ns: spent.of_ns(Part::Swap),
         })
     }
 

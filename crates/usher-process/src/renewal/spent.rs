@@ -29,6 +29,11 @@ pub(crate) struct Spent {
 }
 
 impl Spent {
+    /// What was spent on this part so far.
+    pub(crate) fn of_ns(&self, part: Part) -> u64 {
+        self.nanos.get(part as usize).copied().unwrap_or(0)
+    }
+
     /// From now on.
     pub(crate) fn begin() -> Self {
         Self {

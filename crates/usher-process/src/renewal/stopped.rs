@@ -45,6 +45,7 @@ pub(crate) use self::held::{Held, number};
 use self::home::Home;
 use self::patience::{Patience, asked};
 pub(crate) use self::registers::Registers;
+pub(crate) use self::unfiltered::Alone;
 use crate::sys::trace;
 pub(crate) use crate::sys::trace::Tid;
 

@@ -296,7 +296,7 @@ impl Guarded {
             .seat
             .served
             .iter()
-            .filter(|it| **it != Renewal::InPlace);
+            .filter(|it| !matches!(it, Renewal::InPlace | Renewal::Swap));
         let replaced: u64 = self.replaced.values().map(|(times, _)| times).sum();
         if self.put_back && others.count() as u64 > 1 + replaced {
             let told = format!("not put back: {:?}", self.seat.served);

@@ -238,6 +238,7 @@ impl Rig {
                 freshness: LintChoice::Off,
                 requests: Vec::new(),
             },
+            renewal: crate::renewal(),
             process: Some(Process {
                 contract: match example.handler {
                     Some(_) => Contract::Lambda,
@@ -460,8 +461,8 @@ impl Seat {
 
     /// How many of the requests were answered by a program that had been put back.
     pub(crate) fn put_back(&self) -> usize {
-        let back = self.served.iter().filter(|it| **it == Renewal::InPlace);
-        back.count()
+        let back = |it: &&Renewal| matches!(it, Renewal::InPlace | Renewal::Swap);
+        self.served.iter().filter(back).count()
     }
 
     /// Asks for a path; fails if there is no reply.

@@ -27,7 +27,9 @@ pub(super) fn judge(names: &Names, runs: &[RunFacts], replaced: Option<&str>) ->
     let processes: BTreeSet<_> = runs.iter().map(|run| run.environment).collect();
     let processes = processes.len();
     let Some(why) = replaced else {
-        let put_back = runs.iter().filter(|run| run.renewal == "in-place").count();
+        let put_back = runs.iter();
+        let put_back = put_back.filter(|run| ["in-place", "swap"].contains(&run.renewal.as_str()));
+        let put_back = put_back.count();
         // Nobody had used it before its very first run, which may have been another one.
         let fresh = runs.iter().filter(|run| run.renewal == "fresh").count();
         let held = put_back > 0 && put_back + fresh == runs.len();
@@ -74,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_put_back_stays() {
-        let stays = [(1, "fresh"), (1, "in-place"), (1, "in-place")];
+        let stays = [(1, "fresh"), (1, "in-place"), (1, "swap")];
         assert_eq!(held(&stays, None), [true, true]);
         // One that was replaced is seen, and so is one that was kept.
         let replaced = [(1, "fresh"), (2, "replaced"), (2, "in-place")];

@@ -48,15 +48,21 @@ pub(super) fn close(batch: &mut Batch, number: i32) {
     batch.call(call, Expect::Value(0));
 }
 
-/// Puts the frames of these pages into the pipe `into`, and gives the pages others that hold what
-/// is behind them.
-pub(super) fn exchange(batch: &mut Batch, runs: &[Span], into: i32) -> Result<(), Full> {
+/// Puts the frames of these pages into the pipe `into`, so that what is behind the pages shows;
+/// with `others` they get other frames that hold that.
+pub(super) fn exchange(
+    batch: &mut Batch,
+    runs: &[Span],
+    into: i32,
+    others: bool,
+) -> Result<(), Full> {
     let (spans, bytes) = spans(batch, runs)?;
     let flags = WITHOUT_WAITING;
     let arguments = [into.into(), spans.into(), runs.len().into(), flags.into()];
     batch.call(Call::new(libc::SYS_vmsplice, arguments), bytes);
-    for advice in [DROP_LOCKED, POPULATE] {
-        advise_all(batch, spans, runs.len(), advice, bytes);
+    advise_all(batch, spans, runs.len(), DROP_LOCKED, bytes);
+    if others {
+        advise_all(batch, spans, runs.len(), POPULATE, bytes);
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use usher_core::renewal::layout::Mapping;
 use usher_core::renewal::runs::Span;
 use usher_core::renewal::warm::Warm;
 
+use super::aside::Aside;
 use super::canary::Canary;
 use super::counters::Counter;
 use super::dirty::Regions;
@@ -347,6 +348,7 @@ impl Pattern {
             usual: Usual::default(),
             warm: Warm::new(usize::try_from(SWAP_MAX_PAGES).unwrap_or(usize::MAX)),
             sample: None,
+            given_up: Aside::default(),
             room: None,
             areas: None,
             canary: self.canary.again(),

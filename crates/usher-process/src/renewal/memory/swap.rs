@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  sort   own pages ─┬ written, as far as is known ──────► runs: exchanged
-//!                    ├ looked at, and as clean as it was ─► dropped, or left where it is saved
+//!                    ├ looked at, and as clean as it was ─► dropped, its frame held for one run
 //!                    └ of mappings that nobody may write ─► dropped
 //!  batch 1 (with kernel state)   a pipe ─► one end becomes the platform's
 //!  batch 2 (past the filter)     runs into the pipe ─► runs dropped: the image shows ─► runs
@@ -30,7 +30,7 @@ use super::dirty::{Region, beside, zero_unused};
 use super::errors::Failed;
 use super::sample::Sample;
 use super::{Memory, SWAP_MAX_PAGES, SWAP_ROOM_BYTES, calls, count};
-use crate::renewal::stopped::{Agent, Answers, Batch, Pointer, Stopped};
+use crate::renewal::stopped::{Agent, Alone, Answers, Batch, Pointer, Stopped};
 use crate::sys::pages::{page_bytes, write_pieces};
 
 /// Bytes that are looked at, at once.
@@ -41,12 +41,13 @@ const LOOK_BYTES: u64 = 1 << 20;
 pub(super) struct Swap {
     /// Pages that get other frames; sorted and apart from each other, as are the others.
     pub(super) runs: Vec<Span>,
+    /// Pages that are as clean as they were, and are given up: their frames are held until the next
+    /// swap, since the run may have written what was there.
+    pub(super) clean: Vec<Span>,
     /// Pages that are dropped.
     pub(super) drops: Vec<Span>,
     /// Zeros are written there.
     pub(super) zeros: Vec<Span>,
-    /// Saved or locked pages that are as they were.
-    left: Vec<Span>,
     /// Where the program notes the numbers of the pipe.
     pub(super) pipe: Option<Pointer>,
 }
@@ -56,8 +57,8 @@ pub(super) struct Swap {
 enum Clean {
     /// Bytes of the part of this number.
     Part(usize),
-    /// Bytes that are saved, of what is kept aside by this number.
-    Saved(usize),
+    /// Bytes that are saved.
+    Saved,
     Zeros,
     /// Zeros, where memory is locked, so that a clean page is left where it is.
     Locked,
@@ -119,7 +120,7 @@ impl Memory {
                 Some(kept) if kept.written => {
                     cut(&[span], &kept.saved_spans(), |span, saved| {
                         let clean = match saved {
-                            Some(_) => Clean::Saved(number),
+                            Some(_) => Clean::Saved,
                             None if kept.locked => Clean::Locked,
                             None => Clean::Zeros,
                         };
@@ -188,12 +189,19 @@ impl Memory {
 
     fn is_looked_at(&self, at: u64, clean: Clean) -> bool {
         match clean {
-            Clean::Saved(_) => true,
-            Clean::File => false,
+            // What was written there may be what is saved, as calls do that are always the same.
+            Clean::Saved | Clean::File => false,
             Clean::Part(_) | Clean::Zeros | Clean::Locked => {
-                at != self.canary.address() && self.warm.is_due(at / page_bytes())
+                self.warm.is_due(at / page_bytes()) && !self.is_always_written(at)
             }
         }
+    }
+
+    /// Whether the platform or the kernel writes to the page by itself, at any time.
+    fn is_always_written(&self, at: u64) -> bool {
+        let page = Span::new(at, at + page_bytes());
+        let mut areas = self.written.iter();
+        at == self.canary.address() || areas.any(|area| !area.common(page).is_empty())
     }
 
     /// All pages of `span` get other frames.
@@ -231,10 +239,10 @@ impl Memory {
                 continue;
             }
             match clean {
-                Clean::Saved(_) | Clean::Locked => push(&mut swap.left, here),
+                Clean::Locked => self.warm.left(at / page),
                 _ => {
                     self.warm.left(at / page);
-                    push(&mut swap.drops, here);
+                    push(&mut swap.clean, here);
                 }
             }
         }
@@ -251,12 +259,8 @@ impl Memory {
                 let view = part.view.as_ref();
                 view.is_some_and(|view| within(part.span, view.bytes()))
             }),
-            Clean::Saved(number) => self.kept.get(number).is_some_and(|kept| {
-                let saved = kept.saved.iter().find(|(span, _)| span.holds(page));
-                saved.is_some_and(|(span, bytes)| within(*span, bytes))
-            }),
             Clean::Zeros | Clean::Locked => now.iter().all(|byte| *byte == 0),
-            Clean::File => false,
+            Clean::Saved | Clean::File => false,
         }
     }
 
@@ -268,18 +272,22 @@ impl Memory {
         agent: &Agent,
         swap: &Swap,
         answers: &Answers,
+        alone: &Alone,
     ) -> Result<Aside, Failed> {
         let sample = Sample::of(self.canary.address(), &swap.runs, &self.pages);
         self.sample = Some(sample.map_err(Failed::at("read where pages are"))?);
-        let mut aside = Aside::default();
+        let (mut aside, mut clean) = (Aside::default(), Aside::default());
         let mut ends = ends_of(swap.pipe.map_or(&[], |pipe| answers.bytes(pipe)));
-        let mut groups = groups(&swap.runs).into_iter().peekable();
-        while let Some(runs) = groups.next() {
+        let used = groups(&swap.runs).into_iter().map(|runs| (runs, true));
+        let given_up = groups(&swap.clean).into_iter().map(|runs| (runs, false));
+        let mut groups = used.chain(given_up).peekable();
+        while let Some((runs, is_used)) = groups.next() {
             let pages = count(runs.iter().copied());
-            let taken = aside.take(stopped.pid(), ends[0], pages);
+            let into = if is_used { &mut aside } else { &mut clean };
+            let taken = into.take(stopped.pid(), ends[0], pages);
             taken.map_err(Failed::at("take the pipe for used pages"))?;
             let mut batch = Batch::new();
-            calls::exchange(&mut batch, &runs, ends[1])?;
+            calls::exchange(&mut batch, &runs, ends[1], is_used)?;
             for end in ends {
                 calls::close(&mut batch, end);
             }
@@ -292,21 +300,22 @@ impl Memory {
                     None
                 }
             };
-            let done = stopped.run_unfiltered(agent, &batch);
+            let done = stopped.run_unfiltered(agent, &batch, alone);
             let answers = done.map_err(Failed::by_program("exchange its pages"))?;
             ends = ends_of(next.map_or(&[], |pipe| answers.bytes(pipe)));
         }
         for drops in swap.drops.chunks(calls::SPANS_MAX).skip(1) {
             let mut batch = Batch::new();
             calls::drop_all(&mut batch, drops)?;
-            let done = stopped.run_unfiltered(agent, &batch);
+            let done = stopped.run_unfiltered(agent, &batch, alone);
             done.map_err(Failed::by_program("drop its pages"))?;
         }
         self.refill(stopped, swap)?;
+        self.given_up = clean;
         Ok(aside)
     }
 
-    /// Writes what is saved beside the image, but for what is as it was; see [`Memory::refilled`].
+    /// Writes what is saved beside the image.
     fn refill(&self, stopped: &Stopped, swap: &Swap) -> Result<(), Failed> {
         let step = "write the memory back";
         let mut pieces = Vec::new();
@@ -316,14 +325,7 @@ impl Memory {
                     stopped.write(span.start, bytes).map_err(Failed::at(step))?;
                     continue;
                 }
-                cut(&[*span], &swap.left, |piece, left| {
-                    let offset = |at: u64| usize::try_from(at - span.start).ok();
-                    let range = offset(piece.start).zip(offset(piece.end));
-                    let bytes = range.and_then(|(from, to)| bytes.get(from..to));
-                    if let (None, Some(bytes)) = (left, bytes) {
-                        pieces.push((bytes, piece.start));
-                    }
-                });
+                pieces.push((bytes.as_slice(), span.start));
             }
         }
         write_pieces(stopped.pid(), &pieces).map_err(Failed::at(step))?;
@@ -334,8 +336,8 @@ impl Memory {
 /// Runs of pages in groups, each of which a pipe can hold.
 fn groups(runs: &[Span]) -> Vec<Vec<Span>> {
     let most = PIPE_MAX_PAGES * page_bytes();
-    let mut groups = vec![Vec::new()];
-    let mut room = most;
+    let mut groups = Vec::new();
+    let mut room = 0;
     for run in runs {
         let mut at = run.start;
         while at < run.end {
@@ -345,7 +347,7 @@ fn groups(runs: &[Span]) -> Vec<Vec<Span>> {
             }
             let piece = Span::new(at, run.end.min(at + room));
             if let Some(last) = groups.last_mut() {
-                last.push(piece);
+                Vec::push(last, piece);
             }
             room -= piece.len();
             at = piece.end;

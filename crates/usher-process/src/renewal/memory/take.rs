@@ -10,6 +10,7 @@ use usher_core::renewal::layout::{Mapping, Repair, repairs};
 use usher_core::renewal::runs::{Span, merged};
 use usher_core::renewal::warm::Warm;
 
+use super::aside::Aside;
 use super::canary::Canary;
 use super::counters::{Counter, are_exact};
 use super::dirty::Regions;
@@ -58,6 +59,9 @@ pub(super) fn take(
     let parts = parts.ok_or_else(|| too_many(&surveyed))?;
     let heap_end = heap_end(stopped, agent)?;
     let image = lay::lay(stopped, agent, &parts)?;
+    let written =
+        areas(stopped).map_err(Failed::at("ask where the kernel writes in the memory"))?;
+    own_pages(stopped, &written).map_err(Failed::at("write where the kernel writes"))?;
     let identity = image.identity().map_err(Failed::at("look at the image"))?;
     let recorded = mappings.all().map_err(Failed::at("read the mappings"))?;
     check(&recorded, &parts, identity)?;
@@ -73,8 +77,6 @@ pub(super) fn take(
         .last()
         .map_or(0, |last| last.first_page + super::parts::pages(last.span));
     let mut hot = Hot::new(pages_max, HOT_MAX_PAGES);
-    let written =
-        areas(stopped).map_err(Failed::at("ask where the kernel writes in the memory"))?;
     for page in written
         .iter()
         .filter_map(|area| page_at(&parts, area.start))
@@ -94,6 +96,7 @@ pub(super) fn take(
         hot,
         warm: Warm::new(usize::try_from(SWAP_MAX_PAGES).unwrap_or(usize::MAX)),
         sample: None,
+        given_up: Aside::default(),
         room: None,
         image: Arc::new(image),
         recorded,
@@ -208,6 +211,16 @@ fn areas(stopped: &Stopped) -> io::Result<Vec<Span>> {
     });
     let areas: Vec<_> = areas.collect::<io::Result<_>>()?;
     Ok(areas.into_iter().filter(|area| !area.is_empty()).collect())
+}
+
+/// Makes the pages there the program's own, as the kernel would at any time.
+fn own_pages(stopped: &Stopped, areas: &[Span]) -> io::Result<()> {
+    for area in areas {
+        let mut byte = [0];
+        stopped.read(area.start, &mut byte)?;
+        stopped.write(area.start, &byte)?;
+    }
+    Ok(())
 }
 
 /// The number of the page at `address` among those of all parts.

@@ -9,7 +9,7 @@ use rustix::process::Pid;
 use usher_core::renewal::choice::Way;
 
 use crate::renewal::memory::{Aside, Failed, Memory, PutBack, TakeError, Wanted, means, take};
-use crate::renewal::stopped::{Agent, Batch, Registers, Stopped};
+use crate::renewal::stopped::{Agent, Alone, Batch, Registers, Stopped};
 use crate::sys::pages::Means;
 
 /// The program.
@@ -143,9 +143,7 @@ impl Taken {
         let mut planned = self.memory.plan(&mut stopped, agent, &mut batch, wanted)?;
         let done = stopped.run(&self.agent, &batch);
         let answers = done.map_err(Failed::by_program("drop its pages"))?;
-        let used = self
-            .memory
-            .swap(&mut stopped, agent, &mut planned, &answers);
+        let used = self.memory.swap(&mut stopped, agent, &mut planned, &answers, &Alone::seen());
         self.aside = used?;
         let put_back = self.memory.done(&stopped, planned)?;
         stopped.put_registers(&self.registers).unwrap();
