@@ -215,7 +215,7 @@ impl Guarded {
             self.bad.push(format!("{channel}: the run after it failed"));
             return;
         };
-        self.see_renewal(channel, false);
+        self.see_renewal(channel, Some(false));
         if (!looked.is_clean() && !self.may_be_seen(channel)) || looked.calls != 1 {
             self.bad
                 .push(format!("{channel}: the run after it says {looked:?}"));
@@ -227,20 +227,22 @@ impl Guarded {
         }
     }
 
-    /// Notes how the latest renewal went, which must be as the law has it: a mechanism that never
+    /// Notes how the latest renewal went, which must be as the law has it, if that is known: a mechanism that never
     /// puts back would leave nothing either.
-    fn see_renewal(&mut self, channel: &str, replaced: bool) {
+    fn see_renewal(&mut self, channel: &str, replaced: Option<bool>) {
         if !self.put_back {
             return;
         }
         match (self.seat.replaced_because.clone(), replaced) {
-            (Some(because), true) => {
+            (Some(because), None | Some(true)) => {
                 let of = self.replaced.entry(channel.to_owned());
                 of.or_insert((0, because)).0 += 1;
             }
-            (None, false) => *self.back.entry(channel.to_owned()).or_default() += 1,
-            (Some(because), false) => self.bad.push(format!("{channel}: {because}")),
-            (None, true) => {
+            (None, None | Some(false)) => {
+                *self.back.entry(channel.to_owned()).or_default() += 1;
+            }
+            (Some(because), Some(false)) => self.bad.push(format!("{channel}: {because}")),
+            (None, Some(true)) => {
                 let told = format!("{channel}: it was put back, and not found");
                 self.bad.push(told);
             }
@@ -331,10 +333,15 @@ impl Tally {
     }
 }
 
-/// Whether a program in which the channel was used is replaced, for all that `before` names.
-fn is_replaced(channel: &str, before: &str) -> bool {
+/// Whether a program in which the channel was used is replaced, for all that `before` names; none
+/// where it depends on whether another channel has made the same thing ahead.
+fn is_replaced(channel: &str, before: &str) -> Option<bool> {
     let was_before = || before.split(',').any(|name| name == channel);
-    REPLACED.contains(&channel) || (REPLACED_BEFORE.contains(&channel) && was_before())
+    match REPLACED_BEFORE.contains(&channel) {
+        true if was_before() => Some(true),
+        true if !before.is_empty() => None,
+        _ => Some(REPLACED.contains(&channel)),
+    }
 }
 
 fn depth(guest: Guest) -> Depth {

@@ -47,20 +47,12 @@ async fn areas_are_left_out_of_core_dumps() {
         environment = clean;
     }
     let all = mappings();
-    let mut areas = 0;
-    for (at, (line, flags)) in all.iter().enumerate() {
-        if line.contains(IMAGE) {
-            areas += 1;
-            assert!(is_left_out(flags), "{line}: {flags:?}");
-            // What lies behind it is the room that it grows into.
-            let end = line.split([' ', '-']).nth(1).unwrap();
-            let next = all.get(at + 1);
-            if let Some((next, flags)) = next.filter(|(next, _)| next.starts_with(end)) {
-                assert!(is_left_out(flags), "{next}: {flags:?}");
-            }
-        }
+    let areas = all.iter().filter(|(line, _)| line.contains(IMAGE));
+    let areas: Vec<_> = areas.collect();
+    for (line, flags) in &areas {
+        assert!(is_left_out(flags), "{line}: {flags:?}");
     }
-    assert!(areas >= 2, "one environment has two areas: {all:?}");
+    assert!(areas.len() >= 2, "one environment has two areas: {all:?}");
     // The control: memory of which nobody said so is dumped.
     let (stack, flags) = all
         .iter()
