@@ -29,8 +29,11 @@ use crate::renewal::Aside;
 use crate::served::Served;
 use crate::start::{NotStarted, started};
 
-/// How long it may take in all, in milliseconds. A deployment waits for it.
-const LINT_MAX_MS: u64 = 10_000;
+/// How long one answer may take, in milliseconds: who is slow is not waited for each time that its
+/// revision is loaded.
+const ANSWER_MAX_MS: u64 = 2_000;
+/// How long all of it may take beyond the start of another program, in milliseconds.
+const LINT_MAX_MS: u64 = 5_000;
 /// Findings that are told one by one.
 const TOLD_MAX: usize = 3;
 /// How the requests are signed.
@@ -39,8 +42,10 @@ const AGENT: &str = "usher-lint";
 /// Why no judgement is come to.
 #[derive(Debug, thiserror::Error)]
 enum Unjudged {
-    #[error("it took longer than {LINT_MAX_MS} ms")]
+    #[error("it took longer than {LINT_MAX_MS} ms, the start of another program left out")]
     Late,
+    #[error("{request} was not answered within {ANSWER_MAX_MS} ms")]
+    Slow { request: String },
     #[error("{request} was not answered: {source}")]
     Unanswered { request: String, source: Unanswered },
     #[error("every request was answered with an error, such as {status} to {request}")]
@@ -69,10 +74,9 @@ pub(crate) async fn lint(
     image: &Arc<ProcessImage>,
     served: Served,
 ) -> Option<Served> {
-    let looking = timeout(
-        Duration::from_millis(LINT_MAX_MS),
-        look(inner, image, served),
-    );
+    let wait_max_ms = image.revision.settings.limits.start_max_ms + LINT_MAX_MS;
+    let wait = Duration::from_millis(wait_max_ms);
+    let looking = timeout(wait, look(inner, image, served));
     let (served, asked) = match looking.await.unwrap_or(Err(Unjudged::Late)) {
         Ok(looked) => looked,
         Err(why) => {
@@ -191,11 +195,15 @@ async fn asked_once(
     image: &ProcessImage,
     sample: &Sample,
 ) -> Result<(Served, Answered), Unjudged> {
-    let asked = ask(served, image, sample, AGENT).await;
-    asked.map_err(|source| Unjudged::Unanswered {
-        request: sample.to_string(),
-        source,
-    })
+    let request = || sample.to_string();
+    let wait = Duration::from_millis(ANSWER_MAX_MS);
+    match timeout(wait, ask(served, image, sample, AGENT)).await {
+        Ok(asked) => asked.map_err(|source| Unjudged::Unanswered {
+            request: request(),
+            source,
+        }),
+        Err(_) => Err(Unjudged::Slow { request: request() }),
+    }
 }
 
 fn looked_at(answered: &Answered) -> Answer {

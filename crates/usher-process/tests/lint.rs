@@ -161,6 +161,26 @@ async fn what_node_repeats_untold_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lambda_function_repeats_untold_is_found() {
+    let command = &[
+        "/usr/bin/python3",
+        "-E",
+        "-m",
+        "awslambdaric",
+        "app.handler",
+    ];
+    let rig = Rig::new();
+    let image = rig.image(Program::lambda(command).reused(), |_| {});
+    let report = image.await.unwrap().report();
+    assert_eq!(report.mode, Mode::Replaced);
+    let told = report.reasons.join(" ");
+    assert!(
+        told.contains(" at /random again after each renewal"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_are_told_give_no_alarm() {
     let rig = Rig::new();
     for program in rig::EXAMPLES {
@@ -191,6 +211,15 @@ async fn a_lint_without_a_judgement_says_so_and_changes_nothing() {
     // A program that is called goes on serving.
     let (_, served) = drawn(&image, 2).await;
     assert_eq!(served.len(), 2);
+
+    let program = Program::example("http-c", &["./server"]);
+    let requests = vec![path("/slow")];
+    let image = rig.image(program, |it| it.lint.requests = requests);
+    let told = image.await.unwrap().report().notes.join(" ");
+    assert!(
+        told.contains("GET /slow was not answered within 2000 ms"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
