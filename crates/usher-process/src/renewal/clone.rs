@@ -161,10 +161,7 @@ impl Filling {
         around: impl FnOnce() -> Option<(Surroundings, Vec<Given>)>,
         injected: &Injected,
     ) -> Result<Snapshot, NotCloned> {
-        let began = std::time::Instant::now();
-        let mut at = Vec::new();
         let mut stopped = self.0.executed()?;
-        at.push(("executed", began.elapsed()));
         let pid = stopped.pid();
         injected.after(Step::CloneExecuted)?;
         if !executed(pid).is_ok_and(|(_, file)| file == pattern.executed.1) {
@@ -173,27 +170,20 @@ impl Filling {
         stopped.pass_filters(true)?;
         let agent = stopped.install_as(pattern.memory.agent())?;
         let memory = pattern.memory.fill(&mut stopped, &agent)?;
-        at.push(("memory", began.elapsed()));
         injected.after(Step::CloneMemory)?;
         let threads = pattern.kernel.fill(&mut stopped, &agent)?;
-        at.push(("kernel", began.elapsed()));
         injected.after(Step::CloneKernel)?;
         let (surroundings, given) = around().ok_or(NotCloned::Abandoned)?;
-        at.push(("told", began.elapsed()));
         let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
-        at.push(("taken", began.elapsed()));
         if let Some(what) = pattern.kernel.difference(&kernel.pattern(&given)?) {
             return Err(NotCloned::Differs(what));
         }
         injected.after(Step::CloneTaken)?;
-        at.push(("derived", began.elapsed()));
         stopped.pass_filters(false)?;
         let registers = pattern.registers.renumbered(&threads);
         let registers = registers.ok_or(NotCloned::Threads)?;
         stopped.put_registers(&registers)?;
         stopped.resume()?;
-        at.push(("resumed", began.elapsed()));
-        eprintln!("{at:?}");
         injected.after(Step::CloneResume)?;
         Ok(Snapshot {
             agent,
