@@ -270,7 +270,6 @@ impl Begun {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use usher_core::function::{Contract, Process, Revision};
 use usher_core::outbound::AllowList;
 
+use crate::cloned::Clones;
 use crate::contract::lambda::{self, LATEST};
 use crate::contract::port::{self, port_environment};
-use crate::cloned::Clones;
 use crate::folders::Shared;
 use crate::renewable::Renewable;
 use crate::sandbox::Bounds;

@@ -43,8 +43,8 @@ use tokio::runtime;
 use tokio::sync::watch as changes;
 
 pub use self::denials::Denial;
-pub(crate) use self::init::API_PORT;
 pub use self::errors::{LaunchError, OpenError, ShellError};
+pub(crate) use self::init::API_PORT;
 pub use self::means::{Mean, Means};
 pub use self::program::{Exit, Program};
 pub use self::shell::Shell;

@@ -261,7 +261,13 @@ struct Surrounded {
 async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
     let mut surrounded = surround(inner, image).await?;
     let environment = std::mem::take(&mut surrounded.environment);
-    run_in(surrounded, image, image.process.command_at(PORT), environment).await
+    run_in(
+        surrounded,
+        image,
+        image.process.command_at(PORT),
+        environment,
+    )
+    .await
 }
 
 async fn surround(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Surrounded, NotStarted> {

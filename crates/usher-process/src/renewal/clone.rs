@@ -8,8 +8,8 @@
 //!
 //! The clone goes the way of any program up to the execution of the same file, so that it is
 //! confined as any other before anything is done to it; the program's first instruction never runs.
-//! While it is filled, and only then, its calls pass by its filters. What was derived from the first
-//! program is derived from the clone as well, and must be the same.
+//! Its calls pass by its filters only while it is cleared, when nothing of the program is in it.
+//! What was derived from the first program is derived from the clone as well, and must be the same.
 //!
 //! The way is CRIU's, with the process tree, the network and the confinement left to who made the
 //! sandbox. Deliberately absent: programs with files of their own; the
@@ -169,6 +169,9 @@ impl Filling {
         }
         stopped.pass_filters(true)?;
         let agent = stopped.install_as(pattern.memory.agent())?;
+        pattern.memory.clear(&mut stopped, &agent)?;
+        // From here on there are bytes of the program in it, by which it could find a way to run.
+        stopped.pass_filters(false)?;
         let memory = pattern.memory.fill(&mut stopped, &agent)?;
         injected.after(Step::CloneMemory)?;
         let threads = pattern.kernel.fill(&mut stopped, &agent)?;
@@ -179,7 +182,6 @@ impl Filling {
             return Err(NotCloned::Differs(what));
         }
         injected.after(Step::CloneTaken)?;
-        stopped.pass_filters(false)?;
         let registers = pattern.registers.renumbered(&threads);
         let registers = registers.ok_or(NotCloned::Threads)?;
         stopped.put_registers(&registers)?;

@@ -39,8 +39,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 pub(crate) use self::agent::Agent;
 pub(crate) use self::batch::{Answers, Argument, Batch, Call, Expect, Full, Pointer};
-pub(crate) use self::held::{Held, number};
 pub(crate) use self::errors::{InjectError, RegisterError, ResumeError, StopError, TraceError};
+pub(crate) use self::held::{Held, number};
 use self::home::Home;
 use self::patience::{Patience, asked, state};
 pub(crate) use self::registers::Registers;

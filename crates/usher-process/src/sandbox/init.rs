@@ -232,13 +232,18 @@ fn settle(alone: &Alone, place: &Path, settle: Settle) -> Result<(Shell, Vec<Own
         scratch(place, settle.user)?;
     }
     let (seed, listener) = sow(alone, &processes, settle)?;
-    let named = seed.pidfd.try_clone().step("the program's process could not be named")?;
+    let named = seed
+        .pidfd
+        .try_clone()
+        .step("the program's process could not be named")?;
     let shell = Shell {
         settle,
         processes,
         seed,
     };
-    let given = [api.into(), proxy.into(), named].into_iter().chain(listener);
+    let given = [api.into(), proxy.into(), named]
+        .into_iter()
+        .chain(listener);
     Ok((shell, given.collect()))
 }
 

@@ -165,8 +165,14 @@ pub(super) async fn launched(
     let (errors, errors_end) = pipe().map_err(LaunchError::Socket)?;
     let mut beside = vec![output_end.as_fd(), errors_end.as_fd()];
     beside.extend(hook.iter().chain(&tree).map(|it| it.as_fd()));
-    let given = [(1, Some(&output_end)), (2, Some(&errors_end)), (DESCRIPTOR, hook.as_ref())];
-    let given = given.into_iter().filter_map(|(number, file)| given_as(number, file?));
+    let given = [
+        (1, Some(&output_end)),
+        (2, Some(&errors_end)),
+        (DESCRIPTOR, hook.as_ref()),
+    ];
+    let given = given
+        .into_iter()
+        .filter_map(|(number, file)| given_as(number, file?));
     let given = given.collect();
     let sent = channel.send(&Task::Launch(Box::new(start)), &beside).await;
     sent.map_err(LaunchError::Socket)?;

@@ -16,8 +16,17 @@ use crate::scan::{self, Depth, Fingerprint};
 pub(crate) const VARIABLE: &str = "USHER_TEST_CLONES";
 /// Lines of a status that tell how a program is confined.
 const CONFINED: [&str; 11] = [
-    "Umask", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
-    "NoNewPrivs", "Seccomp", "Seccomp_filters", "Speculation_Store_Bypass",
+    "Umask",
+    "Groups",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "NoNewPrivs",
+    "Seccomp",
+    "Seccomp_filters",
+    "Speculation_Store_Bypass",
 ];
 
 /// Bytes of fresh randomness that a program is told, and some that it makes of them.
@@ -49,7 +58,9 @@ pub(crate) fn programs(value: &str) -> Vec<u32> {
 pub(crate) async fn said(seat: &mut Seat, path: &str) -> String {
     let reply = seat.answer(get(&format!("http://server.test{path}"))).await;
     let reply = reply.unwrap_or_else(|| panic!("{path} was not answered"));
-    String::from_utf8_lossy(&reply.into_body()).trim().to_owned()
+    String::from_utf8_lossy(&reply.into_body())
+        .trim()
+        .to_owned()
 }
 
 /// Whether new programs of an example are cloned; prints how long both ways take.
@@ -134,7 +145,13 @@ fn confinement(pid: u32) -> BTreeMap<String, String> {
         .collect();
     let kept = all.len();
     assert!(kept >= 10, "{all:?}");
-    for name in ["limits", "oom_score_adj", "setgroups", "personality", "coredump_filter"] {
+    for name in [
+        "limits",
+        "oom_score_adj",
+        "setgroups",
+        "personality",
+        "coredump_filter",
+    ] {
         all.insert(name.to_owned(), text(name));
     }
     // Numbers of mounts and of its user differ from sandbox to sandbox.
@@ -199,7 +216,13 @@ async fn a_clone_is_confined_as_a_started_one_and_is_the_same_to_who_looks() {
 /// Differences that are between any two sandboxes: numbers that the host gives.
 fn is_passing(difference: &str) -> bool {
     let passing = [
-        "status ", "thread ", "stat ", "sockets ", "file ", "descriptor ", "registers ",
+        "status ",
+        "thread ",
+        "stat ",
+        "sockets ",
+        "file ",
+        "descriptor ",
+        "registers ",
     ];
     passing.iter().any(|name| difference.starts_with(name))
 }
@@ -207,7 +230,9 @@ fn is_passing(difference: &str) -> bool {
 /// Whether a page differs by no more than what each of both was told when it was restored, and by
 /// the processor that the kernel writes for a thread.
 fn is_fresh(difference: &str, started: u32, clone: u32) -> bool {
-    let page = difference.strip_prefix("page ").and_then(|it| it.split_once(':'));
+    let page = difference
+        .strip_prefix("page ")
+        .and_then(|it| it.split_once(':'));
     let page = page.and_then(|(page, _)| u64::from_str_radix(page, 16).ok());
     let Some(page) = page else {
         return false;
@@ -219,5 +244,9 @@ fn is_fresh(difference: &str, started: u32, clone: u32) -> bool {
         bytes
     };
     let (then, now) = (read(started), read(clone));
-    then.iter().zip(&now).filter(|(then, now)| then != now).count() <= ENTROPY_BYTES
+    then.iter()
+        .zip(&now)
+        .filter(|(then, now)| then != now)
+        .count()
+        <= ENTROPY_BYTES
 }

@@ -77,7 +77,8 @@ async fn after_failures_in_a_row_no_clone_is_tried() {
     let rig = Rig::new();
     let image = image(&rig, SERVERS[0], "given-up").await;
     let _first = image.seat().await;
-    rig.engine.inject(Some((Step::CloneMemory, Injection::Fail)));
+    rig.engine
+        .inject(Some((Step::CloneMemory, Injection::Fail)));
     for _ in 0..6 {
         let mut seat = image.seat().await;
         assert_eq!(said(&mut seat, "/counter").await, "1");

@@ -122,7 +122,7 @@ impl Kernel {
 
 impl Pattern {
     /// Makes the state of a program that was executed and has run nothing, and whose memory was
-    /// made. Its calls must pass by its filters. Returns each thread of the snapshot's program with
+    /// made. Returns each thread of the snapshot's program with
     /// the one that is made like it.
     pub(crate) fn fill(
         &self,
@@ -173,7 +173,8 @@ impl Pattern {
         }
         let threads = |these: &Self| {
             let all = these.threads.iter();
-            all.map(|it| (it.number, it.held.clone())).collect::<Vec<_>>()
+            all.map(|it| (it.number, it.held.clone()))
+                .collect::<Vec<_>>()
         };
         differs(&self.descriptors, &other.descriptors)
             .or_else(|| differs(&self.process, &other.process))
@@ -193,5 +194,3 @@ fn has_one_user(proc: &Proc) -> io::Result<bool> {
     let map = proc.text("uid_map")?;
     Ok(map.split_whitespace().nth(2) == Some("1"))
 }
-
-

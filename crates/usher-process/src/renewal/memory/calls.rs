@@ -77,7 +77,14 @@ fn advise(batch: &mut Batch, span: Span, manner: &Manner) {
 }
 
 /// Maps a file, or nothing, at exactly this place.
-pub(super) fn map(batch: &mut Batch, span: Span, access: Access, flags: i32, file: i32, offset: u64) {
+pub(super) fn map(
+    batch: &mut Batch,
+    span: Span,
+    access: Access,
+    flags: i32,
+    file: i32,
+    offset: u64,
+) {
     let arguments = [
         span.start.into(),
         span.len().into(),

@@ -148,7 +148,11 @@ mod tests {
             let told = pages.and_then(|mut pages| pages.own(span, &mut found));
             told.expect("this process may be asked");
             let in_order = found.is_sorted_by(|one, next| one.span.end < next.span.start);
-            assert!(in_order && found.len() >= PLACES, "{way:?}: {}", found.len());
+            assert!(
+                in_order && found.len() >= PLACES,
+                "{way:?}: {}",
+                found.len()
+            );
         }
     }
 
