@@ -24,3 +24,10 @@ mod rig;
 #[path = "renewal/scan.rs"]
 #[expect(unused_imports, reason = "shared with other tests")]
 mod scan;
+
+use usher_core::function::RenewalChoice;
+
+/// By which way programs are put back: by both.
+fn renewal() -> RenewalChoice {
+    RenewalChoice::Auto
+}

@@ -8,8 +8,8 @@
 //!
 //! The clone goes the way of any program up to the execution of the same file, so that it is
 //! confined as any other before anything is done to it; the program's first instruction never runs.
-//! While it is filled, and only then, its calls pass by its filters. What was derived from the first
-//! program is derived from the clone as well, and must be the same.
+//! Its calls pass by its filters only while it is cleared, when nothing of the program is in it.
+//! What was derived from the first program is derived from the clone as well, and must be the same.
 //!
 //! The way is CRIU's, with the process tree, the network and the confinement left to who made the
 //! sandbox. Deliberately absent: programs with files of their own; the
@@ -161,10 +161,7 @@ impl Filling {
         around: impl FnOnce() -> Option<(Surroundings, Vec<Given>)>,
         injected: &Injected,
     ) -> Result<Snapshot, NotCloned> {
-        let began = std::time::Instant::now();
-        let mut at = Vec::new();
         let mut stopped = self.0.executed()?;
-        at.push(("executed", began.elapsed()));
         let pid = stopped.pid();
         injected.after(Step::CloneExecuted)?;
         if !executed(pid).is_ok_and(|(_, file)| file == pattern.executed.1) {
@@ -172,30 +169,25 @@ impl Filling {
         }
         stopped.pass_filters(true)?;
         let agent = stopped.install_as(pattern.memory.agent())?;
+        pattern.memory.clear(&mut stopped, &agent)?;
+        // From here on there are bytes of the program in it, by which it could find a way to run.
+        stopped.pass_filters(false)?;
         let mut memory = pattern.memory.fill(&mut stopped, &agent)?;
-        at.push(("memory", began.elapsed()));
         injected.after(Step::CloneMemory)?;
         let threads = pattern.kernel.fill(&mut stopped, &agent)?;
-        at.push(("kernel", began.elapsed()));
         injected.after(Step::CloneKernel)?;
         let (mut surroundings, given) = around().ok_or(NotCloned::Abandoned)?;
         memory.bound(surroundings.room.take());
-        at.push(("told", began.elapsed()));
         let kernel = Kernel::take(&mut stopped, &agent, surroundings)?;
-        at.push(("taken", began.elapsed()));
         if let Some(what) = pattern.kernel.difference(&kernel.pattern(&given)?) {
             return Err(NotCloned::Differs(what));
         }
         injected.after(Step::CloneTaken)?;
-        at.push(("derived", began.elapsed()));
-        stopped.pass_filters(false)?;
         let registers = pattern.registers.renumbered(&threads);
         let registers = registers.ok_or(NotCloned::Threads)?;
         stopped.put_registers(&registers)?;
         let entry = stopped.entry();
         stopped.resume()?;
-        at.push(("resumed", began.elapsed()));
-        eprintln!("{at:?}");
         injected.after(Step::CloneResume)?;
         Ok(Snapshot {
             entry,

@@ -175,7 +175,9 @@ impl Snapshot {
             (false, Way::Swap) if skip => Wanted::Skipped,
             (false, wanted) => Wanted::Way(wanted),
         };
-        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch, wanted);
+        let planned = self
+            .memory
+            .plan(&mut stopped, &self.agent, &mut batch, wanted);
         let mut planned = planned?;
         let way = planned.way();
         spent.on(Part::Memory);

@@ -24,8 +24,9 @@ pub(crate) use self::mappings::{Found, Mappings};
 pub(crate) use self::probe::{Means, probe};
 pub(crate) use self::transfer::write_pieces;
 
-/// Ranges that one call of the kernel may answer; the scan goes on where it stopped.
-const REGIONS_PER_CALL: usize = 1_024;
+/// Ranges that one call of the kernel may answer; the scan goes on where it stopped. As many as the
+/// kernel gathers at once: of more it tells a wrong place to go on from, and tells some twice.
+const REGIONS_PER_CALL: usize = 512;
 /// Words that are read at once where there is no scan, one for each page.
 const WORDS_PER_READ: usize = 16_384;
 /// Programs have no memory from here on, unless they ask for it on purpose.

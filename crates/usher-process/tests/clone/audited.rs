@@ -12,11 +12,11 @@ use usher_engine::{Call, Environment as _, Over, Used as _};
 use crate::equal::{cloned, image, programs, why_not};
 use crate::rig::{Example, LAMBDAS, Rig, SERVERS};
 
-/// KiB of a program's memory that nobody shares with it.
+/// KiB of a program's memory that are its own.
 fn private_kib(pid: u32) -> u64 {
     let told = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let lines = told.lines().filter_map(|line| line.split_once(':'));
-    let private = lines.filter(|(name, _)| *name == "Private_Dirty" || *name == "Private_Clean");
+    let private = lines.filter(|(name, _)| *name == "Anonymous");
     let kib = private.map(|(_, kib)| kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap());
     kib.sum()
 }

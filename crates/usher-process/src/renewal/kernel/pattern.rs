@@ -122,7 +122,7 @@ impl Kernel {
 
 impl Pattern {
     /// Makes the state of a program that was executed and has run nothing, and whose memory was
-    /// made. Its calls must pass by its filters. Returns each thread of the snapshot's program with
+    /// made. Returns each thread of the snapshot's program with
     /// the one that is made like it.
     pub(crate) fn fill(
         &self,

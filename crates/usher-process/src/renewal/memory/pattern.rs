@@ -11,9 +11,11 @@
 //! What was written lies on the image of the first program, so that a page which no clone changes
 //! exists once. Deliberately absent: registers and what the kernel keeps besides memory.
 
+mod borders;
+mod files;
+
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,6 +27,8 @@ use usher_core::renewal::layout::Mapping;
 use usher_core::renewal::runs::Span;
 use usher_core::renewal::warm::Warm;
 
+use self::borders::{BORDERS_BYTES, Borders};
+use self::files::{Mapped, Stamp, map_files};
 use super::aside::Aside;
 use super::canary::Canary;
 use super::counters::Counter;
@@ -35,15 +39,13 @@ use super::parts::Part;
 use super::repair::{self, Zeros};
 use super::usual::Usual;
 use super::{Memory, SWAP_MAX_PAGES, calls, count, means, survey};
-use crate::renewal::stopped::{Agent, Answers, Batch, Call, Expect, Pointer, Stopped};
+use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::image::Image;
 use crate::sys::pages::{self, Found, Mappings, PageMap};
 
 /// `PR_SET_MM` and `PR_SET_MM_MAP`
 const SET_MEMORY: u64 = 35;
 const SET_MEMORY_MAP: u64 = 14;
-/// In the place of a descriptor: the executed file stays.
-const SAME_FILE: u32 = u32::MAX;
 /// `MREMAP_MAYMOVE | MREMAP_FIXED`
 const MOVE_TO: u64 = 3;
 /// `MADV_POPULATE_WRITE`
@@ -52,9 +54,6 @@ const MAKE_OWN: u64 = 23;
 const HOT_ROUNDS: u32 = 8;
 /// Files that are opened by one batch: their paths have to fit into it.
 const FILES_PER_BATCH: usize = 64;
-/// Bytes of the kernel's description of a file, and where it says what.
-const STAT_BYTES: usize = 144;
-const STAT_WORDS: [usize; 7] = [0, 8, 48, 88, 96, 104, 112];
 
 /// Why other processes cannot be given such a memory.
 #[derive(Debug, Error)]
@@ -117,32 +116,6 @@ impl Hottest {
     fn spans(&self) -> Vec<Span> {
         self.spans.lock().clone()
     }
-}
-
-/// A file, and where it is mapped.
-#[derive(Debug)]
-struct Mapped {
-    path: String,
-    stamp: Stamp,
-    places: Vec<Mapping>,
-}
-
-/// What shows that a file is the same and was not changed: device, number, bytes, and the times of
-/// its last changes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp([u64; STAT_WORDS.len()]);
-
-/// Where the kernel was told to find code, data, heap, stack, arguments and variables, and what it
-/// has told the program at its start.
-#[derive(Debug)]
-struct Borders {
-    /// Code and data, two words each.
-    program: [u64; 4],
-    heap: u64,
-    stack: u64,
-    /// Arguments and variables, two words each.
-    words: [u64; 4],
-    told: Vec<u8>,
 }
 
 impl Memory {
@@ -223,10 +196,8 @@ impl Pattern {
         &self.agent
     }
 
-    /// Makes the memory of a program that was executed and has run nothing; its calls must pass by
-    /// its filters. After an error it is to be ended.
+    /// Makes the memory of a program that was cleared. After an error it is to be ended.
     pub(crate) fn fill(&self, stopped: &mut Stopped, agent: &Agent) -> Result<Memory, Failed> {
-        self.clear(stopped, agent)?;
         for files in self.files.chunks(FILES_PER_BATCH) {
             map_files(files, stopped, agent)?;
         }
@@ -260,8 +231,10 @@ impl Pattern {
         Ok(())
     }
 
-    /// Takes away what is there, moves what is the kernel's, and sets the borders.
-    fn clear(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Failed> {
+    /// Takes away what a program has that was executed and has run nothing, moves what is the
+    /// kernel's, and sets the borders. Its calls must pass by its filters for that, and need not
+    /// any more from then on.
+    pub(crate) fn clear(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Failed> {
         let pid = stopped.pid();
         let now = Mappings::open(pid, false).and_then(|mut all| all.named());
         let now = now.map_err(Failed::at("read the mappings"))?;
@@ -396,151 +369,4 @@ fn map_stack(batch: &mut Batch, stack: &Mapping) -> Result<(), Failed> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_GROWSDOWN;
     calls::map(batch, stack.span, stack.access, flags, -1, 0);
     Ok(())
-}
-
-/// Maps files by their paths, and sees that they are those of the pattern.
-fn map_files(files: &[Mapped], stopped: &mut Stopped, agent: &Agent) -> Result<(), Failed> {
-    let number = free_number(stopped.pid()).map_err(Failed::at("list the descriptors"))?;
-    let mut batch = Batch::new();
-    let mut stamps = Vec::new();
-    for file in files {
-        let path = [file.path.as_bytes(), &[0]].concat();
-        let path = batch.bytes(&path)?;
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        let open = Call::new(libc::SYS_open, [path.into(), flags.into()]);
-        batch.call(open, Expect::Value(number.into()));
-        let stat = batch.space(STAT_BYTES)?;
-        stamps.push(stat);
-        let stat = Call::new(libc::SYS_fstat, [number.into(), stat.into()]);
-        batch.call(stat, Expect::Value(0));
-        for place in &file.places {
-            let shared = place.backing.shared;
-            let how = if shared {
-                libc::MAP_SHARED
-            } else {
-                libc::MAP_PRIVATE
-            };
-            let flags = how | libc::MAP_FIXED;
-            let offset = place.backing.offset;
-            calls::map(&mut batch, place.span, place.access, flags, number, offset);
-        }
-        let close = Call::new(libc::SYS_close, [number.into()]);
-        batch.call(close, Expect::Value(0));
-    }
-    let answers = stopped.run(agent, &batch);
-    let answers = answers.map_err(Failed::by_program("map its files"))?;
-    for (file, stat) in files.iter().zip(stamps) {
-        if Stamp::told(&answers, stat) != Some(file.stamp) {
-            return Err(Failed::Step {
-                step: "find the files",
-                source: io::Error::other(format!("{} was exchanged or changed", file.path)),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The number that the next descriptor of the process gets.
-fn free_number(pid: Pid) -> io::Result<i32> {
-    let mut taken = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))? {
-        let name = entry?.file_name();
-        taken.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
-    }
-    let free = (0..).find(|number| !taken.contains(number));
-    free.ok_or_else(|| io::Error::other("there is none"))
-}
-
-impl Stamp {
-    fn of(about: &fs::Metadata) -> Self {
-        let signed = [
-            about.mtime(),
-            about.mtime_nsec(),
-            about.ctime(),
-            about.ctime_nsec(),
-        ];
-        let [modified, modified_nanos, changed, changed_nanos] = signed.map(i64::cast_unsigned);
-        Self([
-            about.dev(),
-            about.ino(),
-            about.size(),
-            modified,
-            modified_nanos,
-            changed,
-            changed_nanos,
-        ])
-    }
-
-    /// As the kernel has told the program.
-    fn told(answers: &Answers, place: Pointer) -> Option<Self> {
-        let bytes = answers.bytes(place);
-        let mut words = [0; STAT_WORDS.len()];
-        for (word, at) in words.iter_mut().zip(STAT_WORDS) {
-            let bytes = bytes.get(at..at + size_of::<u64>())?;
-            *word = u64::from_ne_bytes(bytes.try_into().ok()?);
-        }
-        Some(Self(words))
-    }
-}
-
-/// Bytes of `struct prctl_mm_map`.
-const BORDERS_BYTES: usize = 104;
-
-impl Borders {
-    fn of(pid: Pid) -> io::Result<Self> {
-        let pid = pid.as_raw_nonzero();
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let told = fs::read(format!("/proc/{pid}/auxv"))?;
-        // The name before it is the program's choice, brackets and all; the state is the third.
-        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
-        let fields: Vec<_> = fields.unwrap_or_default().split_whitespace().collect();
-        let word = |number: usize| {
-            let field = fields.get(number - 3).and_then(|field| field.parse().ok());
-            field.ok_or_else(|| io::Error::other("the borders of its memory are not told"))
-        };
-        Ok(Self {
-            program: [word(26)?, word(27)?, word(45)?, word(46)?],
-            heap: word(47)?,
-            stack: word(28)?,
-            words: [word(48)?, word(49)?, word(50)?, word(51)?],
-            told,
-        })
-    }
-
-    /// The kernel's structure. What it has told the program is at `told`.
-    fn map(&self, heap_end: u64, told: u64) -> Vec<u8> {
-        let middle = [self.heap, heap_end, self.stack];
-        let words = self.program.iter().chain(&middle).chain(&self.words);
-        let words = words.chain([&told]).copied();
-        let mut bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
-        let len = u32::try_from(self.told.len()).unwrap_or(u32::MAX);
-        bytes.extend([len, SAME_FILE].into_iter().flat_map(u32::to_ne_bytes));
-        bytes
-    }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn borders_are_the_kernels_own_of_this_process() {
-        let borders = Borders::of(rustix::process::getpid()).unwrap();
-        let here = 0_u8;
-        let stack = (&raw const here).addr() as u64;
-        assert!(borders.stack > 0 && borders.program[0] < borders.program[1]);
-        assert!(stack < u64::MAX && borders.words[0] < borders.words[3]);
-        assert_eq!(borders.map(borders.heap, 0).len(), BORDERS_BYTES);
-    }
-
-    #[test]
-    fn a_file_that_was_changed_has_another_stamp() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let stamp = || Stamp::of(&fs::metadata(file.path()).unwrap());
-        let before = stamp();
-        assert_eq!(before, stamp());
-        fs::write(file.path(), b"other").unwrap();
-        assert_ne!(before, stamp());
-    }
 }

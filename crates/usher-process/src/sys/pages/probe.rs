@@ -129,6 +129,33 @@ impl Drop for Scratch {
 mod tests {
     use super::*;
 
+    /// More than the kernel gathers at once.
+    const PLACES: usize = 1_500;
+
+    #[test]
+    fn many_places_are_told_in_order_and_once_each() {
+        let page = usize::try_from(page_bytes()).expect("it is small");
+        let mut bytes = vec![0_u8; 2 * PLACES * page];
+        bytes.chunks_mut(2 * page).for_each(|two| two[0] = 1);
+        let start = bytes.as_ptr().addr() as u64;
+        let span = Span::new(
+            start - start % page_bytes(),
+            (start + bytes.len() as u64).next_multiple_of(page_bytes()),
+        );
+        for way in [Way::Scan, Way::Words] {
+            let mut found = Vec::new();
+            let pages = PageMap::open(rustix::process::getpid(), way);
+            let told = pages.and_then(|mut pages| pages.own(span, &mut found));
+            told.expect("this process may be asked");
+            let in_order = found.is_sorted_by(|one, next| one.span.end < next.span.start);
+            assert!(
+                in_order && found.len() >= PLACES,
+                "{way:?}: {}",
+                found.len()
+            );
+        }
+    }
+
     #[test]
     fn this_machine_has_a_way_and_the_fallback_works_too() {
         let means = probe();
