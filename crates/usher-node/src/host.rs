@@ -99,7 +99,6 @@ fn mib(meminfo: &str, name: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -234,10 +234,12 @@ impl<E: Engine> Shop<E> {
     fn tend(&self) {
         let entries = self.entries.read().clone();
         let host = self.host.look();
+        // One in a round: what is free now is free for one only, whoever's it is.
+        let mut started = false;
         for (revision, entry) in entries {
             if let Some(pool) = entry.pool() {
                 pool.tend();
-                pool.twin(host);
+                started = started || pool.twin(host);
             }
             if entry.forgettable() {
                 drop(entry);

@@ -51,7 +51,8 @@ fn each_reason_against_a_twin_is_enough() {
         judge(&facts)
     };
     assert_eq!(with(|_| {}), waits);
-    let cases: [(fn(&mut Facts), Why); 16] = [
+    type Change = fn(&mut Facts);
+    let cases: [(Change, Why); 16] = [
         (|it| it.policy = Policy::Keep, Why::NotRenewed),
         (|it| it.policy = Policy::BeforeRun, Why::NotRenewed),
         (|it| it.twins = Twins::Off, Why::Off),

@@ -19,16 +19,17 @@ pub(crate) struct Standing {
 }
 
 impl<E: Engine> Pool<E> {
-    /// Starts one more environment ahead, where that pays. Never on the path of a request.
-    pub(crate) fn twin(self: &Arc<Self>, host: Host) {
+    /// Starts one more environment ahead, where that pays, and says whether it did. Never on the
+    /// path of a request.
+    pub(crate) fn twin(self: &Arc<Self>, host: Host) -> bool {
         let settings = &self.revision.settings;
         let now_us = self.now_us();
         let mut state = self.state.lock();
         if state.closed {
-            return;
+            return false;
         }
         let Some(figures) = state.plan.figures(now_us) else {
-            return;
+            return false;
         };
         let failed_us = state.start_failed_us;
         let facts = Facts {
@@ -50,12 +51,13 @@ impl<E: Engine> Pool<E> {
         let before = state.twin_why.unwrap_or(why);
         state.twin_why = Some(before.then(why, kept));
         if !why.starts() || !state.plan.start_ahead() {
-            return;
+            return false;
         }
         drop(state);
         self.counters.twins_started.add(1);
         tracing::debug!(function = %self.revision.function, %why, "a twin is started");
         self.begin_start();
+        true
     }
 
     /// How many there are, and why.

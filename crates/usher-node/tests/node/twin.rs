@@ -11,7 +11,8 @@ use usher_node::{HostSource, NodeOptions};
 
 use crate::World;
 
-const ROUND: Duration = Duration::from_millis(1_000);
+/// A little more than the time between two looks.
+const ROUND: Duration = Duration::from_millis(1_010);
 const TICK: Duration = Duration::from_millis(1);
 
 const FREE: Host = Host {
@@ -180,6 +181,32 @@ async fn there_is_one_twin_for_each_request_at_once_and_no_more() {
         assert_eq!((status.started, status.twins), (2, 1));
         assert!(status.twins_because.contains("has one"), "{status:?}");
     }
+}
+
+/// What is free is measured once a round, and given to one function only.
+#[tokio::test(start_paused = true)]
+async fn in_one_round_one_twin_is_started_whoever_needs_one() {
+    let world = on(FREE);
+    let always = |it: &mut Settings| it.keep.twins = Twins::Always;
+    let (one, _) = held(&world, always).await;
+    waits(&world, &one).await;
+    // Its last renewal is held, and the other one's are let through beside it.
+    let (other, _) = held(&world, |it| {
+        always(it);
+        it.hide_proof = true;
+    })
+    .await;
+    let call = world.begin(&other);
+    world.until(|world| world.status(&other).waiting == 1).await;
+    tokio::time::advance(TICK).await;
+    world.engine.gates().renew.let_through(2);
+    call.await.unwrap().unwrap();
+    let started = || world.status(&one).started + world.status(&other).started;
+    assert_eq!(started(), 2);
+    round(&world, &one).await;
+    assert_eq!(started(), 3);
+    round(&world, &other).await;
+    assert_eq!(started(), 4);
 }
 
 /// Where state is kept, or nothing is renewed before it is claimed, there is nothing to spare.
