@@ -1,5 +1,5 @@
-//! The gateway's figures, and what the machine gives programs, as the text that Prometheus reads, to
-//! follow the node's own.
+//! The gateway's figures, and what the machine gives programs, as the text that Prometheus reads,
+//! to follow the node's own.
 //!
 //! Deliberately absent: counting, which the gateway does.
 

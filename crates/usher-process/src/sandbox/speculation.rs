@@ -8,9 +8,9 @@
 //!
 //! Where indirect branches of a program are restricted, the kernel lays a barrier at each change of
 //! a processor between that program and any other process, so that neither trains the predictor for
-//! the other, nor does one that runs beside it on the same core. The first-level cache is emptied at
-//! each such change where whoever runs the machine has asked for that (`l1d_flush=on`), and no core
-//! has two threads: the kernel ends a program that asks for it on such a core.
+//! the other, nor does one that runs beside it on the same core. The first-level cache is emptied
+//! at each such change where whoever runs the machine has asked for that (`l1d_flush=on`), and no
+//! core has two threads: the kernel ends a program that asks for it on such a core.
 //!
 //! Deliberately absent: stores that are bypassed, which are about secrets within one address space,
 //! and a program's holds its own only; a barrier between two runs of one program, of which the

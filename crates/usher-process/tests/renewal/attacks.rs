@@ -227,8 +227,8 @@ impl Guarded {
         }
     }
 
-    /// Notes how the latest renewal went, which must be as the law has it, if that is known: a mechanism that never
-    /// puts back would leave nothing either.
+    /// Notes how the latest renewal went, which must be as the law has it, if that is known: a
+    /// mechanism that never puts back would leave nothing either.
     fn see_renewal(&mut self, channel: &str, replaced: Option<bool>) {
         if !self.put_back {
             return;

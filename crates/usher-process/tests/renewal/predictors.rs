@@ -1,5 +1,5 @@
-//! What processors learn of a program's branches is kept apart where the kernel can have them do so,
-//! and the table of means says how it is, as the kernel tells it of the program itself.
+//! What processors learn of a program's branches is kept apart where the kernel can have them do
+//! so, and the table of means says how it is, as the kernel tells it of the program itself.
 
 use std::fs;
 

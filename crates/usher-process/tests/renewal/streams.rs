@@ -1,5 +1,5 @@
-//! A reply whose bytes are still held by whoever reads while its program is renewed and serves other
-//! requests.
+//! A reply whose bytes are still held by whoever reads while its program is renewed and serves
+//! other requests.
 //!
 //! The program's run is over when the last of its bytes was taken, and not before; that is why a
 //! reader who stands still holds up the program, and why what was taken must stay what it is.
