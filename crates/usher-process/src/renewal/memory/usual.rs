@@ -23,7 +23,7 @@ const GAP_MAX_PAGES: u64 = 8;
 /// Put-backs for which a dropped page is looked at again, at least, and at most twice that.
 const LOOKED_AT: u32 = 8;
 /// Places that are looked at; more are not worth their questions.
-const PLACES_MAX: usize = 64;
+const PLACES_MAX: usize = 128;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -58,14 +58,23 @@ impl Usual {
     pub(super) fn places(&self, beside: impl IntoIterator<Item = Span>) -> Vec<Span> {
         let mut all: Vec<_> = self.dropped.iter().flatten().copied().collect();
         all.sort_unstable();
-        let all = merged(all, GAP_MAX_PAGES * page_bytes());
+        let all = merged(all, 0);
         let mut known: Vec<_> = self.copies.iter().map(|(_, span)| *span).collect();
         known.extend(beside);
         known.sort_unstable();
-        let mut places = Vec::new();
+        let mut places: Vec<Span> = Vec::new();
         cut(&all, &known, |span, number| {
-            if number.is_none() {
-                places.push(span);
+            if number.is_some() {
+                return;
+            }
+            let is_near = |last: &Span| {
+                let next = known.partition_point(|one| one.end <= last.end);
+                let free = known.get(next).is_none_or(|one| one.start >= span.start);
+                free && span.start - last.end <= GAP_MAX_PAGES * page_bytes()
+            };
+            match places.last_mut().filter(|last| is_near(last)) {
+                Some(last) => last.end = span.end,
+                None => places.push(span),
             }
         });
         if places.len() > PLACES_MAX {
@@ -115,6 +124,12 @@ mod tests {
         usual.learn(&sorted(&copies, &[pages(0, 3), pages(100, 101)]));
         assert_eq!(usual.places([]), [pages(0, 2), pages(100, 101)]);
         assert_eq!(usual.places([pages(100, 101)]), [pages(0, 2)]);
+        usual.learn(&sorted(&copies, &[pages(5, 6), pages(8, 9)]));
+        // One look for two that are near, but over nothing that is known.
+        let near = [pages(0, 2), pages(5, 9), pages(100, 101)];
+        assert_eq!(usual.places([]), near);
+        let apart = [pages(0, 2), pages(5, 6), pages(8, 9), pages(100, 101)];
+        assert_eq!(usual.places([pages(6, 7)]), apart);
         for _ in 0..2 * LOOKED_AT {
             usual.learn(&sorted(&copies, &[]));
         }
