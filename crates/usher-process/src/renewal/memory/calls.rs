@@ -140,12 +140,12 @@ pub(super) fn map_zeros(batch: &mut Batch, mapping: &Mapping, manner: &Manner) {
     advise(batch, mapping.span, manner);
 }
 
+/// What of a manner is said when memory is mapped. Stacks of threads are without huge pages because
+/// they are mapped as stacks: the advice to that end is a hint, with which a filter does nothing.
 fn reserve(manner: &Manner) -> i32 {
-    if manner.unreserved {
-        libc::MAP_NORESERVE
-    } else {
-        0
-    }
+    let bit = |has: bool, bit| if has { bit } else { 0 };
+    let stack = manner.advice.contains(&libc::MADV_NOHUGEPAGE);
+    bit(manner.unreserved, libc::MAP_NORESERVE) | bit(stack, libc::MAP_STACK)
 }
 
 fn advise(batch: &mut Batch, span: Span, manner: &Manner) {
