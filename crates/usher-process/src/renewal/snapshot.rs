@@ -142,7 +142,9 @@ impl Snapshot {
             true => Wanted::Skipped,
             false => Wanted::Way(wanted),
         };
-        let planned = self.memory.plan(&mut stopped, &self.agent, &mut batch, wanted);
+        let planned = self
+            .memory
+            .plan(&mut stopped, &self.agent, &mut batch, wanted);
         let mut planned = planned?;
         let way = planned.way();
         spent.on(Part::Memory);

@@ -136,7 +136,9 @@ impl Means {
         rows.push(Mean {
             what: "put back: another area",
             way: match swapped {
-                Ok(()) => "pages are given other frames (ptrace without the filter, pagemap)".into(),
+                Ok(()) => {
+                    "pages are given other frames (ptrace without the filter, pagemap)".into()
+                }
                 Err(why) => format!("memory is put back in the same frames instead: {why}"),
             },
             full: swapped.is_ok(),

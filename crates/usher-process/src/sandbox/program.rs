@@ -266,7 +266,9 @@ impl Program {
             group: self.hold.group().tasks().map(Path::to_owned),
             first,
             writable: writable.collect::<io::Result<_>>()?,
-            room: room.map(|[used, max]| Room::open(&used, &max)).transpose()?,
+            room: room
+                .map(|[used, max]| Room::open(&used, &max))
+                .transpose()?,
             ours: Vec::new(),
         })
     }

@@ -87,7 +87,11 @@ async fn stayed(guest: Guest, isolation: Isolation) -> (BTreeSet<u64>, usize) {
         Isolation::None => Renewal::Kept,
         _ => Renewal::Swap,
     };
-    assert!(seat.served[1..].iter().all(|it| *it == renewal), "{:?}", seat.served);
+    assert!(
+        seat.served[1..].iter().all(|it| *it == renewal),
+        "{:?}",
+        seat.served
+    );
     (stayed, former.len())
 }
 

@@ -137,7 +137,9 @@ impl Memory {
 
     /// Pages that are neither of the image nor saved: of memory that was never written before.
     fn outside(&self, span: Span, pieces: &mut Vec<(Span, Clean)>, drops: &mut Vec<Span>) {
-        let from = self.recorded.partition_point(|it| it.span.end <= span.start);
+        let from = self
+            .recorded
+            .partition_point(|it| it.span.end <= span.start);
         let mut at = span.start;
         for mapping in self.recorded.get(from..).unwrap_or_default() {
             let here = mapping.span.common(span);

@@ -60,7 +60,9 @@ fn a_batch_that_was_not_run_is_found() {
     guest.ask("dirty 65536");
     let mut stopped = Stopped::stop(guest.pid).unwrap();
     let mut batch = Batch::new();
-    let planned = taken.memory.plan(&mut stopped, &taken.agent, &mut batch, taken.wanted);
+    let planned = taken
+        .memory
+        .plan(&mut stopped, &taken.agent, &mut batch, taken.wanted);
     let ended = taken.memory.done(&stopped, planned.unwrap()).unwrap_err();
     assert!(matches!(ended, Failed::Hidden { .. }), "{ended}");
     drop(stopped);
@@ -70,7 +72,9 @@ fn a_batch_that_was_not_run_is_found() {
     taken.memory.counted = false;
     guest.ask("dirty 65536");
     let mut stopped = Stopped::stop(guest.pid).unwrap();
-    let planned = taken.memory.plan(&mut stopped, &taken.agent, &mut batch, taken.wanted);
+    let planned = taken
+        .memory
+        .plan(&mut stopped, &taken.agent, &mut batch, taken.wanted);
     let ended = taken.memory.done(&stopped, planned.unwrap()).unwrap_err();
     assert!(matches!(ended, Failed::Canary), "{ended}");
 }

@@ -143,7 +143,9 @@ impl Taken {
         let mut planned = self.memory.plan(&mut stopped, agent, &mut batch, wanted)?;
         let done = stopped.run(&self.agent, &batch);
         let answers = done.map_err(Failed::by_program("drop its pages"))?;
-        let used = self.memory.swap(&mut stopped, agent, &mut planned, &answers, &Alone::seen());
+        let used = self
+            .memory
+            .swap(&mut stopped, agent, &mut planned, &answers, &Alone::seen());
         self.aside = used?;
         let put_back = self.memory.done(&stopped, planned)?;
         stopped.put_registers(&self.registers).unwrap();

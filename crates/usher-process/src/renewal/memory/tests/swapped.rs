@@ -22,7 +22,11 @@ fn frames(guest: &Guest, start: u64, bytes: u64) -> Vec<Option<u64>> {
     };
     let own = |word: &u64| word >> 63 == 1 && word >> 61 & 1 == 0;
     (0..bytes / PAGE)
-        .map(|page| Some(word(page)).filter(own).map(|word| word & ((1 << 55) - 1)))
+        .map(|page| {
+            Some(word(page))
+                .filter(own)
+                .map(|word| word & ((1 << 55) - 1))
+        })
         .collect()
 }
 
@@ -95,7 +99,13 @@ fn every_own_page_of_a_program_that_writes_everywhere_moves() {
     let mut guest = Guest::start();
     let mut taken = guest.taken().swapped();
     let run = |guest: &mut Guest| {
-        for line in ["dirty 65536", "untouched 8192", "bss 0", "wiped 0", "locked 0"] {
+        for line in [
+            "dirty 65536",
+            "untouched 8192",
+            "bss 0",
+            "wiped 0",
+            "locked 0",
+        ] {
             guest.ask(line);
         }
         assert_eq!(guest.ask("count 0"), 2);
