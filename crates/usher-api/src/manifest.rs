@@ -4,7 +4,7 @@
 //! name = "hello"                 # one DNS label
 //! component = "hello.wasm"       # inside the manifest's folder
 //! isolation = "request"          # or "none", or { key = "header:x-tenant" }
-//! renewal = "auto"               # or "live", "fresh"
+//! renewal = "auto"               # or "live", "fresh"; for programs "swap", "in-place"
 //! renew = "after-run"            # or "before-run"
 //! outbound = ["https://api.example.com"]
 //! hide_proof = false

@@ -147,6 +147,17 @@ fn five_mistakes_are_told_at_once_each_with_its_line() {
 }
 
 #[test]
+fn ways_of_programs_are_for_programs() {
+    let of = |way: &str| format!("name = \"f\"\ncomponent = \"f.wasm\"\nrenewal = \"{way}\"\n");
+    for way in ["swap", "in-place"] {
+        let told = mistakes(&of(way));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("line 3: renewal: "), "{told:?}");
+        assert!(told[0].contains("for programs"), "{told:?}");
+    }
+}
+
+#[test]
 fn mistakes_of_syntax_stand_beside_mistakes_of_meaning() {
     let told = mistakes("name = \"f\"\ncomponent = hello.wasm\nrenew = \"never\"\n");
     assert_eq!(told.len(), 2, "{told:?}");

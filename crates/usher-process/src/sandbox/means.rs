@@ -140,25 +140,28 @@ impl Means {
             format!("this machine does not permit to put programs back, for want of {what}: {why}")
         });
         rows.extend(needed.into_iter().map(Need::row));
-        let swapped = found.swapped.as_ref();
-        rows.push(Mean {
-            what: "put back: another area",
-            way: match swapped {
-                Ok(()) => {
-                    "pages are given other frames (ptrace without the filter, pagemap)".into()
-                }
-                Err(why) => format!("memory is put back in the same frames instead: {why}"),
-            },
-            full: swapped.is_ok(),
-        });
-        let never_swapped = swapped.err().map(|why| {
-            format!("this machine does not permit to swap the memory of programs: {why}")
-        });
+        rows.push(swapped(found));
+        let why = found.swapped.as_ref().err();
         Self {
             rows,
             never_put_back,
-            never_swapped,
+            never_swapped: why.map(|why| {
+                format!("this machine does not permit to swap the memory of programs: {why}")
+            }),
         }
+    }
+}
+
+/// How programs come to another area.
+fn swapped(found: &renewal::Means) -> Mean {
+    let way = match &found.swapped {
+        Ok(()) => "pages are given other frames (ptrace without the filter, pagemap)".to_owned(),
+        Err(why) => format!("memory is put back in the same frames instead: {why}"),
+    };
+    Mean {
+        what: "put back: another area",
+        way,
+        full: found.swapped.is_ok(),
     }
 }
 

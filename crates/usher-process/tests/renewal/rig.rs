@@ -21,12 +21,15 @@ use tokio::sync::mpsc;
 use usher_api::body::Body;
 use usher_api::invoke::BoxFuture;
 use usher_api::node::Mode;
-use usher_core::function::{Contract, Isolation, Lint, LintChoice, Process, Settings};
+use usher_core::function::{
+    Contract, Isolation, Lint, LintChoice, Process, RenewalChoice, Settings,
+};
 use usher_core::id::RequestId;
 use usher_core::proof::Renewal;
 use usher_engine::contract::{function, get, revision};
 use usher_engine::{
-    Call, Engine as _, Environment as _, GuestOutput, GuestStream, Over, Used as _, UsedFacts,
+    Call, Engine as _, Environment as _, GuestOutput, GuestStream, LoadError, Over, Used as _,
+    UsedFacts,
 };
 use usher_process::bundle::pack;
 use usher_process::sandbox::{Root, SandboxOptions};
@@ -261,15 +264,39 @@ impl Rig {
         let artifact = pack(&built(example.name), Default::default())
             .unwrap()
             .bytes;
-        let revision = Arc::new(revision(function("hostile"), &artifact, settings));
-        let (progress, _) = mpsc::channel(1);
-        let image = self.engine.load(revision, artifact, progress).await;
+        let mut image = self.load(&artifact, &settings).await;
+        // What cannot be put back at all is not deployed where one way is demanded.
+        if image.is_err() && settings.renewal != RenewalChoice::Auto {
+            let renewal = RenewalChoice::Auto;
+            let settings = Settings {
+                renewal,
+                ..settings
+            };
+            image = self.load(&artifact, &settings).await;
+            let report = self.engine.report(image.as_ref().unwrap());
+            assert_eq!(report.mode, Mode::Replaced);
+        }
         Image {
             rig: self.clone(),
             image: image.unwrap(),
             keeps: isolation == Isolation::None,
             mark,
         }
+    }
+}
+
+impl Rig {
+    async fn load(
+        &self,
+        artifact: &Bytes,
+        settings: &Settings,
+    ) -> Result<Arc<ProcessImage>, LoadError> {
+        let revision = revision(function("hostile"), artifact, settings.clone());
+        let (progress, _) = mpsc::channel(1);
+        let loading = self
+            .engine
+            .load(Arc::new(revision), artifact.clone(), progress);
+        loading.await
     }
 }
 

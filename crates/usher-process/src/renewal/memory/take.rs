@@ -73,16 +73,7 @@ pub(super) fn take(
         return Err(Failed::Unrecorded(span).into());
     }
     let count_now = counter.own_pages()?;
-    let pages_max = parts
-        .last()
-        .map_or(0, |last| last.first_page + super::parts::pages(last.span));
-    let mut hot = Hot::new(pages_max, HOT_MAX_PAGES);
-    for page in written
-        .iter()
-        .filter_map(|area| page_at(&parts, area.start))
-    {
-        hot.pin(page);
-    }
+    let hot = hot(&parts, &written);
     Ok(Memory {
         identity,
         written,
@@ -221,6 +212,18 @@ fn own_pages(stopped: &Stopped, areas: &[Span]) -> io::Result<()> {
         stopped.write(area.start, &byte)?;
     }
     Ok(())
+}
+
+/// No page is hot, but for those where the kernel writes.
+fn hot(parts: &[Part], written: &[Span]) -> Hot {
+    let last = parts.last();
+    let pages = last.map_or(0, |last| last.first_page + super::parts::pages(last.span));
+    let mut hot = Hot::new(pages, HOT_MAX_PAGES);
+    let pinned = written.iter();
+    for page in pinned.filter_map(|area| page_at(parts, area.start)) {
+        hot.pin(page);
+    }
+    hot
 }
 
 /// The number of the page at `address` among those of all parts.
