@@ -2,8 +2,8 @@
 //! times, and beside it another one that goes on.
 //!
 //! ```text
-//! first    asked ─ put back ................................. asked ─ put back ─ asked ─ put back …
-//! another        started ─ asked ─ asked ─ asked ─ ended
+//! first    asked ─ put back ............................. asked ─ put back ─ asked ─ put back …
+//! another    started ─ asked ─ asked ─ asked ─ ended
 //! ```
 //!
 //! What is judged is what a caller would see; what the program says of itself does not count. Where

@@ -73,7 +73,8 @@ async fn a_program_whose_memory_is_on_a_device_cannot_fork() {
                            body = b'forked'\n        \
                        except OSError as error:\n            \
                            body = str(error.errno).encode()\n        \
-                       body += subprocess.run(['echo', ' and run'], capture_output=True).stdout\n        \
+                       run = subprocess.run(['echo', ' and run'], capture_output=True)\n        \
+                       body += run.stdout\n        \
                        self.send_response(200)\n        \
                        self.send_header('content-length', str(len(body)))\n        \
                        self.end_headers()\n        \

@@ -2,9 +2,8 @@
 //!
 //! Ids are kept for ever, so what is written here of a component must never change: the settings of
 //! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one, the requests that the platform makes itself in a fourth, and that of twins in
-//! a fifth.
-//! Deliberately absent: the digest, which needs a crate.
+//! keys in a third one, the requests that the platform makes itself in a fourth, and that of twins
+//! in a fifth. Deliberately absent: the digest, which needs a crate.
 
 use std::fmt;
 

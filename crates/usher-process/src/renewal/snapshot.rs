@@ -13,11 +13,12 @@ use rustix::process::Pid;
 use usher_core::renewal::choice::Way;
 
 use super::kernel::{self, Kernel, Surroundings};
-use super::memory::{self, Aside, Memory, Undetermined, Wanted};
+use super::memory::{self, Aside, Memory, Planned, Undetermined, Wanted};
 use super::spent::{Part, Spent};
 use super::step::{Injected, Injection, MadeToFail, Step};
 use super::stopped::{
-    Agent, Batch, Entry, InjectError, RegisterError, Registers, ResumeError, StopError, Stopped,
+    Agent, Answers, Batch, Entry, InjectError, RegisterError, Registers, ResumeError, StopError,
+    Stopped,
 };
 use crate::restored::page::{Page, PageError};
 
@@ -157,8 +158,6 @@ impl Snapshot {
         audit: bool,
         injected: &Injected,
     ) -> Result<Back, NotPutBack> {
-        let divided = self.memory.is_divided();
-        let skip = injected.is(Step::Swap, Injection::Skip);
         let mut spent = Spent::begin();
         let mut stopped = Stopped::stop_again(self.entry.clone())?;
         spent.on(Part::Stop);
@@ -170,29 +169,18 @@ impl Snapshot {
         self.kernel.plan(&mut stopped, &self.agent, &mut batch)?;
         spent.on(Part::Kernel);
         injected.after(Step::KernelPlan)?;
-        let wanted = match (divided, wanted) {
-            (true, _) => Wanted::Way(Way::InPlace),
-            (false, Way::Swap) if skip => Wanted::Skipped,
-            (false, wanted) => Wanted::Way(wanted),
-        };
+        let wanted = self.wanted(wanted, injected);
         let planned = self
             .memory
             .plan(&mut stopped, &self.agent, &mut batch, wanted);
         let mut planned = planned?;
-        let way = planned.way();
+        let mut way = planned.way();
         spent.on(Part::Memory);
         injected.after(Step::MemoryPlan)?;
         let answers = stopped.run(&self.agent, &batch)?;
         spent.on(Part::Batch);
         injected.after(Step::Batch)?;
-        let aside = match way {
-            Way::Swap => {
-                let alone = self.kernel.alone(&stopped)?;
-                let (memory, agent) = (&mut self.memory, &self.agent);
-                memory.swap(&mut stopped, agent, &mut planned, &answers, &alone)?
-            }
-            Way::InPlace => None,
-        };
+        let mut aside = self.exchange(&mut stopped, &mut planned, &answers)?;
         spent.on(Part::Swap);
         injected.after(Step::Swap)?;
         self.kernel.done(&stopped, &answers)?;
@@ -210,15 +198,10 @@ impl Snapshot {
             self.compare(&mut stopped)?;
             spent.leave_out();
         }
-        let (mut way, mut aside) = (way, aside);
-        if divided {
+        if self.memory.is_divided() {
             way = Way::Swap;
-            if !skip {
-                aside = self.memory.show_next(&mut stopped, &self.agent)?;
-            }
+            aside = self.show_next(&mut stopped, injected)?;
             spent.on(Part::Swap);
-            stopped.put_registers(&self.registers)?;
-            spent.on(Part::Registers);
         }
         // Only now is nothing left of the run, which must not see what the next one is given.
         self.page.as_deref().map_or(Ok(()), Page::turn)?;
@@ -232,6 +215,45 @@ impl Snapshot {
             stopped_ns: spent.total_ns(),
             swap_ns: spent.of_ns(Part::Swap),
         })
+    }
+
+    /// How memory is to be put back, where `wanted` is asked for. One whose areas are on devices is
+    /// put back on the image, and shown another area then.
+    fn wanted(&self, wanted: Way, injected: &Injected) -> Wanted {
+        match (self.memory.is_divided(), wanted) {
+            (true, _) => Wanted::Way(Way::InPlace),
+            (_, Way::Swap) if injected.is(Step::Swap, Injection::Skip) => Wanted::Skipped,
+            (_, wanted) => Wanted::Way(wanted),
+        }
+    }
+
+    /// Exchanges pages, where that is the way.
+    fn exchange(
+        &mut self,
+        stopped: &mut Stopped,
+        planned: &mut Planned,
+        answers: &Answers,
+    ) -> Result<Option<Aside>, NotPutBack> {
+        if planned.way() == Way::InPlace {
+            return Ok(None);
+        }
+        let alone = self.kernel.alone(stopped)?;
+        let (memory, agent) = (&mut self.memory, &self.agent);
+        Ok(memory.swap(stopped, agent, planned, answers, &alone)?)
+    }
+
+    /// Shows the program its next area on a device.
+    fn show_next(
+        &mut self,
+        stopped: &mut Stopped,
+        injected: &Injected,
+    ) -> Result<Option<Aside>, NotPutBack> {
+        if injected.is(Step::Swap, Injection::Skip) {
+            return Ok(None);
+        }
+        let left = self.memory.show_next(stopped, &self.agent)?;
+        stopped.put_registers(&self.registers)?;
+        Ok(left)
     }
 
     /// Reads whether the program, which goes on, is in another area than in the run before.

@@ -84,18 +84,7 @@ impl Means {
             full,
         };
         let mut rows = vec![
-            row(
-                "users",
-                modes.user_namespace && modes.root,
-                "a user namespace and a user of its own for each program",
-                if modes.user_namespace {
-                    "a user namespace for each program; all are the platform's user outside, as it \
-                     is not root"
-                } else {
-                    "a user of its own for each program, without a user namespace: the kernel \
-                     permits none"
-                },
-            ),
+            users(modes),
             row(
                 "system calls",
                 modes.notify,
@@ -149,6 +138,26 @@ impl Means {
                 format!("this machine does not permit to swap the memory of programs: {why}")
             }),
         }
+    }
+}
+
+/// As whom programs run.
+fn users(modes: &Modes) -> Mean {
+    let full = modes.user_namespace && modes.root;
+    let way = match (full, modes.user_namespace) {
+        (true, _) => "a user namespace and a user of its own for each program",
+        (false, true) => {
+            "a user namespace for each program; all are the platform's user outside, as it is not \
+             root"
+        }
+        (false, false) => {
+            "a user of its own for each program, without a user namespace: the kernel permits none"
+        }
+    };
+    Mean {
+        what: "users",
+        way: way.to_owned(),
+        full,
     }
 }
 

@@ -63,8 +63,8 @@ impl Signals {
         Ok(())
     }
 
-    /// Looks whether a signal waits: also one of a timer that ran out before it was stopped. What the
-    /// actions of the snapshot ignore, the kernel has thrown away with them.
+    /// Looks whether a signal waits: also one of a timer that ran out before it was stopped. What
+    /// the actions of the snapshot ignore, the kernel has thrown away with them.
     pub(super) fn done(&self, stopped: &Stopped) -> Result<(), Leftover> {
         if pending(stopped).putting("the pending signals")? {
             return Err(Leftover::Signal);

@@ -76,7 +76,8 @@ impl Threads {
         Ok(Self(threads))
     }
 
-    /// Appends the calls of all threads to `batch`; those for which it has no room are made at once.
+    /// Appends the calls of all threads to `batch`; those for which it has no room are made at
+    /// once.
     pub(super) fn plan(
         &self,
         stopped: &mut Stopped,

@@ -10,8 +10,8 @@
 //! program is put back the image is mapped over it, and the used file is in nobody's memory from
 //! then on. It is scrubbed behind the next request.
 //!
-//! A shared mapping is not copied when the program forks: such programs are not let fork. The stack,
-//! and what a run maps anew, stay in the machine's own memory.
+//! A shared mapping is not copied when the program forks: such programs are not let fork. The
+//! stack, and what a run maps anew, stay in the machine's own memory.
 //!
 //! Deliberately absent: when which area is shown; bounds on the device, which is its owner's.
 

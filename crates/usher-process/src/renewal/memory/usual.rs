@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  copied the last time ─► copied again: so all of it is the program's own
-//!  dropped lately       ─► looked at ─► as many own pages as the kernel counts? ─yes─► these are all
+//!  dropped lately       ─► looked at ─► as many own pages as the kernel counts? ─yes─► all known
 //!                                                                     └─no─► all are searched
 //! ```
 //!

@@ -3,10 +3,10 @@
 //! Put back are the general, floating point and vector registers, the bases of thread-local storage
 //! and the mask of signals. The kernel's pointers into the thread's memory (robust locks,
 //! restartable sequences) stay as they are, since that memory is put back; who looks at what the
-//! kernel keeps for each thread sees whether they were moved. Hardware breakpoints and shadow stacks
-//! are looked for when registers are read, and not each time: no program can have either by itself
-//! under our filter. Where a thread's number is cleared when it ends
-//! (`set_tid_address`) cannot be read from outside.
+//! kernel keeps for each thread sees whether they were moved. Hardware breakpoints and shadow
+//! stacks are looked for when registers are read, and not each time: no program can have either by
+//! itself under our filter. Where a thread's number is cleared when it ends (`set_tid_address`)
+//! cannot be read from outside.
 
 use std::fmt;
 
