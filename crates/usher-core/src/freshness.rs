@@ -1,8 +1,8 @@
 //! The freshness lint: which values of a function's answers would be the same for every caller.
 //!
 //! Renewal brings back the state that a generator of random values, a noted time or an identity has
-//! in the image, and each request is given it again. Two environments, started separately, are asked
-//! the same: one is renewed after each answer, the other one simply goes on.
+//! in the image, and each request is given it again. Two environments, started separately, are
+//! asked the same: one is renewed after each answer, the other one simply goes on.
 //!
 //! ```text
 //! renewed   a1 ↺ ........................ a2 ↺ a3 ↺ a4        one value at the same place, say v
@@ -18,8 +18,8 @@
 //! look random are looked at lets words and small numbers through. And because all `b` are asked
 //! between two of the `a`, a clock that has moved on among the `b` has moved on among the `a` too.
 //!
-//! What it finds is so; that it finds nothing proves nothing. Deliberately absent: the asking, which
-//! is an engine's, and what follows from a finding.
+//! What it finds is so; that it finds nothing proves nothing. Deliberately absent: the asking,
+//! which is an engine's, and what follows from a finding.
 
 mod slots;
 mod token;

@@ -2,7 +2,7 @@
 //! times, and beside it another one that goes on.
 //!
 //! ```text
-//! first    asked ─ put back ................................. asked ─ put back ─ asked ─ put back …
+//! first    asked ─ put back ............................... asked ─ put back ─ asked ─ put back …
 //! another        started ─ asked ─ asked ─ asked ─ ended
 //! ```
 //!

@@ -3,8 +3,8 @@
 //! `python3 -E` and `node --no-addons` are the switches that turn the shims off: the interpreter
 //! does not load them then, and `reuse = true` has the program put back all the same.
 //!
-//! Needs the right to make sandboxes, and what `cargo xtask examples` builds. `USHER_COUNT` says how
-//! many runs each program has that must not repeat a value.
+//! Needs the right to make sandboxes, and what `cargo xtask examples` builds. `USHER_COUNT` says
+//! how many runs each program has that must not repeat a value.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "lint/rig.rs"]
@@ -99,7 +99,7 @@ async fn a_lambda_function_in_python_that_is_told_passes_and_repeats_nothing() {
 }
 
 /// Each generator that repeats is found by a request of its own, those of the kernel are not; then
-/// the program is replaced, and repeats nothing. The control: without the lint callers would see it.
+/// the program is replaced, and repeats nothing. The control: without the lint callers see it.
 async fn is_found(program: Program, stale: &[&str], kernel: &[&str]) {
     let rig = Rig::new();
     for name in stale {
