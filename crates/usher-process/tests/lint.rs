@@ -99,8 +99,7 @@ async fn a_lambda_function_in_python_that_is_told_passes_and_repeats_nothing() {
 }
 
 /// Each generator that repeats is found by a request of its own, those of the kernel are not; then
-/// the program is replaced, and repeats nothing. The control: without the lint callers would see
-/// it.
+/// the program is replaced, and repeats nothing. The control: without the lint callers see it.
 async fn is_found(program: Program, stale: &[&str], kernel: &[&str]) {
     let rig = Rig::new();
     for name in stale {
