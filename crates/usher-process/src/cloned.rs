@@ -7,8 +7,8 @@
 //!
 //! A clone repeats what the first program's generators of random values would say, so it is told
 //! that it was restored before it gets a request, as a program that was put back: only those are
-//! cloned that are put back. Clones share their first one's layout of addresses and the secrets that
-//! the C library keeps against overflows, which is why they are all of one revision.
+//! cloned that are put back. Clones share their first one's layout of addresses and the secrets
+//! that the C library keeps against overflows, which is why they are all of one revision.
 //!
 //! Deliberately absent: how a process is filled (`crate::renewal`).
 

@@ -1,5 +1,5 @@
-//! A clone that was put back passes the audit, which compares all of it with what was recorded of the
-//! first program; and how much memory clones take.
+//! A clone that was put back passes the audit, which compares all of it with what was recorded of
+//! the first program; and how much memory clones take.
 
 use std::fs;
 

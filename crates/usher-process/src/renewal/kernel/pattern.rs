@@ -24,8 +24,8 @@ use super::signals::Signals;
 use super::threads::Held;
 use crate::renewal::stopped::{Agent, Batch, Stopped, Tid, number};
 
-/// The highest number that a thread may have, as its program sees it: for each below it that is none
-/// of a thread one is started that ends at once.
+/// The highest number that a thread may have, as its program sees it: for each below it that is
+/// none of a thread one is started that ends at once.
 const NUMBERS_MAX: u32 = 256;
 
 /// Why other processes cannot be given such a state.

@@ -93,8 +93,8 @@ pub(crate) struct Pattern {
     borders: Borders,
 }
 
-/// Where the pages are that most runs change, for all programs of an image: places only, and nothing
-/// of what is there.
+/// Where the pages are that most runs change, for all programs of an image: places only, and
+/// nothing of what is there.
 #[derive(Debug, Default)]
 pub(super) struct Hottest {
     spans: Mutex<Vec<Span>>,

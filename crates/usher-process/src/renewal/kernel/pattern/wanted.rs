@@ -1,6 +1,7 @@
 //! The descriptors of a pattern: what each is.
 //!
-//! Deliberately absent: how they are made (`made`); files in scratch, files in memory, terminals, and whatever `kinds` refuses.
+//! Deliberately absent: how they are made (`made`); files in scratch, files in memory, terminals,
+//! and whatever `kinds` refuses.
 
 mod made;
 

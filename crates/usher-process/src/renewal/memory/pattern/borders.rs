@@ -1,5 +1,5 @@
-//! Where the kernel was told to find what of a program's memory: heap, stack, arguments, and what it
-//! has told the program itself at its start.
+//! Where the kernel was told to find what of a program's memory: heap, stack, arguments, and what
+//! it has told the program itself at its start.
 //!
 //! Deliberately absent: the call that tells another process's kernel the same.
 

@@ -1,4 +1,5 @@
-//! Files that a program has mapped, mapped by another one: opened by their paths, in its own sandbox.
+//! Files that a program has mapped, mapped by another one: opened by their paths, in its own
+//! sandbox.
 //!
 //! Deliberately absent: files that have no path, or that the program could write.
 
