@@ -49,3 +49,19 @@ async fn no_clone_sees_what_was_left_in_another_one() {
         one.finish(planted.rest).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clone_is_denied_what_a_started_program_is() {
+    let rig = Rig::new();
+    let secret = Secret::new(&mut Chance::new());
+    let image = rig.hostile(Guest::C, Isolation::Request, "").await;
+    let mut first = image.seat().await;
+    let mut clone = image.seat().await;
+    assert_eq!(cloned(&rig), 1, "{:?}", why_not(&rig));
+    for (channel, denied) in [("mlockall", "denied EPERM"), ("guard", "denied ENOSYS")] {
+        for seat in [&mut first, &mut clone] {
+            let told = seat.plant(channel, &secret).await.unwrap().told;
+            assert_eq!(told, denied, "{channel}");
+        }
+    }
+}

@@ -57,7 +57,7 @@ enum How {
     Signals(u64),
     /// Numbers, events and data.
     Epoll(Vec<(RawFd, u32, u64)>),
-    Socket(Made),
+    Socket(Box<Made>),
 }
 
 /// A socket that is made again.
@@ -257,13 +257,13 @@ impl Known<'_> {
             (None, Some(peer)) if is_api(family, &peer) => Becomes::Connection(peer),
             _ => return Err(refused(one, "is a socket that is connected, or has a name")),
         };
-        Ok(How::Socket(Made {
+        Ok(How::Socket(Box::new(Made {
             family,
             kind: ask(libc::SO_TYPE)?,
             protocol: ask(libc::SO_PROTOCOL)?,
             options: socket.options().to_vec(),
             becomes,
-        }))
+        })))
     }
 
     /// Both ends of each pair of sockets, by number. Nothing tells which belong together, so a byte
