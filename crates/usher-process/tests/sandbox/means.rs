@@ -142,7 +142,7 @@ fn attack(platform: &mut Platform) -> Vec<String> {
 /// The lines of the table that are not at their best.
 fn weaker(platform: &Platform) -> Vec<&str> {
     let lines = platform.said.iter();
-    // These are about the processor, and about a filter of the platform's, and have tests of their own.
+    // These are about the processor, and about a filter of the platform's; they have own tests.
     let lines = lines.filter(|line| !line.starts_with("branch predictors"));
     let lines = lines.filter(|line| !line.starts_with("put back: another area"));
     let weaker = lines.filter_map(|line| line.strip_suffix(": false"));
