@@ -59,8 +59,8 @@ pub(crate) fn seize(thread: Tid) -> io::Result<()> {
     number(libc::PTRACE_SEIZE, thread, libc::PTRACE_O_EXITKILL as usize)
 }
 
-/// Lets a stopped thread make calls past its own filters, until [`lay_filters`] or [`detach`]. Takes
-/// a tracer that may administer the system, and that has no filter itself.
+/// Lets a stopped thread make calls past its own filters, until [`lay_filters`] or [`detach`].
+/// Takes a tracer that may administer the system, and that has no filter itself.
 pub(crate) fn lift_filters(thread: Tid) -> io::Result<()> {
     let options = libc::PTRACE_O_EXITKILL as usize | SUSPEND_SECCOMP;
     number(libc::PTRACE_SETOPTIONS, thread, options)
