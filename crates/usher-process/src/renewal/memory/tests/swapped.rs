@@ -258,19 +258,19 @@ fn an_interpreter_is_swapped() {
     eprintln!("an interpreter, medians: {:?}", medians(&all));
 }
 
-/// What is exchanged is what was written, whatever the size of the state; figures for
-/// `docs/renewal.md` are printed. `USHER_PROVE` has a gigabyte as well.
+/// The same pages written in states of any size: what is exchanged does not grow with the state.
+/// Prints figures; with `USHER_COUNT` so many put-backs each, and up to a gigabyte.
 #[test]
 fn what_a_swap_takes_by_the_size_of_the_state() {
-    let proof = std::env::var_os("USHER_PROVE").map(|_| 1_u64 << 30);
+    let count = std::env::var("USHER_COUNT").map(|count| count.parse().unwrap());
+    let largest = if count.is_ok() { 1 << 30 } else { 64 << 20 };
+    let states = [64 << 10, 1 << 20, 64 << 20, 1_u64 << 30];
     let mut pages = Vec::new();
-    for state in [64 << 10, 1 << 20, 64 << 20].into_iter().chain(proof) {
+    for state in states.into_iter().filter(|state| *state <= largest) {
         let mut guest = Guest::start();
-        let at = guest.ask(&format!("state {state}"));
-        assert!(at > 0);
+        assert!(guest.ask(&format!("state {state}")) > 0);
         let mut taken = guest.taken().swapped();
-        let rounds = if proof.is_some() { 101 } else { 21 };
-        let all: Vec<_> = (0..rounds)
+        let all: Vec<_> = (0..count.clone().unwrap_or(11))
             .map(|_| {
                 assert_eq!(guest.ask("dirty 65536"), 2);
                 taken.put_back(&guest)
@@ -280,9 +280,6 @@ fn what_a_swap_takes_by_the_size_of_the_state() {
         eprintln!("{state} bytes of state, medians: {medians:?}");
         pages.push(medians.swapped_pages);
     }
-    assert!(pages[0] >= 16, "{pages:?}");
-    assert!(
-        pages.iter().all(|one| one.abs_diff(pages[0]) <= 4),
-        "{pages:?}"
-    );
+    let (most, least) = (pages.iter().max().unwrap(), pages.iter().min().unwrap());
+    assert!(*least >= 16 && most - least < 16, "{pages:?}");
 }
