@@ -12,12 +12,7 @@ const REQUESTS: usize = 12;
 /// The example in C, in two areas of these names.
 fn program(name: &str, areas: &str) -> Folder {
     let folder = Folder::program("http-c", name, "", "");
-    let manifest = folder.path().join("function.toml");
-    let text = fs::read_to_string(&manifest).unwrap();
-    let table = format!("[process]\nareas = {areas}");
-    let text = text.replacen("[process]", &table, 1);
-    assert!(text.contains(areas), "{text}");
-    fs::write(manifest, text).unwrap();
+    folder.insert("[process]", &format!("areas = {areas}"));
     folder
 }
 

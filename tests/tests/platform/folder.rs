@@ -51,6 +51,15 @@ impl Folder {
         folder
     }
 
+    /// Adds a line to the manifest, behind the first one that is `behind`.
+    pub(crate) fn insert(&self, behind: &str, line: &str) {
+        let manifest = self.path().join("function.toml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        let changed = text.replacen(behind, &format!("{behind}\n{line}"), 1);
+        assert_ne!(text, changed, "{behind} is not in {text}");
+        fs::write(manifest, changed).unwrap();
+    }
+
     /// A function that is not what it should be.
     pub(crate) fn component(bytes: &[u8]) -> Self {
         let folder = Self::new();

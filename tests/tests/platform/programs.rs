@@ -23,8 +23,13 @@ use crate::{count, event};
 const CALLERS: usize = 8;
 /// Most requests of one program that is kept.
 const KEPT_MAX: usize = 10_000;
-/// Requests of one program that is renewed after each, in a proof and otherwise.
-const RENEWED: [usize; 2] = [500, 24];
+/// Requests of one program that is put back after each, in a proof and otherwise.
+const PUT_BACK: [usize; 2] = [10_000, 24];
+/// The same of one that is replaced.
+const REPLACED: [usize; 2] = [500, 24];
+/// Environments of programs that are put back: as many as there are callers, as many twins, and a
+/// few for those that had to be replaced.
+const ENVIRONMENTS_MAX: usize = 4 * CALLERS;
 /// Those that do not say that they make their randomness fresh, and are replaced.
 const UNDECLARED: [&str; 2] = ["http-go", "lambda-rust"];
 /// Room for as many environments as there are callers.
@@ -70,22 +75,43 @@ async fn serves(example: &str) {
     assert_eq!(answers.len(), requests);
     assert!(highest >= requests / CALLERS, "kept programs count on");
 
-    let requests = RENEWED[usize::from(count() < KEPT_MAX)];
-    let answers = calls(&caller, "/fn/renewed/counter", requests).await;
-    let put_back = !UNDECLARED.contains(&example);
+    if !UNDECLARED.contains(&example) {
+        return is_put_back(&caller, "renewed").await;
+    }
+    is_replaced(&caller, "renewed").await;
+    let reused = Folder::program(example, "reused", "", LIMITS);
+    reused.insert("[process]", "reuse = true");
+    server.run(&["deploy", reused.text()]).await.done();
+    is_put_back(&caller, "reused").await;
+}
+
+/// Each request begins anew, in an environment that has served others.
+async fn is_put_back(caller: &Caller, name: &str) {
+    let requests = PUT_BACK[usize::from(count() < KEPT_MAX)];
+    let environments = begins_anew(caller, name, requests, &["fresh", "in-place", "swap"]).await;
+    let most = ENVIRONMENTS_MAX.min(requests - 1);
+    assert!(environments <= most, "{environments} environments");
+}
+
+/// Each request has an environment of its own.
+async fn is_replaced(caller: &Caller, name: &str) {
+    let requests = REPLACED[usize::from(count() < KEPT_MAX)];
+    let environments = begins_anew(caller, name, requests, &["fresh", "replaced"]).await;
+    assert_eq!(environments, requests);
+}
+
+/// Returns how many environments have served.
+async fn begins_anew(caller: &Caller, name: &str, requests: usize, ways: &[&str]) -> usize {
+    let answers = calls(caller, &format!("/fn/{name}/counter"), requests).await;
+    assert_eq!(answers.len(), requests);
     let mut environments = BTreeSet::new();
     for answer in &answers {
         assert_eq!(answer.text(), "1", "{answer:?}");
         let run = answer.run();
-        let ways: &[&str] = match put_back {
-            true => &["fresh", "in-place", "swap"],
-            false => &["fresh", "replaced"],
-        };
         assert!(ways.contains(&run.renewal.as_str()), "{run:?}");
-        let new = environments.insert(run.environment);
-        assert!(new || put_back, "{run:?} served twice");
+        environments.insert(run.environment);
     }
-    assert_eq!(environments.len() == requests, !put_back);
+    environments.len()
 }
 
 macro_rules! serves {
