@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use usher_core::function::{Contract, Isolation, Process, Settings};
+use usher_core::function::{Contract, Isolation, Process, RenewalChoice, Settings};
 use usher_core::id::RequestId;
 use usher_core::proof::Renewal;
 use usher_engine::contract::{function, get, revision};
@@ -128,6 +128,7 @@ impl Seat {
                 areas: Vec::new(),
                 snap_start: false,
             }),
+            renewal: RenewalChoice::InPlace,
             ..Settings::default()
         };
         let packed = pack(&code, Default::default()).unwrap();

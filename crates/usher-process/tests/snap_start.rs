@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use usher_api::node::Mode;
-use usher_core::function::{Contract, Isolation, Process, Settings};
+use usher_core::function::{Contract, Isolation, Process, RenewalChoice, Settings};
 use usher_core::id::{EnvironmentId, RequestId};
 use usher_core::proof::Renewal;
 use usher_engine::contract::{function, get, revision};
@@ -128,6 +128,7 @@ impl Rig {
                 areas: Vec::new(),
                 snap_start: of.snap_start,
             }),
+            renewal: RenewalChoice::InPlace,
             ..Settings::default()
         };
         let packed = pack(&built(), Default::default()).unwrap();

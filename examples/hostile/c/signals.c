@@ -87,7 +87,7 @@ static const char *plant_pending(const struct secret *secret) {
 static const char *look_pending(void) {
     return pending(SIGUSR2);
 }
-/* For one thread, and not for the process. */
+/* For one thread, and not for the process: dropped when its action is put back, which ignores it. */
 static const char *plant_thread_pending(const struct secret *secret) {
     (void)secret;
     return planted(block(SIGURG) < 0 || syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGURG) < 0);

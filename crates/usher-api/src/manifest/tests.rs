@@ -373,10 +373,16 @@ fn a_program_is_read() {
     }
 }
 
+/// The same without what takes no warm-up.
+fn warmed() -> String {
+    PROGRAM.replace("snap_start = true", "")
+}
+
 #[test]
 fn requests_of_the_platforms_own_are_read() {
+    let program = warmed();
     let text = format!(
-        "{PROGRAM}
+        "{program}
         [[warm_up]]
         method = \"POST\"
         path = \"/login?next=home\"
@@ -454,13 +460,15 @@ fn mistakes_in_requests_of_the_platforms_own_are_told() {
         ),
         ("[lint]\nrequests = 1", "each under [[requests]]"),
     ] {
-        let told = mistakes(&format!("{PROGRAM}\n{lines}"));
+        let told = mistakes(&format!("{}\n{lines}", warmed()));
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains(said), "{told:?}");
     }
     let many = "[[warm_up]]\n".repeat(17);
-    assert!(mistakes(&format!("{PROGRAM}\n{many}"))[0].contains("at most 16"));
-    let server = PROGRAM.replace("handler = \"handler.handler\"", "");
+    assert!(mistakes(&format!("{}\n{many}", warmed()))[0].contains("at most 16"));
+    let both = mistakes(&format!("{PROGRAM}\n[[warm_up]]"));
+    assert!(both[0].contains("leave out one of the two"), "{both:?}");
+    let server = warmed().replace("handler = \"handler.handler\"", "");
     let server = server.replace("lambda", "http");
     let event = format!("{server}\n[[warm_up]]\nevent = \"1\"");
     assert!(mistakes(&event)[0].contains("only a Lambda function"));
@@ -496,7 +504,7 @@ fn all_mistakes_of_a_program_are_told_at_once() {
         "line 6: process.handler: \"a b\" is no handler: ",
         "line 7: process.folder: \"../x\" is no folder inside the manifest's; ",
         "line 8: process.colour: unknown; known here: contract, command, handler, environment, \
-         reuse, snap_start, folder",
+         reuse, areas, snap_start, folder",
         "line 10: process.environment.PORT: the platform sets this variable itself",
         "line 11: process.environment.9A: no name of a variable: ",
         "line 12: process.environment.B: a whole number was found; write a text in quotes",

@@ -40,14 +40,13 @@ pub(crate) const COUNTERS: [&str; 4] = [
 
 /// Channels of all hostile programs after which the platform finds what it cannot put back, and
 /// replaces the program.
-pub(crate) const REPLACED: [&str; 18] = [
+pub(crate) const REPLACED: [&str; 17] = [
     "text",
     "stdin-closed",
     "stdin-replaced",
     "listener-option",
     "listener-backlog",
     "pending",
-    "thread-pending",
     "child",
     "zombie",
     "grandchild",
