@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: lines, which the node makes.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, OnceLock};
 
@@ -39,6 +40,7 @@ pub(crate) struct Output {
 #[derive(Default)]
 struct Shared {
     streams: OnceLock<[Stream; 2]>,
+    denials: OnceLock<Mutex<mpsc::Receiver<Denial>>>,
     sink: Mutex<Sink>,
 }
 
@@ -85,8 +87,9 @@ impl Output {
             }
         }
         if let Some(denials) = denials {
+            let _ = self.shared.denials.set(Mutex::new(denials));
             self.tasks
-                .push(tokio::spawn(note(Arc::clone(&self.shared), denials)));
+                .push(tokio::spawn(note(Arc::clone(&self.shared))));
         }
     }
 
@@ -167,13 +170,24 @@ impl Shared {
         true
     }
 
-    /// Takes what the program has written until now. The pipes are read themselves: the runtime may
-    /// not have been told yet that there is something in them.
+    /// Takes what the program has written until now, and what it was denied: that is told before
+    /// it goes on. The pipes are read themselves: the runtime may not have been told yet that there
+    /// is something in them.
     fn drain(&self) {
+        if let Some(denials) = self.denials.get() {
+            while let Ok(denial) = denials.lock().try_recv() {
+                self.denied(&denial);
+            }
+        }
         for stream in self.streams.get().into_iter().flatten() {
             let read = |buffer: &mut [u8]| Ok(rustix::io::read(&stream.pipe, buffer)?);
             self.pump(stream, read);
         }
+    }
+
+    fn denied(&self, denial: &Denial) {
+        let text = format!("denied by the sandbox: {denial}");
+        self.sink.lock().note(text);
     }
 
     fn told(&self) -> String {
@@ -230,12 +244,12 @@ async fn read(shared: Arc<Shared>, at: usize) {
     }
 }
 
-async fn note(shared: Arc<Shared>, mut denials: mpsc::Receiver<Denial>) {
-    while let Some(denial) = denials.recv().await {
-        shared
-            .sink
-            .lock()
-            .note(format!("denied by the sandbox: {denial}"));
+async fn note(shared: Arc<Shared>) {
+    let Some(denials) = shared.denials.get() else {
+        return;
+    };
+    while let Some(denial) = poll_fn(|context| denials.lock().poll_recv(context)).await {
+        shared.denied(&denial);
     }
 }
 

@@ -74,7 +74,10 @@ async fn twins_serve_a_sequential_client_in_turn() {
     let mut last = twin.environment;
     for _ in 0..6 {
         let run = other(&caller, last).await;
-        assert_eq!(run.renewal, "in-place", "{run:?}");
+        assert!(
+            ["in-place", "swap"].contains(&run.renewal.as_str()),
+            "{run:?}"
+        );
         last = run.environment;
         environments.insert(last);
     }

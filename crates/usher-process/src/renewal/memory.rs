@@ -392,7 +392,7 @@ impl Memory {
     pub(crate) fn determine(&self, program: Pid) -> Result<(), Undetermined> {
         if let Some(areas) = &self.areas {
             let mappings = Mappings::open(program, means().mappings_asked)?.all()?;
-            return Ok(areas.determine(self.identity, self.canary.address(), &mappings)?);
+            return areas.determine(self.identity, self.canary.address(), &mappings);
         }
         let sample = self.sample.as_ref().ok_or(Undetermined::Nothing)?;
         sample.determine(program, &self.pages)

@@ -139,9 +139,6 @@ async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, memory: Arc
             continue;
         }
         denied += 1;
-        if sys::filter::refuse(listener.get_ref(), asked, libc::EPERM).is_err() {
-            return;
-        }
         let call = filter::name(asked.call);
         let pid = asked.pid;
         let mut denial = Denial {
@@ -156,6 +153,10 @@ async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, memory: Arc
         }
         if let Err(mpsc::error::TrySendError::Full(denial)) = told.try_send(denial) {
             untold = Some(denial);
+        }
+        // It is told before the program goes on, so that it is known to be this request's.
+        if sys::filter::refuse(listener.get_ref(), asked, libc::EPERM).is_err() {
+            return;
         }
     }
 }
