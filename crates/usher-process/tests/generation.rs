@@ -128,7 +128,10 @@ impl Seat {
                 areas: Vec::new(),
                 snap_start: false,
             }),
-            renewal: RenewalChoice::InPlace,
+            renewal: match reuse {
+                true => RenewalChoice::InPlace,
+                false => RenewalChoice::Auto,
+            },
             ..Settings::default()
         };
         let packed = pack(&code, Default::default()).unwrap();

@@ -128,7 +128,10 @@ impl Rig {
                 areas: Vec::new(),
                 snap_start: of.snap_start,
             }),
-            renewal: RenewalChoice::InPlace,
+            renewal: match of.snap_start {
+                true => RenewalChoice::InPlace,
+                false => RenewalChoice::Auto,
+            },
             ..Settings::default()
         };
         let packed = pack(&built(), Default::default()).unwrap();
