@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use usher_core::id::{FunctionKey, Name};
+
 use crate::caller::{Caller, Run};
 use crate::event;
 use crate::folder::Folder;
@@ -37,17 +39,24 @@ fn program(twins: &str) -> Folder {
     folder
 }
 
-async fn call(caller: &Caller) -> Run {
+/// Calls when the run before is over: one that begins while it ends is not in sequence.
+async fn call(server: &Server, caller: &Caller) -> Run {
+    let key = FunctionKey {
+        owner: Name::default_owner(),
+        name: "it".parse().unwrap(),
+    };
+    let over = async { while server.client().show(&key).await.unwrap().status.busy != 0 {} };
+    event("the end of a run", over).await;
     let answer = caller.get("/fn/it/").await;
     assert_eq!(answer.text(), "1", "{answer:?}");
     answer.run()
 }
 
 /// Calls until another environment serves than did before.
-async fn other(caller: &Caller, before: u64) -> Run {
+async fn other(server: &Server, caller: &Caller, before: u64) -> Run {
     event("another environment", async {
         loop {
-            let run = call(caller).await;
+            let run = call(server, caller).await;
             // Who waits for a renewal gets the twin that is started meanwhile, if that is sooner.
             assert_ne!(
                 run.start, "cold",
@@ -67,13 +76,13 @@ async fn twins_serve_a_sequential_client_in_turn() {
     let server = Server::up(data.path()).await;
     server.run(&["deploy", folder.text()]).await.done();
     let caller = Caller::new(server.gateway);
-    let first = call(&caller).await;
-    let twin = other(&caller, first.environment).await;
+    let first = call(&server, &caller).await;
+    let twin = other(&server, &caller, first.environment).await;
     assert_eq!((twin.renewal.as_str(), twin.renew_us), ("fresh", 0));
     let mut environments = BTreeSet::from([first.environment, twin.environment]);
     let mut last = twin.environment;
     for _ in 0..6 {
-        let run = other(&caller, last).await;
+        let run = other(&server, &caller, last).await;
         assert!(
             ["in-place", "swap"].contains(&run.renewal.as_str()),
             "{run:?}"
@@ -101,7 +110,7 @@ async fn without_twins_a_sequential_client_waits_for_the_same_program() {
     let caller = Caller::new(server.gateway);
     let mut environments = BTreeSet::new();
     for _ in 0..REQUESTS {
-        environments.insert(call(&caller).await.environment);
+        environments.insert(call(&server, &caller).await.environment);
     }
     assert_eq!(environments.len(), 1);
     let shown = server.run(&["show", "it"]).await.done();
