@@ -275,7 +275,9 @@ impl Restorable {
             let areas = areas
                 .as_ref()
                 .map(|two| two.each_ref().map(Option::as_deref));
+            let turn = held.turn();
             let taken = Snapshot::take(pid, surroundings, areas, held.page(), &injected);
+            drop(turn);
             drop(held);
             taken
         });
@@ -316,7 +318,9 @@ impl Restorable {
         let (held, injected) = (program.clone(), injected.clone());
         let wanted = ways.next(&costs);
         let putting = spawn_blocking(move || {
+            let turn = held.turn();
             let back = snapshot.put_back(wanted, audit, &injected);
+            drop(turn);
             drop(held);
             back.map(|back| (snapshot, back))
         });

@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 use tokio::io::Interest;
@@ -76,6 +77,9 @@ struct State {
     laid: AtomicBool,
     /// It may lie on a device, where a child would not get a copy.
     shared: AtomicBool,
+    /// Whoever changes it from outside holds this. A call that waits for its answer is taken back
+    /// when its program is put back, and nothing may be written for it from then on.
+    turn: Mutex<()>,
 }
 
 impl Answering {
@@ -87,6 +91,11 @@ impl Answering {
     /// From now on it may lie on a device: the program cannot fork any more.
     pub(super) fn share(&self) {
         self.memory.shared.store(true, Ordering::SeqCst);
+    }
+
+    /// Nobody else changes the program's memory from outside while this is held.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.memory.turn.lock()
     }
 
     /// Whether calls are still answered.
@@ -103,14 +112,20 @@ impl Drop for Answering {
 
 /// Starts answering.
 pub(super) fn answer(listener: OwnedFd) -> io::Result<(Answering, mpsc::Receiver<Denial>)> {
+    let asked_of = Arc::new(listener.try_clone()?);
     let listener = sys::ready::awaited(listener, Interest::READABLE)?;
     let (told, denials) = mpsc::channel(WAITING_MAX);
     let memory = Arc::<State>::default();
-    let task = tokio::spawn(run(listener, told, memory.clone()));
+    let task = tokio::spawn(run(listener, asked_of, told, memory.clone()));
     Ok((Answering { task, memory }, denials))
 }
 
-async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, memory: Arc<State>) {
+async fn run(
+    listener: AsyncFd<OwnedFd>,
+    asked_of: Arc<OwnedFd>,
+    told: mpsc::Sender<Denial>,
+    memory: Arc<State>,
+) {
     let mut untold: Option<Denial> = None;
     let (mut denied, mut discards) = (0, 0);
     while denied < ANSWERS_MAX && discards < DISCARDS_MAX {
@@ -133,6 +148,7 @@ async fn run(listener: AsyncFd<OwnedFd>, told: mpsc::Sender<Denial>, memory: Arc
         if let Some(work) = owing(asked) {
             discards += 1;
             let work = Some(work).filter(|_| memory.laid.load(Ordering::SeqCst));
+            let work = work.map(|work| in_turn(work, asked, asked_of.clone(), memory.clone()));
             if pay(listener.get_ref(), asked, work).await.is_err() {
                 return;
             }
@@ -187,6 +203,24 @@ fn owing(asked: Asked) -> Option<impl FnOnce() -> io::Result<Owed> + Send + 'sta
             false => discard::discard(pid, address, bytes),
         }
     })
+}
+
+/// The work for a call, in turn with who else changes the program's memory, and only if the call
+/// still waits for it.
+fn in_turn(
+    work: impl FnOnce() -> io::Result<Owed> + Send + 'static,
+    asked: Asked,
+    listener: Arc<OwnedFd>,
+    memory: Arc<State>,
+) -> impl FnOnce() -> io::Result<Owed> + Send + 'static {
+    move || {
+        let _turn = memory.turn.lock();
+        match sys::filter::is_waiting(&listener, asked) {
+            true => work(),
+            // Nobody hears of it.
+            false => Ok(Owed::Refuse(libc::EINTR)),
+        }
+    }
 }
 
 /// Answers a call with what is owed; nothing to be found out: the kernel does what is meant.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
@@ -269,6 +270,11 @@ impl Program {
         if let Some(answering) = &self.answering {
             answering.share();
         }
+    }
+
+    /// Nobody else changes its memory from outside while this is held. None: nobody ever does.
+    pub(crate) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.answering.as_ref().map(Answering::turn)
     }
 
     /// Whether calls that its filter hands to the platform are answered.

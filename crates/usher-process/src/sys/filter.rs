@@ -92,6 +92,16 @@ pub(crate) fn permit(listener: impl AsFd, asked: Asked) -> io::Result<()> {
     answer(listener, asked, 0, flags)
 }
 
+/// Whether the call still waits for its answer.
+pub(crate) fn is_waiting(listener: impl AsFd, asked: Asked) -> bool {
+    let mut id = asked.id;
+    let pointer: *mut u64 = &raw mut id;
+    let descriptor = listener.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads one number, which lives until it returns.
+    let done = unsafe { libc::ioctl(descriptor, libc::SECCOMP_IOCTL_NOTIF_ID_VALID, pointer) };
+    done == 0
+}
+
 fn answer(listener: impl AsFd, asked: Asked, error: i32, flags: u32) -> io::Result<()> {
     let mut answer = libc::seccomp_notif_resp {
         id: asked.id,
