@@ -6,8 +6,10 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
 
 /// How long a line may take, in seconds.
 const WAIT_MAX_S: i64 = 60;
@@ -35,4 +37,21 @@ pub(crate) fn line<R: Read + AsFd>(answers: &mut BufReader<R>) -> String {
         answers.consume(taken);
     }
     String::from_utf8(line).unwrap().trim_end().to_owned()
+}
+
+/// Waits until all threads of a program wait, the main thread for a line.
+pub(crate) fn quiet(pid: Pid) {
+    let pid = pid.as_raw_nonzero();
+    let call = |task: &Path| std::fs::read_to_string(task.join("syscall")).unwrap_or_default();
+    loop {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let called = |task: std::io::Result<std::fs::DirEntry>| {
+            call(&task.unwrap().path()).starts_with(|first: char| first.is_ascii_digit())
+        };
+        let all = tasks.into_iter().all(called);
+        if all && call(Path::new(&format!("/proc/{pid}"))).starts_with("0 0x0 ") {
+            return;
+        }
+        std::thread::yield_now();
+    }
 }

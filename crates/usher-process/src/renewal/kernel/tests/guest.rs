@@ -75,6 +75,8 @@ impl Guest {
     }
 
     pub(super) fn take(&self) -> Result<Renewed, TakeError> {
+        // As a snapshot does: what a thread is in the midst of would be done again.
+        crate::renewal::awaited::quiet(self.pid);
         Renewed::take(self.pid, self.surroundings())
     }
 }

@@ -62,30 +62,13 @@ impl Guest {
         number.unwrap_or_else(|_| panic!("the guest answered {answer:?}"))
     }
 
-    /// Waits until all its threads wait, the main thread for a line.
-    fn quiet(&self) {
-        let pid = self.pid.as_raw_nonzero();
-        let call = |task: &Path| std::fs::read_to_string(task.join("syscall")).unwrap_or_default();
-        loop {
-            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-            let called = |task: std::io::Result<std::fs::DirEntry>| {
-                call(&task.unwrap().path()).starts_with(|first: char| first.is_ascii_digit())
-            };
-            let all = tasks.into_iter().all(called);
-            if all && call(Path::new(&format!("/proc/{pid}"))).starts_with("0 0x0 ") {
-                return;
-            }
-            std::thread::yield_now();
-        }
-    }
-
     /// Records it and lets it go on.
     pub(super) fn taken(&self) -> Taken {
         self.taken_with(means()).unwrap()
     }
 
     pub(super) fn taken_with(&self, means: Means) -> Result<Taken, TakeError> {
-        self.quiet();
+        crate::renewal::awaited::quiet(self.pid);
         let mut stopped = Stopped::stop(self.pid).unwrap();
         let registers = stopped.registers().unwrap();
         let agent = stopped.install().unwrap();
