@@ -27,6 +27,7 @@ mod environment;
 mod failure;
 mod folders;
 mod image;
+mod launch;
 mod lint;
 pub mod outbound;
 mod output;
