@@ -1,15 +1,19 @@
 //! A real interpreter in the whole sandbox: its filter, its users, its control group.
 
 use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use usher_core::renewal::choice::Way;
 
 use super::guest::{Renewed, whole};
 use crate::renewal::kernel::{Surroundings, Writable};
 use crate::renewal::stopped::Stopped;
-use crate::sandbox::{Bounds, Launch, Root, SandboxOptions, Sandboxes};
+use crate::renewal::{Injected, Snapshot};
+use crate::sandbox::{Bounds, Launch, Program, Root, SandboxOptions, Sandboxes};
 
 const PORT: u16 = 8080;
 const RUNS: usize = 20;
@@ -63,6 +67,38 @@ async fn node_in_its_sandbox_is_put_back() {
 
 /// Runs a program in a sandbox, and puts it back after each connection.
 async fn put_back(command: &[&str], waits: &'static [i64]) {
+    let (_folder, sandboxes, program) = launched(command).await;
+    let pid = Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
+    until_it_waits(pid, waits);
+    let mut renewed = Renewed::take(pid, surroundings(pid)).unwrap();
+    for _ in 0..RUNS {
+        let mut connection = program.connect(PORT).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "done");
+        until_it_waits(pid, waits);
+        // A program is stopped, put back and let go by one thread.
+        let work = std::thread::spawn(move || {
+            let mut stopped = Stopped::stop(pid).unwrap();
+            assert!(renewed.compare(&mut stopped).is_err());
+            if let Err(left) = renewed.put_back(&mut stopped) {
+                panic!("{}", whole(&left));
+            }
+            if let Err(difference) = renewed.compare(&mut stopped) {
+                panic!("{}", whole(&difference));
+            }
+            stopped.resume().unwrap();
+            renewed
+        });
+        renewed = work.join().unwrap();
+    }
+    drop(renewed);
+    program.kill().await;
+    sandboxes.close().await;
+}
+
+/// A program in a sandbox that has said that it is ready.
+async fn launched(command: &[&str]) -> (tempfile::TempDir, Sandboxes, Program) {
     let folder = tempfile::tempdir().unwrap();
     let code = folder.path().join("code");
     std::fs::create_dir(&code).unwrap();
@@ -96,32 +132,90 @@ async fn put_back(command: &[&str], waits: &'static [i64]) {
     let mut line = String::new();
     output.read_line(&mut line).await.unwrap();
     assert_eq!(line, "ready\n");
-    let pid = Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
-    until_it_waits(pid, waits);
-    let mut renewed = Renewed::take(pid, surroundings(pid)).unwrap();
-    for _ in 0..RUNS {
-        let mut connection = program.connect(PORT).await.unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).await.unwrap();
-        assert_eq!(answer, "done");
-        until_it_waits(pid, waits);
-        // A program is stopped, put back and let go by one thread.
-        let work = std::thread::spawn(move || {
-            let mut stopped = Stopped::stop(pid).unwrap();
-            assert!(renewed.compare(&mut stopped).is_err());
-            if let Err(left) = renewed.put_back(&mut stopped) {
-                panic!("{}", whole(&left));
-            }
-            if let Err(difference) = renewed.compare(&mut stopped) {
-                panic!("{}", whole(&difference));
-            }
-            stopped.resume().unwrap();
-            renewed
+    (folder, sandboxes, program)
+}
+
+/// The turn at a program's memory, held by another thread.
+struct Held {
+    release: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Held {
+    fn of(program: &Arc<Program>) -> Self {
+        let (taken, is_taken) = mpsc::channel();
+        let (release, released) = mpsc::channel();
+        let program = program.clone();
+        let thread = std::thread::spawn(move || {
+            let _turn = program.turn().unwrap();
+            taken.send(()).unwrap();
+            released.recv().unwrap();
         });
-        renewed = work.join().unwrap();
+        is_taken.recv().unwrap();
+        Self { release, thread }
     }
-    drop(renewed);
-    program.kill().await;
+
+    fn release(self) {
+        self.release.send(()).unwrap();
+        self.thread.join().unwrap();
+    }
+}
+
+/// Drops its pages when it is told `d`, and tells what is in the first one otherwise.
+const DROPS: &str = "
+import mmap, socket
+region = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+region[:] = b'x' * len(region)
+server = socket.create_server(('127.0.0.1', 8080))
+print('ready', flush=True)
+while True:
+    connection, _ = server.accept()
+    if connection.recv(1) == b'd':
+        region.madvise(mmap.MADV_DONTNEED)
+    connection.sendall(region[:1])
+    connection.close()
+";
+
+/// A call that waits for the zeros that it is owed is taken back by the put-back: whoever writes
+/// them must not do so afterwards. The turn is held until the program is back, which is the worst
+/// that can happen to who waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_call_is_owed_is_not_written_after_the_put_back() {
+    let (_folder, sandboxes, program) = launched(&["python3", "-u", "-c", DROPS]).await;
+    let program = Arc::new(program);
+    let pid = Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
+    let ask = async |what: &[u8]| {
+        let mut connection = program.connect(PORT).await.unwrap();
+        connection.write_all(what).await.unwrap();
+        connection
+    };
+    until_it_waits(pid, &[libc::SYS_accept4]);
+    assert!(program.lay());
+    let injected = Injected::default();
+    let mut snapshot = Snapshot::take(pid, surroundings(pid), None, None, &injected).unwrap();
+    for round in 0..RUNS {
+        let turn = Held::of(&program);
+        let _taken_back = ask(b"d").await;
+        until_it_waits(pid, &[libc::SYS_madvise]);
+        // The platform takes the call meanwhile, and waits for its turn.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        let back = snapshot.put_back(Way::InPlace, false, &injected);
+        back.unwrap_or_else(|error| panic!("{error}"));
+        turn.release();
+        let mut answer = String::new();
+        ask(b"r").await.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "x", "round {round}");
+        until_it_waits(pid, &[libc::SYS_accept4]);
+        let back = snapshot.put_back(Way::InPlace, false, &injected);
+        back.unwrap_or_else(|error| panic!("{error}"));
+    }
+    // The control: nobody takes this one back, and it gets its zeros.
+    let mut answer = String::new();
+    ask(b"d").await.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "\0");
+    Arc::into_inner(program).unwrap().kill().await;
     sandboxes.close().await;
 }
 
