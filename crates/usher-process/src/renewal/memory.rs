@@ -3,7 +3,7 @@
 //! ```text
 //!  take   survey ─► own pages ─► image: written by the program, sealed, laid under its addresses
 //!  plan   mappings repaired ─┬► in place: what is usual copied ─► own pages found ─► sorted
-//!                            │                         └─► copied now │ drops in the batch
+//!                            │  (by the program, see windows)  └─► copied now │ drops in the batch
 //!                            └► swap: own pages found ─► sorted ─► a pipe in the batch
 //!  swap                                                  used frames into it, and new ones
 //!  done   what was dropped is gone, and the kernel's count agrees
@@ -35,7 +35,7 @@
 //! - **`mremap` to more bytes** shows the bytes of the image that follow, which may belong to
 //!   another piece of memory. It is handed over likewise, and [`discard::grow`] finds that there is
 //!   no room; C libraries copy then. Behind the end of a part there is always zero.
-//! - `/proc/self/maps` names the image where it said `[heap]` or nothing.
+//! - `/proc/self/maps` names the image where it said `[heap]` or nothing, and shows [`windows`].
 //!
 //! # What is not put back here
 //!
@@ -73,6 +73,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod usual;
+mod windows;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -103,6 +104,7 @@ use self::repair::Zeros;
 use self::sample::Sample;
 use self::swap::Swap;
 use self::usual::Usual;
+use self::windows::Windows;
 use super::stopped::{Agent, Alone, Answers, Batch, Stopped};
 use crate::sys::image::Image;
 use crate::sys::pages::{self, Mappings, Means, Own, PageMap};
@@ -144,6 +146,8 @@ pub(crate) struct Memory {
     expected: Vec<Span>,
     /// What is put back before any are searched.
     usual: Usual,
+    /// Through which the program copies some of that itself.
+    windows: Windows,
     /// Whether the kernel's count of own pages can be relied on.
     counted: bool,
     counter: Counter,
@@ -296,7 +300,7 @@ impl Memory {
         self.canary.spoil(stopped, swapped)?;
         let usual = match swapped {
             true => None,
-            false => Some(self.copy_usual(stopped)?),
+            false => Some(self.copy_usual(stopped, agent)?),
         };
         let copied = Instant::now();
         let as_usual = match usual {

@@ -17,6 +17,7 @@
 mod agent;
 mod batch;
 mod births;
+mod copies;
 mod entry;
 mod errors;
 mod frame;
@@ -39,6 +40,7 @@ use rustix::process::Pid;
 
 pub(crate) use self::agent::Agent;
 pub(crate) use self::batch::{Answers, Argument, Batch, Call, Expect, Full, Pointer};
+pub(crate) use self::copies::Transfer;
 pub(crate) use self::entry::Entry;
 pub(crate) use self::errors::{InjectError, RegisterError, ResumeError, StopError, TraceError};
 pub(crate) use self::held::{Held, number};

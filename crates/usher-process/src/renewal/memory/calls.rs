@@ -128,6 +128,33 @@ pub(super) fn map_shared(batch: &mut Batch, part: &Part, file: i32, offset: u64)
     advise(batch, part.span, &part.manner);
 }
 
+/// Maps a window to a part, from the program's descriptor `image`, wherever there is room; returns
+/// the place of the answer, which may be an error.
+pub(super) fn map_window(batch: &mut Batch, part: &Part, image: i32) -> usize {
+    let arguments = [
+        0_u64.into(),
+        part.span.len().into(),
+        libc::PROT_READ.into(),
+        libc::MAP_SHARED.into(),
+        image.into(),
+        part.slot.offset().into(),
+    ];
+    batch.call(Call::new(libc::SYS_mmap, arguments), Expect::Any)
+}
+
+/// Maps a window again, or a piece of one, over whatever is there.
+pub(super) fn map_window_again(batch: &mut Batch, window: &Mapping, image: i32) {
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+    map(
+        batch,
+        window.span,
+        window.access,
+        flags,
+        image,
+        window.backing.offset,
+    );
+}
+
 /// Maps memory that is zero, over whatever is there.
 pub(super) fn map_zeros(batch: &mut Batch, mapping: &Mapping, manner: &Manner) {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | reserve(manner);

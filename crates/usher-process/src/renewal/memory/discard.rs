@@ -8,6 +8,8 @@
 //! mremap to more bytes ─► anything of the image there ─► "no memory", and the caller copies
 //! ```
 //!
+//! A window to the image (`windows`) is nobody's memory: nothing is owed there.
+//!
 //! To write zeros frees no memory, and makes pages the program's own that were not; they are put
 //! back like others. The caller waits meanwhile. A program with several threads can change mappings
 //! under it, and loses nothing but its own bytes by that.
@@ -62,7 +64,7 @@ pub(crate) fn discard(pid: Pid, address: u64, bytes: u64) -> io::Result<Owed> {
         return Ok(Owed::Continue);
     };
     let found = mapped(pid, asked)?;
-    if !found.iter().any(of_image) {
+    if !found.iter().any(|one| of_image(one) && !is_window(one)) {
         return Ok(Owed::Continue);
     }
     let there = |one: &Found| one.mapping.span.common(asked);
@@ -74,7 +76,7 @@ pub(crate) fn discard(pid: Pid, address: u64, bytes: u64) -> io::Result<Owed> {
     let path = format!("/proc/{}/mem", pid.as_raw_nonzero());
     let memory = OpenOptions::new().write(true).open(path)?;
     let mut pages = PageMap::open(pid, means().pages.unwrap_or(Way::Words))?;
-    for one in &found {
+    for one in found.iter().filter(|one| !is_window(one)) {
         if of_image(one) {
             zero(&memory, there(one))?;
             continue;
@@ -91,7 +93,8 @@ pub(crate) fn discard(pid: Pid, address: u64, bytes: u64) -> io::Result<Owed> {
 /// What a call of `mremap` gets that would make a mapping grow: what is behind a piece of the image
 /// is the next piece, where the caller is owed zeros. So it has no room, and copies instead.
 pub(crate) fn grow(pid: Pid, address: u64, from_bytes: u64, to_bytes: u64) -> io::Result<Owed> {
-    let asked = whole_pages(address, from_bytes);
+    // Of a shared mapping, no bytes at all mean another one from there on.
+    let asked = whole_pages(address, from_bytes.max(1));
     let Some(asked) = asked.filter(|_| to_bytes > from_bytes) else {
         return Ok(Owed::Continue);
     };
@@ -119,12 +122,25 @@ fn mapped(pid: Pid, asked: Span) -> io::Result<Vec<Found>> {
 
 /// Whether it is a piece of the image, or of an area on a device, which stands for one.
 fn of_image(one: &Found) -> bool {
-    let name = one.name.strip_suffix(" (deleted)").unwrap_or(&one.name);
     let of_area = || {
-        let file = name.rsplit('/').next().unwrap_or_default();
+        let file = name(one).rsplit('/').next().unwrap_or_default();
         one.mapping.backing.shared && file.starts_with(AREA_NAME)
     };
-    name.strip_prefix("/memfd:") == Some(IMAGE_NAME) || of_area()
+    is_image(one) || of_area()
+}
+
+/// Whether it shows the image's own pages, which nobody can write.
+fn is_window(one: &Found) -> bool {
+    one.mapping.backing.shared && is_image(one)
+}
+
+fn is_image(one: &Found) -> bool {
+    name(one).strip_prefix("/memfd:") == Some(IMAGE_NAME)
+}
+
+/// The name of the file that is mapped.
+fn name(one: &Found) -> &str {
+    one.name.strip_suffix(" (deleted)").unwrap_or(&one.name)
 }
 
 fn zero(memory: &std::fs::File, span: Span) -> io::Result<()> {

@@ -12,7 +12,7 @@ use usher_core::renewal::runs::Span;
 
 use super::errors::Failed;
 use super::{Memory, PutBack, calls, count, dirty};
-use crate::renewal::stopped::{Agent, Batch, Stopped};
+use crate::renewal::stopped::{Agent, Batch, Stopped, Transfer};
 use crate::sys::pages::{self, Own};
 
 impl Memory {
@@ -51,9 +51,46 @@ impl Memory {
 
     /// Copies what runs usually change, and what is kept aside, before anything is looked for;
     /// returns how many pages.
-    pub(super) fn copy_usual(&mut self, stopped: &Stopped) -> Result<u64, Failed> {
-        let usual = self.copy(stopped, self.usual.copies().to_vec())?;
-        Ok(usual + self.copy_kept(stopped)?)
+    pub(super) fn copy_usual(
+        &mut self,
+        stopped: &mut Stopped,
+        agent: &Agent,
+    ) -> Result<u64, Failed> {
+        self.open_windows(stopped, agent)?;
+        let (inside, outside) = self.divided_copies();
+        let mut copied = 0;
+        if !inside.is_empty() {
+            let done = stopped.copy(agent, &inside);
+            done.map_err(Failed::by_program(
+                "copy clean pages over those that it has changed",
+            ))?;
+            copied += inside.iter().map(|one| one.bytes).sum::<u64>() / pages::page_bytes();
+        }
+        copied += self.copy(stopped, outside)?;
+        Ok(copied + self.copy_kept(stopped)?)
+    }
+
+    /// The usual copies: those that the program makes itself, and the others.
+    fn divided_copies(&self) -> (Vec<Transfer>, Vec<(usize, Span)>) {
+        let (mut inside, mut outside) = (Vec::new(), Vec::new());
+        let copies = self.usual.copies();
+        for (number, span) in copies {
+            let part = self.parts.get(*number);
+            let from = part.and_then(|part| self.windows.see(*number, part, *span));
+            match from {
+                Some(from) => inside.push(Transfer {
+                    to: span.start,
+                    from,
+                    bytes: span.len(),
+                }),
+                None => outside.push((*number, *span)),
+            }
+        }
+        let bytes: u64 = inside.iter().map(|one| one.bytes).sum();
+        if !self.windows.pay_for(bytes / pages::page_bytes()) {
+            return (Vec::new(), copies.to_vec());
+        }
+        (inside, outside)
     }
 
     /// Whether the program has no own pages but those that are usual, all of which are told then.

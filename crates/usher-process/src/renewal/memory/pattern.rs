@@ -38,6 +38,7 @@ use super::kept::Kept;
 use super::parts::Part;
 use super::repair::{self, Zeros};
 use super::usual::Usual;
+use super::windows::Windows;
 use super::{Memory, SWAP_MAX_PAGES, calls, count, means, survey};
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::image::Image;
@@ -168,10 +169,12 @@ impl Memory {
                 name: String::new(),
             });
         }
+        let mut recorded = self.recorded.clone();
+        recorded.retain(|one| !self.windows.spans().any(|window| window == one.span));
         Ok(Pattern {
             image: self.image.clone(),
             identity: self.identity,
-            recorded: self.recorded.clone(),
+            recorded,
             parts: self.parts.iter().map(Part::again).collect(),
             kept: self.kept.clone(),
             zeros: self.zeros.clone(),
@@ -319,6 +322,7 @@ impl Pattern {
             mappings: mappings.map_err(Failed::at("open the list of mappings"))?,
             hot: self.hot.clone(),
             usual: Usual::default(),
+            windows: Windows::default(),
             warm: Warm::new(usize::try_from(SWAP_MAX_PAGES).unwrap_or(usize::MAX)),
             sample: None,
             given_up: Aside::default(),

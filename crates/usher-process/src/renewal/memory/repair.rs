@@ -136,6 +136,11 @@ impl Memory {
     fn map(&self, batch: &mut Batch, mapping: &Mapping, image: Option<i32>) -> Result<(), Failed> {
         let irreparable = || Failed::Irreparable(mapping.span);
         if (mapping.backing.device, mapping.backing.inode) == self.identity {
+            // Only windows are shared.
+            if mapping.backing.shared {
+                calls::map_window_again(batch, mapping, image.ok_or_else(irreparable)?);
+                return Ok(());
+            }
             let part = self.part_at(mapping.span).ok_or_else(irreparable)?;
             calls::map_part(batch, part, mapping.span, image.ok_or_else(irreparable)?);
             return Ok(());

@@ -21,6 +21,7 @@ use super::parts::{Part, overlapping, parts};
 use super::repair::{Zeros, place};
 use super::survey::{self, Told, Treatment};
 use super::usual::Usual;
+use super::windows::Windows;
 use super::{HOT_MAX_PAGES, Memory, SEARCH_GAP_MAX_BYTES, SWAP_MAX_PAGES, count};
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::pages::{Mappings, Means, Own, PageMap, Way};
@@ -81,6 +82,7 @@ pub(super) fn take(
         regions,
         expected: expected(&recorded, &parts, agent),
         usual: Usual::default(),
+        windows: Windows::default(),
         zeros: zeros(&surveyed),
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
         counter,

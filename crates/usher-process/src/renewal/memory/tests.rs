@@ -10,3 +10,4 @@ mod layouts;
 mod refused;
 mod repeated;
 mod swapped;
+mod windows;

@@ -7,7 +7,8 @@
 //!
 //! The pages without access keep the kernel from merging the others with mappings of the program,
 //! so that a look at a mapping tells whether it is still ours. Nothing here is trusted: text and
-//! mappings are checked before each use, and the data is wiped after it.
+//! mappings are checked before each use, and the data is wiped after it. The text has two routines:
+//! one makes calls, the other copies.
 
 use std::ops::Range;
 
@@ -41,6 +42,19 @@ pub(super) const TEXT: [u8; 47] = [
 ];
 /// Where in the text the call is made.
 const SYSCALL_AT: usize = 27;
+/// Copies what the `r12` entries of the table at `rbx` say. It uses no stack, and calls nobody.
+pub(super) const COPY: [u8; 23] = [
+    0x48, 0x8b, 0x3b, //       again: mov rdi, [rbx]
+    0x48, 0x8b, 0x73, 0x08, //        mov rsi, [rbx + 8]
+    0x48, 0x8b, 0x4b, 0x10, //        mov rcx, [rbx + 16]
+    0xf3, 0xa4, //                    rep movsb
+    0x48, 0x83, 0xc3, 0x18, //        add rbx, 24
+    0x49, 0xff, 0xcc, //              dec r12
+    0x75, 0xea, //                    jnz again
+    0xcc, //                          int3
+];
+/// Where in the page of text it begins.
+const COPY_AT: usize = 64;
 /// What fills the rest of the page: `int3`.
 const FILL: u8 = 0xcc;
 /// The page of text.
@@ -52,6 +66,9 @@ const fn blank() -> [u8; PAGE_BYTES] {
     let mut page = [FILL; PAGE_BYTES];
     let (text, _) = page.split_at_mut(TEXT.len());
     text.copy_from_slice(&TEXT);
+    let (_, copy) = page.split_at_mut(COPY_AT);
+    let (copy, _) = copy.split_at_mut(COPY.len());
+    copy.copy_from_slice(&COPY);
     page
 }
 
@@ -96,6 +113,16 @@ impl Agent {
     pub(super) fn done(&self) -> u64 {
         self.text().start + TEXT.len() as u64
     }
+
+    /// Where the text begins that copies.
+    pub(super) fn copy(&self) -> u64 {
+        self.text().start + COPY_AT as u64
+    }
+
+    /// Where it has come to when all is copied.
+    pub(super) fn copied(&self) -> u64 {
+        self.copy() + COPY.len() as u64
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +142,22 @@ mod tests {
             0,
             "the loop begins at the first instruction"
         );
+    }
+
+    #[test]
+    fn both_texts_are_in_the_page_and_nothing_else_is() {
+        let jump = COPY.len() - 1;
+        let back = i64::from(COPY[COPY.len() - 2].cast_signed());
+        assert_eq!(
+            jump as i64 + back,
+            0,
+            "the loop begins at the first instruction"
+        );
+        let others = TEXT.len()..COPY_AT;
+        let behind = COPY_AT + COPY.len()..PAGE_BYTES;
+        assert_eq!(BLANK[..TEXT.len()], TEXT);
+        assert_eq!(BLANK[COPY_AT..][..COPY.len()], COPY);
+        assert!(others.chain(behind).all(|at| BLANK[at] == FILL));
     }
 
     #[test]

@@ -159,6 +159,16 @@ pub(crate) enum InjectError {
         /// Calls it was to make.
         calls: usize,
     },
+    /// It stopped somewhere else than behind its last copy.
+    #[error("the program stopped at {status:?} with {left} copies still to be made, at {at:#x}")]
+    Uncopied {
+        /// The kind of stop.
+        status: Status,
+        /// The next instruction.
+        at: u64,
+        /// Copies that were left, as far as its registers tell.
+        left: u64,
+    },
     /// A call did not answer as expected.
     #[error("call {place} (number {number}) answered {answer}, which is not {expected:?}")]
     Answer {

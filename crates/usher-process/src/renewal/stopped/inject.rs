@@ -219,11 +219,11 @@ impl Stopped {
     }
 
     /// So many bytes of the agent's data are to be wiped.
-    fn uses(&mut self, bytes: usize) {
+    pub(super) fn uses(&mut self, bytes: usize) {
         self.used_bytes = self.used_bytes.max(bytes.min(DATA_BYTES));
     }
 
-    fn put_bytes(&self, address: u64, bytes: &[u8]) -> Result<(), InjectError> {
+    pub(super) fn put_bytes(&self, address: u64, bytes: &[u8]) -> Result<(), InjectError> {
         let written = self.write(address, bytes);
         written.map_err(|source| InjectError::Memory { address, source })
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod calls;
+mod copies;
 mod cycles;
 mod ends;
 mod guest;

@@ -74,6 +74,24 @@ static void *vdso(void) {
     return (void *)at;
 }
 
+// Where it sees the clean bytes of `big`: the same file from the same place on, but shared.
+static char *window(void) {
+    char line[512], rights[8];
+    unsigned long from, to, offset, at = 0, wanted = -1UL, here = (unsigned long)big;
+    for (int round = 0; round < 2; round++) {
+        FILE *maps = fopen("/proc/self/maps", "r");
+        while (fgets(line, sizeof line, maps)) {
+            if (!strstr(line, "usher-image")) continue;
+            if (sscanf(line, "%lx-%lx %7s %lx", &from, &to, rights, &offset) != 4) continue;
+            if (from <= here && here < to) wanted = offset + (here - from);
+            if (!strcmp(rights, "r--s") && offset <= wanted && wanted < offset + (to - from))
+                at = from + (wanted - offset);
+        }
+        fclose(maps);
+    }
+    return (char *)at;
+}
+
 static long sum(const char *from, size_t len) {
     unsigned long all = 0;
     for (size_t i = 0; i < len; i++) all = all * 31 + (unsigned char)from[i];
@@ -148,6 +166,37 @@ static long answer(const char *word, long n, long *in_main) {
     if (!strcmp(word, "grow-down")) {
         return mmap(0, n, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0) == MAP_FAILED;
+    }
+    if (!strcmp(word, "window")) return (long)window();
+    if (!strcmp(word, "window-gone")) return munmap(window(), BIG);
+    if (!strcmp(word, "window-cut")) return munmap(window() + 2 * PAGE, PAGE);
+    if (!strcmp(word, "window-other")) {
+        char *at = mmap(window(), BIG, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        memset(at, 0x5e, 16 * PAGE);
+        return mprotect(at, BIG, PROT_READ);
+    }
+    if (!strcmp(word, "window-own")) {
+        // The same file from the same place on, but with pages of its own.
+        char *at = window();
+        memset(big, 0x5e, 16 * PAGE);
+        if (mremap(big, BIG, BIG, MREMAP_MAYMOVE | MREMAP_FIXED, at) != at) return -1;
+        if (mmap(big, BIG, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                 0) != big) return -1;
+        return mprotect(at, BIG, PROT_READ);
+    }
+    if (!strcmp(word, "window-moved"))
+        return mremap(window(), BIG, BIG, MREMAP_MAYMOVE | MREMAP_FIXED, map(BIG, 0)) ==
+               MAP_FAILED;
+    if (!strcmp(word, "window-double"))
+        return mremap(window(), 0, BIG, MREMAP_MAYMOVE) == MAP_FAILED;
+    if (!strcmp(word, "window-protect")) return mprotect(window(), BIG, (int)n);
+    if (!strcmp(word, "window-write")) {
+        char *at = window();
+        int written = !mprotect(at, BIG, PROT_READ | PROT_WRITE);
+        written |= !mprotect(at, PAGE, PROT_WRITE) | patch(at, "secret", 6);
+        written |= !madvise(at, PAGE, MADV_REMOVE);
+        return written | (read(open("/dev/zero", O_RDONLY), at, PAGE) > 0) | (at[0] != 1);
     }
     if (!strcmp(word, "state")) return (long)memset(map(n, PROT_READ | PROT_WRITE), 7, n);
     if (!strcmp(word, "mark")) return (long)memset(big, (int)n, 8 * PAGE);

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use rustix::process::Pid;
 use usher_core::renewal::choice::Way;
 
+use crate::renewal::memory::windows::Windows;
 use crate::renewal::memory::{Aside, Failed, Memory, PutBack, TakeError, Wanted, means, take};
 use crate::renewal::stopped::{Agent, Alone, Batch, Registers, Stopped};
 use crate::sys::pages::Means;
@@ -99,6 +100,12 @@ impl Taken {
     /// From now on it is swapped.
     pub(super) fn swapped(mut self) -> Self {
         self.wanted = Wanted::Way(Way::Swap);
+        self
+    }
+
+    /// From now on it copies every page itself of which it can be shown the clean bytes.
+    pub(super) fn with_windows(mut self) -> Self {
+        self.memory.windows = Windows::for_every_page();
         self
     }
 

@@ -4,20 +4,22 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::guest::{Guest, alone, program};
+use super::guest::{Guest, Taken, alone, program};
 use crate::renewal::memory::{PutBack, means};
 use crate::sys::pages::{Means, Way};
 
 #[test]
 fn a_count_in_every_kind_of_memory_is_two_a_thousand_times() {
-    for program in [program(), alone()] {
+    let both = |windows| [program(), alone()].map(|program| (program, windows));
+    for (program, windows) in both(false).into_iter().chain(both(true)) {
         let mut guest = Guest::of(program);
         // The negative control: without being put back it counts on.
         assert_eq!(guest.ask("count 0"), 2);
         assert_eq!(guest.ask("count 0"), 3);
         drop(guest);
         let mut guest = Guest::of(program);
-        let mut taken = guest.taken();
+        let taken = guest.taken();
+        let mut taken = if windows { taken.with_windows() } else { taken };
         for round in 0..1_000 {
             assert_eq!(guest.ask("count 0"), 2, "round {round}");
             let put_back = taken.put_back(&guest);
@@ -33,8 +35,15 @@ fn a_count_in_every_kind_of_memory_is_two_a_thousand_times() {
 
 #[test]
 fn whatever_was_changed_is_put_back() {
-    let mut guest = Guest::start();
-    let mut taken = guest.taken();
+    let guest = Guest::start();
+    let taken = guest.taken();
+    change_and_put_back(guest, taken);
+    let guest = Guest::start();
+    let taken = guest.taken().with_windows();
+    change_and_put_back(guest, taken);
+}
+
+fn change_and_put_back(mut guest: Guest, mut taken: Taken) {
     let sums = guest.ask("sums 0");
     taken.put_back(&guest);
     for bytes in [64 << 10, 1 << 20, 16 << 20] {
@@ -65,7 +74,7 @@ fn an_interpreter_that_sees_only_files_that_it_cannot_write() {
         guest.ask("run 65536");
     }
     let next = guest.ask("run 65536") + 1_001;
-    let mut taken = guest.taken();
+    let mut taken = guest.taken().with_windows();
     let mut all = Vec::new();
     for round in 0..200 {
         assert_eq!(guest.ask("run 65536"), next, "round {round}");
