@@ -104,7 +104,7 @@ use self::repair::Zeros;
 use self::sample::Sample;
 use self::swap::Swap;
 use self::usual::Usual;
-use self::windows::Windows;
+use self::windows::{Bounds, Windows};
 use super::stopped::{Agent, Alone, Answers, Batch, Stopped};
 use crate::sys::image::Image;
 use crate::sys::pages::{self, Mappings, Means, Own, PageMap};
@@ -245,7 +245,7 @@ impl Memory {
     /// After [`TakeError::Unfit`] and [`TakeError::Blind`] the program is untouched and can go on;
     /// after any other one it must be ended.
     pub(crate) fn take(stopped: &mut Stopped, agent: &Agent) -> Result<Self, TakeError> {
-        take::take(stopped, agent, means())
+        take::take(stopped, agent, means(), Bounds::default())
     }
 
     /// From now on the program's memory takes turns between two areas: files in these folders, or

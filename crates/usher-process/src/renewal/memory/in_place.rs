@@ -56,7 +56,6 @@ impl Memory {
         stopped: &mut Stopped,
         agent: &Agent,
     ) -> Result<u64, Failed> {
-        self.open_windows(stopped, agent)?;
         let (inside, outside) = self.divided_copies();
         let mut copied = 0;
         if !inside.is_empty() {

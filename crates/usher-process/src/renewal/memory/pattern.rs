@@ -86,6 +86,7 @@ pub(crate) struct Pattern {
     written: Vec<Span>,
     heap_end: u64,
     expected: Vec<Span>,
+    windows: Windows,
     counted: bool,
     hot: Hot,
     canary: Canary,
@@ -169,18 +170,17 @@ impl Memory {
                 name: String::new(),
             });
         }
-        let mut recorded = self.recorded.clone();
-        recorded.retain(|one| !self.windows.spans().any(|window| window == one.span));
         Ok(Pattern {
             image: self.image.clone(),
             identity: self.identity,
-            recorded,
+            recorded: self.recorded.clone(),
             parts: self.parts.iter().map(Part::again).collect(),
             kept: self.kept.clone(),
             zeros: self.zeros.clone(),
             written: self.written.clone(),
             heap_end: self.heap_end,
             expected: self.expected.clone(),
+            windows: self.windows.clone(),
             counted: self.counted,
             hot: self.hot.clone(),
             canary: self.canary.again(),
@@ -322,7 +322,7 @@ impl Pattern {
             mappings: mappings.map_err(Failed::at("open the list of mappings"))?,
             hot: self.hot.clone(),
             usual: Usual::default(),
-            windows: Windows::default(),
+            windows: self.windows.clone(),
             warm: Warm::new(usize::try_from(SWAP_MAX_PAGES).unwrap_or(usize::MAX)),
             sample: None,
             given_up: Aside::default(),

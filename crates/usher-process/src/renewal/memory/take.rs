@@ -21,7 +21,7 @@ use super::parts::{Part, overlapping, parts};
 use super::repair::{Zeros, place};
 use super::survey::{self, Told, Treatment};
 use super::usual::Usual;
-use super::windows::Windows;
+use super::windows::{Bounds, Windows};
 use super::{HOT_MAX_PAGES, Memory, SEARCH_GAP_MAX_BYTES, SWAP_MAX_PAGES, count};
 use crate::renewal::stopped::{Agent, Batch, Call, Expect, Stopped};
 use crate::sys::pages::{Mappings, Means, Own, PageMap, Way};
@@ -41,6 +41,7 @@ pub(super) fn take(
     stopped: &mut Stopped,
     agent: &Agent,
     means: Means,
+    bounds: Bounds,
 ) -> Result<Memory, TakeError> {
     let way = means.pages.ok_or(TakeError::Blind)?;
     let pid = stopped.pid();
@@ -60,12 +61,13 @@ pub(super) fn take(
     let parts = parts.ok_or_else(|| too_many(&surveyed))?;
     let heap_end = heap_end(stopped, agent)?;
     let image = lay::lay(stopped, agent, &parts)?;
+    let windows = Windows::open(bounds, stopped, agent, &image, &parts)?;
     let written =
         areas(stopped).map_err(Failed::at("ask where the kernel writes in the memory"))?;
     own_pages(stopped, &written).map_err(Failed::at("write where the kernel writes"))?;
     let identity = image.identity().map_err(Failed::at("look at the image"))?;
     let recorded = mappings.all().map_err(Failed::at("read the mappings"))?;
-    check(&recorded, &parts, identity)?;
+    check(&recorded, &parts, &windows, identity)?;
     let told = survey::told(pid).map_err(Failed::at("read the mappings"))?;
     let flags = told.iter().map(|told| (told.span(), told.flags.join(" ")));
     let own_now = own(&mut pages, recorded.iter().map(|one| one.span))?;
@@ -82,7 +84,7 @@ pub(super) fn take(
         regions,
         expected: expected(&recorded, &parts, agent),
         usual: Usual::default(),
-        windows: Windows::default(),
+        windows,
         zeros: zeros(&surveyed),
         counted: counted && count_now == count(own_now.iter().map(|own| own.span)),
         counter,
@@ -238,11 +240,18 @@ fn page_at(parts: &[Part], address: u64) -> Option<usize> {
     Some(part.first_page + before)
 }
 
-/// Every part must now be told as one that lies on the image.
-fn check(recorded: &[Mapping], parts: &[Part], identity: (u64, u64)) -> Result<(), Failed> {
+/// Every part must now be told as one that lies on the image, and so must every window.
+fn check(
+    recorded: &[Mapping],
+    parts: &[Part],
+    windows: &Windows,
+    identity: (u64, u64),
+) -> Result<(), Failed> {
     let of_image = |one: &&Mapping| (one.backing.device, one.backing.inode) == identity;
     let now: Vec<_> = recorded.iter().filter(of_image).copied().collect();
-    let wanted: Vec<_> = parts.iter().map(|part| part.mapping(identity)).collect();
+    let mut wanted: Vec<_> = parts.iter().map(|part| part.mapping(identity)).collect();
+    wanted.extend(windows.mappings(identity, parts));
+    wanted.sort_unstable_by_key(|one| one.span);
     let wrong: Option<Repair> = repairs(&wanted, &now).into_iter().next();
     wrong.map_or(Ok(()), |step| Err(Failed::Unrepaired(place(&step))))
 }

@@ -40,11 +40,6 @@ impl Usual {
         &self.copies
     }
 
-    /// How often it took in what was done.
-    pub(super) fn rounds(&self) -> u32 {
-        self.rounds
-    }
-
     /// Takes in what was done.
     pub(super) fn learn(&mut self, sorted: &Sorted) {
         self.copies.clone_from(&sorted.copies);

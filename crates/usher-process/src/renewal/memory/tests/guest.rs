@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use rustix::process::Pid;
 use usher_core::renewal::choice::Way;
 
-use crate::renewal::memory::windows::Windows;
+use crate::renewal::memory::windows::Bounds;
 use crate::renewal::memory::{Aside, Failed, Memory, PutBack, TakeError, Wanted, means, take};
 use crate::renewal::stopped::{Agent, Alone, Batch, Registers, Stopped};
 use crate::sys::pages::Means;
@@ -68,12 +68,21 @@ impl Guest {
         self.taken_with(means()).unwrap()
     }
 
+    /// The same; it copies every single page itself of which it can be shown the clean bytes.
+    pub(super) fn taken_with_windows(&self) -> Taken {
+        self.taken_by(means(), Bounds::none()).unwrap()
+    }
+
     pub(super) fn taken_with(&self, means: Means) -> Result<Taken, TakeError> {
+        self.taken_by(means, Bounds::default())
+    }
+
+    fn taken_by(&self, means: Means, bounds: Bounds) -> Result<Taken, TakeError> {
         crate::renewal::awaited::quiet(self.pid);
         let mut stopped = Stopped::stop(self.pid).unwrap();
         let registers = stopped.registers().unwrap();
         let agent = stopped.install().unwrap();
-        let memory = take::take(&mut stopped, &agent, means);
+        let memory = take::take(&mut stopped, &agent, means, bounds);
         if memory.is_ok() || matches!(memory, Err(TakeError::Unfit(_))) {
             stopped.put_registers(&registers).unwrap();
             stopped.resume().unwrap();
@@ -100,12 +109,6 @@ impl Taken {
     /// From now on it is swapped.
     pub(super) fn swapped(mut self) -> Self {
         self.wanted = Wanted::Way(Way::Swap);
-        self
-    }
-
-    /// From now on it copies every page itself of which it can be shown the clean bytes.
-    pub(super) fn with_windows(mut self) -> Self {
-        self.memory.windows = Windows::for_every_page();
         self
     }
 

@@ -18,8 +18,10 @@ fn a_count_in_every_kind_of_memory_is_two_a_thousand_times() {
         assert_eq!(guest.ask("count 0"), 3);
         drop(guest);
         let mut guest = Guest::of(program);
-        let taken = guest.taken();
-        let mut taken = if windows { taken.with_windows() } else { taken };
+        let mut taken = match windows {
+            true => guest.taken_with_windows(),
+            false => guest.taken(),
+        };
         for round in 0..1_000 {
             assert_eq!(guest.ask("count 0"), 2, "round {round}");
             let put_back = taken.put_back(&guest);
@@ -39,7 +41,7 @@ fn whatever_was_changed_is_put_back() {
     let taken = guest.taken();
     change_and_put_back(guest, taken);
     let guest = Guest::start();
-    let taken = guest.taken().with_windows();
+    let taken = guest.taken_with_windows();
     change_and_put_back(guest, taken);
 }
 
@@ -74,7 +76,7 @@ fn an_interpreter_that_sees_only_files_that_it_cannot_write() {
         guest.ask("run 65536");
     }
     let next = guest.ask("run 65536") + 1_001;
-    let mut taken = guest.taken().with_windows();
+    let mut taken = guest.taken_with_windows();
     let mut all = Vec::new();
     for round in 0..200 {
         assert_eq!(guest.ask("run 65536"), next, "round {round}");
