@@ -5,6 +5,7 @@
 //! each with `ESRCH`. Deliberately absent: when to make which request, see
 //! [`crate::renewal::stopped`].
 
+mod alarm;
 mod area;
 mod wait;
 
@@ -17,7 +18,7 @@ use rustix::process::Pid;
 
 use super::answered;
 pub(crate) use area::{Area, area};
-pub(crate) use wait::{Status, poll};
+pub(crate) use wait::{Status, poll, wait};
 
 /// A thread, by the number that this process sees.
 pub(crate) type Tid = Pid;
