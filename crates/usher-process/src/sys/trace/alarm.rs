@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! set ─► the wait ends by itself ───────────► cleared
-//!   └──► rings, and again each 5 ms ─► EINTR ──┘
+//!   └──► rings, and again ─► EINTR ──┘
 //! ```
 //!
 //! It rings more than once, since a signal that comes before the wait has begun ends nothing.
@@ -16,9 +16,9 @@ use std::sync::OnceLock;
 
 use super::answered;
 
-/// After this time it rings, in nanoseconds, and then each so many.
-const RINGS_AFTER_NS: i64 = 1_000_000;
-const RINGS_EACH_NS: i64 = 5_000_000;
+/// It rings each so many nanoseconds. So late, it is never the timer that the processor has to be set
+/// for, which would cost more than all else here.
+const RINGS_EACH_NS: i64 = 50_000_000;
 
 /// The timer of one OS thread.
 struct Alarm(libc::timer_t);
@@ -27,7 +27,7 @@ thread_local! {
     static ALARM: OnceCell<Alarm> = const { OnceCell::new() };
 }
 
-/// Makes a call that waits in the kernel, which the alarm ends with `EINTR` a millisecond later.
+/// Makes a call that waits in the kernel, which the alarm ends with `EINTR` some 50 ms later.
 pub(super) fn bounded<T>(call: impl FnOnce() -> T) -> io::Result<T> {
     ALARM.with(|alarm| {
         let alarm = match alarm.get() {
@@ -37,9 +37,9 @@ pub(super) fn bounded<T>(call: impl FnOnce() -> T) -> io::Result<T> {
                 alarm.get_or_init(|| made)
             }
         };
-        alarm.set(RINGS_AFTER_NS, RINGS_EACH_NS)?;
+        alarm.set(RINGS_EACH_NS)?;
         let answer = call();
-        alarm.set(0, 0)?;
+        alarm.set(0)?;
         Ok(answer)
     })
 }
@@ -62,15 +62,15 @@ impl Alarm {
         Ok(Self(timer))
     }
 
-    /// Zero for both: it rings no more.
-    fn set(&self, after_ns: i64, each_ns: i64) -> io::Result<()> {
-        let time = |ns| libc::timespec {
+    /// Zero: it rings no more.
+    fn set(&self, each_ns: i64) -> io::Result<()> {
+        let each = libc::timespec {
             tv_sec: 0,
-            tv_nsec: ns,
+            tv_nsec: each_ns,
         };
         let times = libc::itimerspec {
-            it_interval: time(each_ns),
-            it_value: time(after_ns),
+            it_interval: each,
+            it_value: each,
         };
         // SAFETY: the timer is this thread's own, and the kernel reads times from a place that has
         // them; what was set before is not asked for.

@@ -48,7 +48,7 @@ pub(crate) fn poll(thread: Tid) -> io::Result<Option<Status>> {
     asked(thread, libc::WNOHANG)
 }
 
-/// The same, but waits some milliseconds for it; `None`: it still runs.
+/// The same, but waits up to 50 ms for it; `None`: it still runs.
 pub(crate) fn wait(thread: Tid) -> io::Result<Option<Status>> {
     match alarm::bounded(|| asked(thread, 0))? {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
