@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 use super::answered;
 
-/// It rings each so many nanoseconds. So late, it is never the timer that the processor has to be set
+/// It rings each so many nanoseconds. So late it is never what the processor's timer has to be set
 /// for, which would cost more than all else here.
 const RINGS_EACH_NS: i64 = 50_000_000;
 
