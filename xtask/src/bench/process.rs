@@ -7,13 +7,18 @@ mod arm;
 mod audits;
 mod clean;
 mod front;
+mod latency;
 mod launch;
 mod memory;
 mod metrics;
+mod platform;
 mod program;
+mod proof;
+mod renewals;
 mod stage;
 mod start;
 mod versus;
+mod work;
 
 use std::time::Duration;
 
@@ -33,9 +38,11 @@ const QUICK_ROUND_MS: u64 = 150;
 /// Before them; shorter, and Node would still be compiling what it runs.
 const QUICK_WARM_MS: u64 = 300;
 /// Programs of a quick run's rows.
-const QUICK: [(&str, &[Program]); 5] = [
-    ("P2", &Program::ALL),
-    (start::IDS[0], &[Program::C, Program::Python, Program::Node]),
+const QUICK: [(&str, &[Program]); 7] = [
+    (latency::ID, &[Program::Python]),
+    (versus::IDS[0], &Program::ALL),
+    (renewals::ID, &[Program::C, Program::Python, Program::Node]),
+    (start::ID, &[Program::Python, Program::Node]),
     (memory::ID, &[Program::Python, Program::Node]),
     (clean::ID, &[Program::Python, Program::PythonLambda]),
     (audits::ID, &[Program::Python]),
@@ -58,9 +65,11 @@ fn measure(plan: &Plan, stage: &Stage) -> Vec<Row> {
         plan.round = Duration::from_millis(QUICK_ROUND_MS);
         plan.warm = Duration::from_millis(QUICK_WARM_MS);
     }
-    let parts: [(&[&str], Measure); 5] = [
+    let parts: [(&[&str], Measure); 7] = [
+        (&[latency::ID], latency::measure),
         (&versus::IDS, versus::measure),
-        (&start::IDS, start::measure),
+        (&[renewals::ID], renewals::measure),
+        (&[start::ID], start::measure),
         (&[memory::ID], memory::measure),
         (&[clean::ID], clean::measure),
         (&[audits::ID], audits::measure),
