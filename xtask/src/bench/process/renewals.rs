@@ -55,35 +55,28 @@ fn rows(program: Program, renewed: Renewed) -> Vec<Row> {
     let mut rows = Vec::new();
     for (renewal, mut sorted) in renewed {
         sorted.sort_by(f64::total_cmp);
-        let middle = Figure::of(sorted.iter().copied());
-        // Of some fifty, the largest but one stands for what one in a hundred exceeds.
-        let back = (sorted.len() / 100).max(2);
-        let late = sorted.len().checked_sub(back).map(|at| sorted[at]);
-        let (Some(middle), Some(late)) = (middle, late) else {
-            continue;
-        };
         let row = |what: &str, figure| {
             let metric = format!(
                 "{}, renewed {renewal}, its answer included, {what}",
                 program.name()
             );
-            let row = Row::new(ID, metric, "µs").ours(figure);
-            match chosen.as_ref() {
-                Some(chosen) if *chosen != renewal => {
-                    row.noted(format!("{} of {all} renewals", sorted.len()))
-                }
-                _ => row,
-            }
+            Row::new(ID, metric, "µs").ours(figure)
         };
-        let p50 = row("p50", Some(middle));
-        let p99 = row("p99", Figure::of([late])).baseline("p50", Some(middle));
-        let judged = program == Program::Python && chosen.as_ref() == Some(&renewal);
-        rows.extend(match judged {
-            true => [
+        let middle = Figure::of(sorted.iter().copied());
+        let p50 = row("p50", middle);
+        if chosen.as_ref() != Some(&renewal) {
+            rows.push(p50.noted(format!("{} of {all} renewals", sorted.len())));
+            continue;
+        }
+        let back = sorted.len() / 100 + 1;
+        let late = sorted.len().checked_sub(back).map(|at| sorted[at]);
+        let p99 = row("p99", late.and_then(|late| Figure::of([late]))).baseline("p50", middle);
+        rows.extend(match program {
+            Program::Python => [
                 p50.judged(Goal::AtMost(GOAL_US)),
                 p99.judged(Goal::TimesAtMost(GOAL_LATE)),
             ],
-            false => [p50, p99],
+            _ => [p50, p99],
         });
     }
     rows

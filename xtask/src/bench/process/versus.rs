@@ -1,9 +1,7 @@
 //! Rows P2, P4 and P5: throughput of one program by every arm, in turn, over the work of its
 //! handler, the memory that it changes, and the number of connections.
 //!
-//! What is judged is measured in all rounds, what is only shown in a short one. Before that,
-//! requests to ours have started all environments that so many connections need; a note tells of
-//! those that met a start all the same.
+//! What is judged is measured in all rounds, what is only shown in a short one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,13 +9,11 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::super::Plan;
-use super::super::client::runtime;
-use super::super::load;
 use super::super::row::{Figure, Goal, Latency, Row};
 use super::super::server::Server;
 use super::super::turns::{self, Measured, Servers};
 use super::arm::Arm;
-use super::metrics::Metrics;
+use super::filling::Fillings;
 use super::program::Program;
 use super::stage::Stage;
 use super::work::Work;
@@ -41,9 +37,6 @@ const CONNECTIONS: u32 = 16;
 /// A round of what is shown and not judged, and the warming before it, in milliseconds.
 const SHOWN_ROUND_MS: u64 = 1_000;
 const SHOWN_WARM_MS: u64 = 300;
-/// Rounds that start environments, until one starts none, and how long each is, in milliseconds.
-const FILLINGS_MAX: u32 = 8;
-const FILLING_MS: u64 = 400;
 /// Figures of the whole machine beyond this many times the server's, and this many microseconds,
 /// are told.
 const UNSEEN_TIMES: f64 = 1.3;
@@ -113,20 +106,28 @@ pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Ve
             Row::new("P2", what, "not measured").noted(why).unmeasured()
         })
         .collect();
-    let mut filled = 0;
     for cell in cells(plan, program) {
         let path = work.path(cell.work_ms, cell.dirty_kib);
-        if cell.connections > filled {
-            fill(&servers, &path, cell.connections)?;
-            filled = cell.connections;
-        }
-        let takes_part = |arm| takes_part(arm, cell);
         let plan = plan_of(plan, program, cell);
-        let before = waited(&servers)?;
-        let measured = turns::rounds(&plan, &mut servers, takes_part, &path, cell.connections);
-        let met = met_a_start(&before, &waited(&servers)?);
-        let of_cell = rows_of(program, cell, &measured).into_iter();
-        rows.extend(of_cell.map(|row| with_note(row, met.clone())));
+        let fillings = Fillings::new()?;
+        let fill = |arm, server: &Server| {
+            fillings.before_round(arm, server, &path, cell.connections);
+        };
+        let takes_part = |arm| takes_part(arm, cell);
+        let measured = turns::rounds(
+            &plan,
+            &mut servers,
+            takes_part,
+            fill,
+            &path,
+            cell.connections,
+        );
+        for (arm, server) in &servers {
+            if let Ok(server) = server {
+                fillings.look(*arm, server);
+            }
+        }
+        rows.extend(rows_of(program, cell, &measured, &fillings.notes()));
     }
     Ok(rows)
 }
@@ -187,48 +188,6 @@ fn plan_of(plan: &Plan, program: Program, cell: Cell) -> Plan {
     }
 }
 
-/// Loads each of ours until no environment is started any more.
-fn fill(servers: &Servers<Arm>, path: &str, connections: u32) -> Result<()> {
-    let runtime = runtime()?;
-    let length = Duration::from_millis(FILLING_MS);
-    for (_, server) in ours(servers) {
-        let mut started = Metrics::read(&runtime, server)?.started();
-        for _ in 0..FILLINGS_MAX {
-            // Whether it answers at all, its rounds will tell.
-            let _ = load::round(server, path, connections, length);
-            let before = started;
-            started = Metrics::read(&runtime, server)?.started();
-            if started <= before {
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Requests so far that waited for a start, by arm.
-fn waited(servers: &Servers<Arm>) -> Result<BTreeMap<Arm, f64>> {
-    let runtime = runtime()?;
-    let read = |(arm, server): (&Arm, _)| Ok((*arm, Metrics::read(&runtime, server)?.waited()));
-    ours(servers).map(read).collect()
-}
-
-/// Those of ours that run.
-fn ours(servers: &Servers<Arm>) -> impl Iterator<Item = (&Arm, &Server)> {
-    let ours = servers.iter().filter(|(arm, _)| arm.is_ours());
-    ours.filter_map(|(arm, server)| Some((arm, server.as_ref().ok()?)))
-}
-
-/// What is told where requests that were measured met a start.
-fn met_a_start(before: &BTreeMap<Arm, f64>, after: &BTreeMap<Arm, f64>) -> Option<String> {
-    let met = after.iter().filter_map(|(arm, after)| {
-        let met = after - before.get(arm)?;
-        (met > 0.0).then(|| format!("{}: {met} requests met a start", arm.name()))
-    });
-    let met: Vec<String> = met.collect();
-    (!met.is_empty()).then(|| met.join("; "))
-}
-
 /// With one more note.
 fn with_note(mut row: Row, note: Option<String>) -> Row {
     let notes: Vec<String> = row.note.take().into_iter().chain(note).collect();
@@ -236,7 +195,12 @@ fn with_note(mut row: Row, note: Option<String>) -> Row {
     row
 }
 
-fn rows_of(program: Program, cell: Cell, measured: &BTreeMap<Arm, Measured>) -> Vec<Row> {
+fn rows_of(
+    program: Program,
+    cell: Cell,
+    measured: &BTreeMap<Arm, Measured>,
+    notes: &BTreeMap<Arm, String>,
+) -> Vec<Row> {
     let there = |arm: Arm| measured.get(&arm).is_some_and(Result::is_ok);
     let mut rows = Vec::new();
     for pair in PAIRS {
@@ -244,6 +208,8 @@ fn rows_of(program: Program, cell: Cell, measured: &BTreeMap<Arm, Measured>) -> 
         let asked = measured.contains_key(&ours) && measured.contains_key(&baseline);
         if asked && (there(ours) || !baseline.is_ours()) {
             let row = throughput(&pair, program, cell, measured);
+            let row = with_note(row, notes.get(&ours).cloned());
+            let row = with_note(row, notes.get(&baseline).cloned());
             // What is wrong with ours is told once, by a row of its own.
             rows.push(if there(baseline) {
                 row
@@ -349,7 +315,7 @@ mod tests {
             (Arm::Ours, gone()),
             (Arm::Cgi, at(10.0)),
         ]);
-        let rows = rows_of(Program::Node, PLAIN, &measured);
+        let rows = rows_of(Program::Node, PLAIN, &measured, &BTreeMap::new());
         let ids: Vec<_> = rows.iter().map(|row| row.id.as_str()).collect();
         // Nothing of ours is there, but the baselines are shown.
         assert_eq!(ids, ["P2", "P5"]);
@@ -366,7 +332,12 @@ mod tests {
         let measured = BTreeMap::from([(Arm::OursKept, at(100.0)), (Arm::Ours, at(74.0))]);
         let row = |work_ms| {
             let cell = Cell { work_ms, ..PLAIN };
-            rows_of(Program::NodeLambda, cell, &measured).pop().unwrap()
+            let notes = BTreeMap::from([(Arm::OursKept, "slow".to_owned())]);
+            let row = rows_of(Program::NodeLambda, cell, &measured, &notes)
+                .pop()
+                .unwrap();
+            assert!(row.note.as_ref().unwrap().contains("slow"));
+            row
         };
         assert_eq!((row(0).goal, row(0).held), (Some(0.5), Some(true)));
         assert_eq!((row(1).goal, row(1).held), (Some(0.75), Some(false)));
@@ -396,19 +367,6 @@ mod tests {
         assert_eq!(cells[0].connections, 1);
         let short = plan_of(&plan, Program::Python, cells[0]);
         assert!(short.round < plan.round && short.warm < plan.warm);
-    }
-
-    #[test]
-    fn requests_that_met_a_start_are_told() {
-        let at = |waited| BTreeMap::from([(Arm::Ours, waited), (Arm::OursKept, 1.0)]);
-        assert_eq!(met_a_start(&at(2.0), &at(2.0)), None);
-        let told = met_a_start(&at(2.0), &at(4.0));
-        assert_eq!(told.as_deref(), Some("usher: 2 requests met a start"));
-        let row = Row::new("P2", "rows", "1").noted("slow");
-        assert_eq!(
-            with_note(row, told).note.unwrap(),
-            "slow; usher: 2 requests met a start"
-        );
     }
 
     #[test]
