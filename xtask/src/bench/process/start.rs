@@ -1,8 +1,9 @@
 //! Row P6: the first reply of an environment that a request finds missing.
 //!
 //! ```text
-//! deployed: image known, one environment ─ not used for a second ─► no environment ─ ended, at rest
-//!     └──────────────────── it stays ◄── reply ◄── a clone is made ◄── request ──────┘
+//! deployed: image known ─► one environment ─ not used for a second ─► none, at rest
+//!                             ▲                                             │
+//!                             └──── first reply ◄─ a clone is made ◄─ request
 //! ```
 //!
 //! Deploying starts an environment, which stays; so the manifest lets environments end after a
