@@ -20,6 +20,7 @@ use crate::sys::handles;
 
 use super::errors::{About as _, Difference, Leftover, TakeError, same};
 use super::kinds::{Kind, info};
+use super::locks::Locks;
 use super::proc::{Proc, Text};
 use super::sockets::asked;
 use super::{epoll, given};
@@ -31,6 +32,10 @@ const DESCRIPTORS_MAX: usize = 512;
 #[derive(Debug)]
 pub(super) struct Descriptors {
     known: Vec<Descriptor>,
+    locks: Locks,
+    /// Ranges of numbers that hold all which are closed when another program is executed, and none
+    /// of the snapshot's that is not.
+    closing: Vec<(RawFd, RawFd)>,
     /// The kernel tells how many there are.
     counts: bool,
     /// Epoll sets that were changed, whose end is to be seen.
@@ -64,8 +69,13 @@ impl Descriptors {
             let is_ours = ours.contains(number);
             Descriptor::take(proc, *number, is_ours, scratch)
         });
+        let known: Vec<_> = known.collect::<Result<_, _>>()?;
+        let (closed, kept): (Vec<_>, Vec<_>) = known.iter().partition(|one| one.closes);
+        let [closed, kept] = [closed, kept].map(|these| numbers(&these));
         Ok(Self {
-            known: known.collect::<Result<_, _>>()?,
+            locks: Locks::take(&known).taking("the locks on a descriptor")?,
+            closing: ranges(&closed, |number| kept.contains(&number)),
+            known,
             counts: proc.descriptor_count().taking(what)? == listed.len(),
             changed: Vec::new(),
         })
@@ -102,20 +112,27 @@ impl Descriptors {
             let close = [first.into(), last.into(), 0_u64.into()];
             batch.call(Call::new(libc::SYS_close_range, close), Expect::Value(0));
         }
-        let unlocked = batch.bytes(&handles::unlocked())?;
         for (one, ready) in self.known.iter().zip(self.readiness()?) {
             one.put_flags()?;
             one.kind.plan(proc, one.number, &one.file, ready)?;
-            let closes = if one.closes { libc::FD_CLOEXEC } else { 0 };
-            let set = [one.number.into(), libc::F_SETFD.into(), closes.into()];
-            batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
-            if one.kind.is_unlocked() && !one.is_path() {
-                handles::unlock(&one.file).putting("the locks on a descriptor")?;
-                let set = [one.number.into(), libc::F_SETLK.into(), unlocked.into()];
-                batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
-            }
         }
+        self.locks.plan(&self.known, batch)?;
+        self.plan_closing(batch);
         Ok(())
+    }
+
+    /// Has all of them closed, or not, when another program is executed. Nobody but the program
+    /// sees that, and to ask costs as much as to set; most are closed, and are named by ranges.
+    fn plan_closing(&self, batch: &mut Batch) {
+        for (first, last) in &self.closing {
+            let flags = libc::CLOSE_RANGE_CLOEXEC;
+            let set = [(*first).into(), (*last).into(), flags.into()];
+            batch.call(Call::new(libc::SYS_close_range, set), Expect::Value(0));
+        }
+        for one in self.known.iter().filter(|one| !one.closes) {
+            let set = [one.number.into(), libc::F_SETFD.into(), 0_u64.into()];
+            batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
+        }
     }
 
     pub(super) fn done(&self, proc: &Proc) -> Result<(), Leftover> {
@@ -143,10 +160,10 @@ impl Descriptors {
 
     pub(super) fn compare(&self, proc: &Proc) -> Result<(), Difference> {
         let piece = "descriptors";
-        let known: Vec<RawFd> = self.known.iter().map(|one| one.number).collect();
+        let known = numbers(&self.known.iter().collect::<Vec<_>>());
         same(piece, &known, &proc.descriptors().comparing(piece)?)?;
         for one in &self.known {
-            if !handles::same_file(proc.pid(), one.number, &one.file).comparing(piece)? {
+            if !proc.has(one.number, &one.file).comparing(piece)? {
                 let what = format!("descriptor {} is another one", one.number);
                 return Err(Difference::Found { piece, what });
             }
@@ -249,7 +266,7 @@ impl Descriptor {
 
     fn is_the_same(&self, proc: &Proc) -> Result<(), Leftover> {
         let number = self.number;
-        match handles::same_file(proc.pid(), number, &self.file) {
+        match proc.has(number, &self.file) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Leftover::Descriptor {
                 number,
@@ -264,7 +281,7 @@ impl Descriptor {
     }
 
     /// Whether it was opened to name a path only, which nothing can be done to.
-    fn is_path(&self) -> bool {
+    pub(super) fn is_path(&self) -> bool {
         self.flags.contains(OFlags::PATH)
     }
 
@@ -294,6 +311,10 @@ impl Descriptor {
         }
         Ok(())
     }
+}
+
+fn numbers(these: &[&Descriptor]) -> Vec<RawFd> {
+    these.iter().map(|one| one.number).collect()
 }
 
 fn entries_of(told: &Text, number: RawFd) -> Result<Vec<epoll::Entry>, Leftover> {
