@@ -40,6 +40,10 @@ pub(super) struct Descriptors {
     counts: bool,
     /// Epoll sets that were changed, whose end is to be seen.
     changed: Vec<RawFd>,
+    /// Whether there were new ones, which have been closed.
+    closed: bool,
+    /// Whether something was found behind one that was put back.
+    moved: bool,
 }
 
 #[derive(Debug)]
@@ -78,21 +82,34 @@ impl Descriptors {
             known,
             counts: proc.descriptor_count().taking(what)? == listed.len(),
             changed: Vec::new(),
+            closed: false,
+            moved: false,
         })
     }
 
-    /// Gives connections their numbers back. Before everything else, as it makes calls.
+    /// Sees that each number names its file, and gives connections their numbers back. Before
+    /// everything else, as it makes calls.
     pub(super) fn give_back(
         &self,
         proc: &Proc,
         stopped: &mut Stopped,
         agent: &Agent,
     ) -> Result<(), Leftover> {
-        let connections = self.known.iter().filter(|one| one.kind.is_connection());
-        let lost = connections.filter(|one| one.is_the_same(proc).is_err());
-        // What is left is found as all else that was closed.
-        for one in lost.take(given::GIVEN_MAX) {
-            given::give(stopped, agent, one.number, &one.file)?;
+        let mut given = 0;
+        for one in &self.known {
+            let same = one.is_the_same(proc);
+            if same.is_err() && one.kind.is_connection() && given < given::GIVEN_MAX {
+                given::give(stopped, agent, one.number, &one.file)?;
+                given += 1;
+            } else {
+                same?;
+            }
+        }
+        if given > 0 {
+            // What was given needed numbers, and calls of the program.
+            self.known
+                .iter()
+                .try_for_each(|one| one.is_the_same(proc))?;
         }
         Ok(())
     }
@@ -102,19 +119,20 @@ impl Descriptors {
         &self.known
     }
 
+    /// Behind [`Self::give_back`], since when each number names its file.
     pub(super) fn plan(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {
         let new = self.new_ones(proc)?;
-        for one in &self.known {
-            one.is_the_same(proc)?;
-        }
+        self.closed = !new.is_empty();
         self.plan_epoll(&new, batch)?;
         for (first, last) in ranges(&new, |number| self.knows(number)) {
             let close = [first.into(), last.into(), 0_u64.into()];
             batch.call(Call::new(libc::SYS_close_range, close), Expect::Value(0));
         }
+        self.moved = false;
         for (one, ready) in self.known.iter().zip(self.readiness()?) {
             one.put_flags()?;
-            one.kind.plan(proc, one.number, &one.file, ready)?;
+            self.moved |= one.kind.plan(proc, one.number, &one.file, ready)?;
+            self.moved |= one.kind.is_polled() && !one.kind.rests(ready);
         }
         self.locks.plan(&self.known, batch)?;
         self.plan_closing(batch);
@@ -136,15 +154,15 @@ impl Descriptors {
     }
 
     pub(super) fn done(&self, proc: &Proc) -> Result<(), Leftover> {
-        if !self.new_ones(proc)?.is_empty() {
+        if self.closed && !self.new_ones(proc)?.is_empty() {
             return Err(Leftover::State("a descriptor could not be closed"));
         }
-        // What was closed may have told something to what has stayed.
-        for (one, ready) in self.known.iter().zip(self.readiness()?) {
-            if one.kind.is_polled() && !one.kind.rests(ready) {
-                let (number, what) = (one.number, "is not at rest any more");
-                return Err(Leftover::Descriptor { number, what });
-            }
+        // What was closed may have told something to what has stayed. Where nothing was, and all
+        // was at rest, it still is: there is nobody who could have done anything.
+        if self.closed || self.moved {
+            self.rest()?;
+        }
+        for one in &self.known {
             if !self.changed.contains(&one.number) {
                 continue;
             }
@@ -152,6 +170,17 @@ impl Descriptors {
                 && entries_of(told, one.number)? != *entries
             {
                 let (number, what) = (one.number, "is an epoll set that does not go back");
+                return Err(Leftover::Descriptor { number, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether all of them poll as they do at rest.
+    fn rest(&self) -> Result<(), Leftover> {
+        for (one, ready) in self.known.iter().zip(self.readiness()?) {
+            if one.kind.is_polled() && !one.kind.rests(ready) {
+                let (number, what) = (one.number, "is not at rest any more");
                 return Err(Leftover::Descriptor { number, what });
             }
         }

@@ -83,7 +83,7 @@ const CASES: &[(&str, &str)] = &[
     ("processors", ""),
     ("locked", ""),
     ("barrier", "membarrier"),
-    ("robust-list", "robust locks"),
+    ("robust-list", ""),
     ("sequences", "restartable sequences"),
     ("cleared", ""),
     ("child", "processes or threads"),
