@@ -1,8 +1,9 @@
 //! The table of descriptors: those of the snapshot stay, those of a run are closed.
 //!
 //! ```text
-//! count as before? ─yes──────────────► each number still names its file? ─no→ replaced
-//!        └─no→ list, close new ones ──┘        └─yes→ flags, then what is behind it (`kinds`)
+//! each number still names its file? ─no→ replaced, or given back
+//!        └─yes→ count as before? ─yes────────────────────► flags, then what is behind (`kinds`)
+//!                    └─no→ all other numbers are closed ──┘
 //! ```
 //!
 //! Our duplicates share the open file descriptions, so that flags, offsets and contents are put
@@ -75,7 +76,7 @@ impl Descriptors {
         });
         let known: Vec<_> = known.collect::<Result<_, _>>()?;
         let (closed, kept): (Vec<_>, Vec<_>) = known.iter().partition(|one| one.closes);
-        let [closed, kept] = [closed, kept].map(|these| numbers(&these));
+        let [closed, kept] = [closed, kept].map(numbers);
         Ok(Self {
             locks: Locks::take(&known).taking("the locks on a descriptor")?,
             closing: ranges(&closed, |number| kept.contains(&number)),
@@ -121,12 +122,14 @@ impl Descriptors {
 
     /// Behind [`Self::give_back`], since when each number names its file.
     pub(super) fn plan(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {
-        let new = self.new_ones(proc)?;
-        self.closed = !new.is_empty();
-        self.plan_epoll(&new, batch)?;
-        for (first, last) in ranges(&new, |number| self.knows(number)) {
-            let close = [first.into(), last.into(), 0_u64.into()];
-            batch.call(Call::new(libc::SYS_close_range, close), Expect::Value(0));
+        self.closed = self.has_new_ones(proc)?;
+        self.plan_epoll(proc, batch)?;
+        if self.closed {
+            // To list them takes longer than to close all numbers that there could be.
+            for (first, last) in gaps(&numbers(&self.known)) {
+                let close = [first.into(), last.into(), 0_u64.into()];
+                batch.call(Call::new(libc::SYS_close_range, close), Expect::Value(0));
+            }
         }
         self.moved = false;
         for (one, ready) in self.known.iter().zip(self.readiness()?) {
@@ -154,7 +157,7 @@ impl Descriptors {
     }
 
     pub(super) fn done(&self, proc: &Proc) -> Result<(), Leftover> {
-        if self.closed && !self.new_ones(proc)?.is_empty() {
+        if self.closed && self.has_new_ones(proc)? {
             return Err(Leftover::State("a descriptor could not be closed"));
         }
         // What was closed may have told something to what has stayed. Where nothing was, and all
@@ -189,7 +192,7 @@ impl Descriptors {
 
     pub(super) fn compare(&self, proc: &Proc) -> Result<(), Difference> {
         let piece = "descriptors";
-        let known = numbers(&self.known.iter().collect::<Vec<_>>());
+        let known = numbers(&self.known);
         same(piece, &known, &proc.descriptors().comparing(piece)?)?;
         for one in &self.known {
             if !proc.has(one.number, &one.file).comparing(piece)? {
@@ -231,25 +234,28 @@ impl Descriptors {
         (self.known.binary_search_by_key(&number, |one| one.number)).is_ok()
     }
 
-    /// Numbers that the snapshot had not. As many as then and all of then still there means none.
-    fn new_ones(&self, proc: &Proc) -> Result<Vec<RawFd>, Leftover> {
+    /// Whether it has numbers that the snapshot had not. As many as then and all of then still
+    /// there means none.
+    fn has_new_ones(&self, proc: &Proc) -> Result<bool, Leftover> {
         let what = "the list of descriptors";
-        if self.counts && proc.descriptor_count().putting(what)? == self.known.len() {
-            return Ok(Vec::new());
+        if self.counts {
+            return Ok(proc.descriptor_count().putting(what)? != self.known.len());
         }
-        let mut listed = proc.descriptors().putting(what)?;
-        listed.retain(|number| !self.knows(*number));
-        Ok(listed)
+        let listed = proc.descriptors().putting(what)?;
+        Ok(listed.iter().any(|number| !self.knows(*number)))
     }
 
-    fn plan_epoll(&mut self, new: &[RawFd], batch: &mut Batch) -> Result<(), Leftover> {
+    fn plan_epoll(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {
         self.changed.clear();
         for one in &self.known {
             let Kind::Epoll { entries, told } = &one.kind else {
                 continue;
             };
             let now = entries_of(told, one.number)?;
-            let is_open = |number| self.knows(number) || new.contains(&number);
+            let is_open = |number| {
+                let new = || proc.is_open(number, &one.file).is_ok_and(|open| open);
+                self.knows(number) || (self.closed && new())
+            };
             let changes = epoll::changes(entries, &now, is_open);
             let changes = changes.ok_or(Leftover::Descriptor {
                 number: one.number,
@@ -342,8 +348,22 @@ impl Descriptor {
     }
 }
 
-fn numbers(these: &[&Descriptor]) -> Vec<RawFd> {
-    these.iter().map(|one| one.number).collect()
+fn numbers<'a>(these: impl IntoIterator<Item = &'a Descriptor>) -> Vec<RawFd> {
+    these.into_iter().map(|one| one.number).collect()
+}
+
+/// The ranges of all numbers that are not among these, which are in order.
+fn gaps(numbers: &[RawFd]) -> Vec<(RawFd, RawFd)> {
+    let mut gaps = Vec::new();
+    let mut first = 0;
+    for number in numbers {
+        if first < *number {
+            gaps.push((first, *number - 1));
+        }
+        first = number.saturating_add(1);
+    }
+    gaps.push((first, RawFd::MAX));
+    gaps
 }
 
 fn entries_of(told: &Text, number: RawFd) -> Result<Vec<epoll::Entry>, Leftover> {
@@ -370,10 +390,17 @@ fn ranges(numbers: &[RawFd], keeps: impl Fn(RawFd) -> bool) -> Vec<(RawFd, RawFd
 
 #[cfg(test)]
 mod tests {
-    use super::ranges;
+    use super::{RawFd, gaps, ranges};
 
     #[test]
-    fn new_descriptors_are_closed_in_few_ranges_that_spare_the_others() {
+    fn all_other_numbers_are_closed() {
+        assert_eq!(gaps(&[]), [(0, RawFd::MAX)]);
+        assert_eq!(gaps(&[0, 1, 2, 5]), [(3, 4), (6, RawFd::MAX)]);
+        assert_eq!(gaps(&[3]), [(0, 2), (4, RawFd::MAX)]);
+    }
+
+    #[test]
+    fn few_ranges_hold_all_numbers_and_spare_the_others() {
         let keeps = |number| [0, 1, 2, 5].contains(&number);
         assert_eq!(ranges(&[], keeps), []);
         assert_eq!(ranges(&[3, 4, 6, 9], keeps), [(3, 4), (6, 9)]);

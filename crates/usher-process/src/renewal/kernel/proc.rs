@@ -95,6 +95,15 @@ impl Proc {
         handles::same_file_as(self.own, self.pid, number, file)
     }
 
+    /// Whether `number` is open in it, which is told by comparing it with any `file` of ours.
+    pub(super) fn is_open(&self, number: RawFd, file: &OwnedFd) -> io::Result<bool> {
+        match self.has(number, file) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// How many descriptors it has, as newer kernels tell; 0 by older ones.
     pub(super) fn descriptor_count(&self) -> io::Result<usize> {
         let about = fstat(&self.descriptors)?;
@@ -188,6 +197,8 @@ mod tests {
         assert!(own.has(number, &twin).unwrap());
         let other = tempfile::tempfile().unwrap().into();
         assert!(!own.has(number, &other).unwrap());
+        assert!(own.is_open(number, &twin).unwrap());
+        assert!(!own.is_open(RawFd::MAX, &twin).unwrap());
         drop(file);
         assert!(!own.descriptors().unwrap().contains(&number));
     }
