@@ -146,6 +146,15 @@ pub(crate) fn set_extended(thread: Tid, bytes: &[u8]) -> io::Result<()> {
     store(thread, NOTE_EXTENDED, place, bytes.len())
 }
 
+/// Whether they are what [`extended`] gave.
+pub(crate) fn has_extended(thread: Tid, bytes: &[u8]) -> io::Result<bool> {
+    // One word more, so that nothing that the kernel would cut off passes for the same.
+    let room = bytes.len() + mem::size_of::<u64>();
+    let mut now = vec![0; room];
+    let len = fetch(thread, NOTE_EXTENDED, now.as_mut_ptr().cast(), room)?;
+    Ok(now.get(..len) == Some(bytes))
+}
+
 /// Whether a thread has a shadow stack of the processor's.
 pub(crate) fn has_shadow_stack(thread: Tid) -> bool {
     let mut word = 0_u64;
