@@ -31,7 +31,7 @@ const GOAL_CGI_NODE: f64 = 100.0;
 /// The one work, in milliseconds, at which everything is shown.
 const MIDDLE_WORK_MS: u32 = 5;
 /// Memory that a handler changes, in KiB.
-const DIRTY_KIB: [u32; 3] = [64, 1 << 10, 16 << 10];
+const DIRTY_KIB: [u32; 2] = [1 << 10, 16 << 10];
 /// Connections of the rows.
 const CONNECTIONS: u32 = 16;
 /// A round of what is shown and not judged, and the warming before it, in milliseconds.

@@ -19,7 +19,7 @@ const TRIALS: u32 = 40;
 /// Warm-up requests with work, in milliseconds, and with changed memory, in KiB: one for each kind
 /// that is measured, the rest is without either.
 const WARM_UP_WORK_MS: [u32; 6] = [5, 1, 5, 1, 5, 1];
-const WARM_UP_DIRTY_KIB: [u32; 2] = [64, 64];
+const WARM_UP_DIRTY_KIB: [u32; 2] = [1 << 10, 1 << 10];
 
 /// Work as one program does it.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,7 @@ mod tests {
             assert_eq!(work.warm_up(program).len(), WARM_UPS_MAX);
         }
         let paths = work.warm_up(Program::Node);
-        for path in ["/", "/?work=5000", "/?work=1000", "/?dirty=65536"] {
+        for path in ["/", "/?work=5000", "/?work=1000", "/?dirty=1048576"] {
             assert!(paths.iter().any(|one| one == path), "{path}");
         }
         assert!(
