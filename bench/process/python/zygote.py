@@ -1,7 +1,8 @@
 """The same handler, a fork for each request from a parent that has imported everything.
 
 The parent accepts, reads each request's head and forks; the child answers on the connection and
-ends. `zygote.py ballast` imports that module first. Only for requests without a body.
+ends. `zygote.py ballast` imports that module first. Only for requests without a body. The paths in
+$WARM_UP are answered by the parent before it forks.
 """
 
 import gc
@@ -79,6 +80,10 @@ def serve(listener: socket.socket) -> None:
 if __name__ == "__main__":
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    for path in os.environ.get("WARM_UP", "").split():
+        near, far = socket.socketpair()
+        with near, far:
+            answer(near, b"GET %s HTTP/1.1\r\n\r\n" % path.encode())
     listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=128)
     # What is there now is never collected, so that children need not write to it.
     gc.collect()

@@ -27,9 +27,9 @@ use crate::image::ProcessImage;
 use crate::renewal::{
     Back, Injected, NotPutBack, NotTaken, QUIET_WAIT_MAX_MS, Snapshot, Undetermined, quiet,
 };
-use crate::restored::{Hook, HookError};
+use crate::restored::{Hook, HookError, Told};
 use crate::sandbox::Program;
-use crate::served::{NotRestored, Spoken};
+use crate::served::{NotRestored, Served, Spoken};
 
 /// How long a program may be stopped, in milliseconds; it is killed then.
 const STOPPED_MAX_MS: u64 = 5_000;
@@ -297,57 +297,80 @@ impl Restorable {
     /// Puts the program back, and the contract with it, and tells the program.
     pub(crate) async fn put_back(
         self,
-        program: &Arc<Program>,
-        contract: &mut Spoken,
+        served: Served,
         audit: bool,
         injected: &Arc<Injected>,
-    ) -> Result<(Self, Back), Failed> {
-        let Self {
-            mut snapshot,
-            ways,
-            mut costs,
-            mut hook,
-            declared,
-            times,
-        } = self;
+    ) -> Result<(Served, Back), Failed> {
+        let program = served.program.clone();
         if !program.is_answered() {
             return Err(Failed::Unanswered);
         }
-        // What is written to the program now it would find afterwards.
-        contract.pause().await;
-        let (held, injected) = (program.clone(), injected.clone());
-        let wanted = ways.next(&costs);
-        let putting = spawn_blocking(move || {
-            let turn = held.turn();
-            let back = snapshot.put_back(wanted, audit, &injected);
-            drop(turn);
-            drop(held);
-            back.map(|back| (snapshot, back))
-        });
-        let (snapshot, back) = within(program, putting).await.ok_or(Failed::Stuck)??;
-        costs.tell(wanted, back.way, back.stopped_ns);
-        contract.rewind().await?;
-        let times = times + 1;
-        if let Some(hook) = hook.as_mut().filter(|_| declared) {
-            hook.restored(times).await?;
+        let injected = injected.clone();
+        let putting = spawn_blocking(move || self.put_back_here(served, audit, &injected));
+        let done = within(&program, putting).await.ok_or(Failed::Stuck)??;
+        let Done {
+            mut restorable,
+            mut served,
+            back,
+            told,
+        } = done;
+        served.contract.rewound().await?;
+        if let (Some(hook), Some(told)) = (&mut restorable.hook, told) {
+            hook.answered(told).await?;
         }
         // Its own hooks come last, so that what they draw is fresh.
-        contract.restored(program).await?;
-        let restorable = Self {
-            snapshot,
-            ways,
-            costs,
-            hook,
-            declared,
-            times,
-        };
-        Ok((restorable, back))
+        served.contract.restored(&program).await?;
+        served.restorable = Some(restorable);
+        Ok((served, back))
+    }
+
+    /// The same as far as it goes without a task: each change of threads on the way costs as much
+    /// as a small request.
+    fn put_back_here(
+        mut self,
+        mut served: Served,
+        audit: bool,
+        injected: &Injected,
+    ) -> Result<Done, Failed> {
+        // What is written to the program now it would find afterwards.
+        served.contract.pause();
+        let wanted = self.ways.next(&self.costs);
+        let turn = served.program.turn();
+        let back = self.snapshot.put_back(wanted, audit, injected);
+        drop(turn);
+        let back = back?;
+        self.costs.tell(wanted, back.way, back.stopped_ns);
+        served.contract.rewind()?;
+        self.times += 1;
+        let mut hook = self.hook.as_mut().filter(|_| self.declared);
+        let message = hook.as_mut().map(|hook| hook.tell(self.times));
+        let mut told = message.transpose()?;
+        // While the program seeds its generators.
+        served.contract.go_on();
+        if let (Some(hook), Some(message)) = (hook, told.take()) {
+            told = hook.heard_soon(message)?;
+        }
+        Ok(Done {
+            restorable: self,
+            served,
+            back,
+            told,
+        })
     }
 
     /// Reads whether the program is in another area than in the run before.
     pub(crate) fn determine(&self, program: &Program) -> Result<(), Undetermined> {
         self.snapshot.determine(pid(program)?)
     }
+}
+
+/// What came of a put-back on the thread that did it.
+struct Done {
+    restorable: Restorable,
+    served: Served,
+    back: Back,
+    /// A message of which the answer has not come yet.
+    told: Option<Told>,
 }
 
 /// Whether the program has declared that it makes its randomness fresh, and is prepared for it.

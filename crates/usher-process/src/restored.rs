@@ -23,14 +23,16 @@ pub(crate) mod shims;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::time::Duration;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio::net::UnixStream;
+use tokio::io::Interest;
+use tokio::net::UnixStream as Watched;
 use tokio::time::timeout;
 
 use self::message::{ANSWER_BYTES, Answer, ENTROPY_BYTES, HELLO, HELLO_BYTES};
@@ -48,14 +50,27 @@ const PREPARING: u64 = 0;
 const ANSWER_WAIT_MAX_MS: u64 = 2_000;
 /// How long it may take before the snapshot, when it also looks for its generators.
 const PREPARE_WAIT_MAX_MS: u64 = 10_000;
+/// How long the thread that has put a program back waits for the answer itself, in microseconds:
+/// most come sooner than another thread is woken.
+const HEARD_AT_ONCE_MAX_US: u64 = 2_000;
 /// Hellos that are taken: a script may run other programs before the one that stays.
 const HELLOS_MAX: usize = 16;
 
-/// The platform's end of the hook's socket; to be made where tasks run.
+/// The platform's end of the hook's socket.
 #[derive(Debug)]
 pub struct Hook {
+    /// No runtime knows of it but while a task waits for it: each answer would wake a thread.
     socket: UnixStream,
     declared: bool,
+}
+
+/// A message that was written, of which the answer is to come.
+#[derive(Debug)]
+#[must_use = "the program may draw old numbers until it has answered"]
+pub(crate) struct Told {
+    generation: u64,
+    answer: [u8; ANSWER_BYTES],
+    got: usize,
 }
 
 /// The program's end of it, for [`crate::sandbox::Shell::give_hook`].
@@ -112,10 +127,10 @@ impl Hook {
     ///
     /// If the machine has no descriptors left.
     pub fn pair() -> io::Result<(Self, HookEnd)> {
-        let (here, there) = StdUnixStream::pair()?;
+        let (here, there) = UnixStream::pair()?;
         here.set_nonblocking(true)?;
         let hook = Self {
-            socket: UnixStream::from_std(here)?,
+            socket: here,
             declared: false,
         };
         Ok((hook, HookEnd(there.into())))
@@ -167,6 +182,12 @@ impl Hook {
     }
 
     async fn told(&mut self, generation: u64, wait_max_ms: u64) -> Result<(), HookError> {
+        let told = self.tell(generation)?;
+        self.heard(told, wait_max_ms).await
+    }
+
+    /// The first part of [`restored`](Self::restored): tells the program, and waits for nothing.
+    pub(crate) fn tell(&mut self, generation: u64) -> Result<Told, HookError> {
         if !self.declared {
             return Err(HookError::Undeclared);
         }
@@ -177,25 +198,55 @@ impl Hook {
         }
         let mut entropy = [0; ENTROPY_BYTES];
         (SysRng.try_fill_bytes(&mut entropy)).map_err(HookError::Entropy)?;
-        self.tell(&message::told(generation, &entropy))?;
-        let wait = Duration::from_millis(wait_max_ms);
-        let answer = match timeout(wait, self.answer()).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(HookError::Late(wait_max_ms)),
-        };
-        match message::answer(answer) {
-            Some(Answer::Fresh(said)) if said == generation => Ok(()),
-            Some(Answer::Stale(said)) if said == generation => Err(HookError::Stale),
-            Some(Answer::Fresh(said) | Answer::Stale(said)) => Err(HookError::Generation {
-                told: generation,
-                said,
-            }),
-            None => Err(HookError::Malformed),
+        self.write(&message::told(generation, &entropy))?;
+        Ok(Told {
+            generation,
+            answer: [0; ANSWER_BYTES],
+            got: 0,
+        })
+    }
+
+    /// The second part: waits for the answer on this thread, for a moment only. None: it has come,
+    /// and all is fresh; otherwise [`answered`](Self::answered) waits on.
+    pub(crate) fn heard_soon(&mut self, mut told: Told) -> Result<Option<Told>, HookError> {
+        let until = Instant::now() + Duration::from_micros(HEARD_AT_ONCE_MAX_US);
+        loop {
+            if self.take(&mut told)? {
+                return told.judged().map(|()| None);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Some(told));
+            }
+            let left = Timespec::try_from(left).ok();
+            let mut asked = [PollFd::new(&self.socket, PollFlags::IN)];
+            match poll(&mut asked, left.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(other) => return Err(HookError::Socket(other.into())),
+            }
         }
     }
 
+    /// The third part, for an answer that did not come soon.
+    ///
+    /// # Errors
+    ///
+    /// As of [`restored`](Self::restored).
+    pub(crate) async fn answered(&mut self, told: Told) -> Result<(), HookError> {
+        self.heard(told, ANSWER_WAIT_MAX_MS).await
+    }
+
+    async fn heard(&mut self, mut told: Told, wait_max_ms: u64) -> Result<(), HookError> {
+        let wait = Duration::from_millis(wait_max_ms);
+        match timeout(wait, self.answer(&mut told)).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(HookError::Late(wait_max_ms)),
+        }
+        told.judged()
+    }
+
     /// Writes a message, for which there is room: all before it were read.
-    fn tell(&self, message: &[u8]) -> Result<(), HookError> {
+    fn write(&self, message: &[u8]) -> Result<(), HookError> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let sent = rustix::io::retry_on_intr(|| send(&self.socket, message, flags));
         match sent {
@@ -206,27 +257,38 @@ impl Hook {
         }
     }
 
-    /// The answer, however it is cut into pieces.
-    async fn answer(&self) -> Result<[u8; ANSWER_BYTES], HookError> {
-        let mut answer = [0; ANSWER_BYTES];
-        let mut got = 0;
-        while let Some(rest) = answer.get_mut(got..).filter(|rest| !rest.is_empty()) {
-            self.socket.readable().await.map_err(HookError::Socket)?;
-            match self.socket.try_read(rest) {
-                Ok(0) => return Err(HookError::Closed),
-                Ok(bytes) => got += bytes,
+    /// Waits until all of the answer is there.
+    async fn answer(&self, told: &mut Told) -> Result<(), HookError> {
+        // A duplicate, since the runtime keeps what it watches.
+        let watched = self.socket.try_clone().and_then(Watched::from_std);
+        let watched = watched.map_err(HookError::Socket)?;
+        loop {
+            watched.readable().await.map_err(HookError::Socket)?;
+            let taken = watched.try_io(Interest::READABLE, || match self.take(told) {
+                Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+                other => Ok(other.map(|_| ())),
+            });
+            match taken {
+                Ok(whole) => return whole,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Err(HookError::Closed);
-                }
                 Err(error) => return Err(HookError::Socket(error)),
             }
         }
-        Ok(answer)
     }
 
-    /// What is there to be read: `None` if nothing is, 0 if the other end is closed. The kernel is
-    /// asked and not tokio, which learns of new bytes a little later.
+    /// Takes what there is of the answer, however it is cut into pieces. Whether that is all.
+    fn take(&self, told: &mut Told) -> Result<bool, HookError> {
+        while let Some(rest) = told.answer.get_mut(told.got..).filter(|it| !it.is_empty()) {
+            match self.at_once(rest)? {
+                None => return Ok(false),
+                Some(0) => return Err(HookError::Closed),
+                Some(bytes) => told.got += bytes,
+            }
+        }
+        Ok(true)
+    }
+
+    /// What is there to be read: `None` if nothing is, 0 if the other end is closed.
     fn at_once(&self, bytes: &mut [u8]) -> Result<Option<usize>, HookError> {
         let got = rustix::io::retry_on_intr(|| {
             recv(&self.socket, &mut *bytes, RecvFlags::DONTWAIT).map(|(got, _)| got)
@@ -236,6 +298,21 @@ impl Hook {
             Err(Errno::AGAIN) => Ok(None),
             Err(Errno::CONNRESET) => Err(HookError::Closed),
             Err(other) => Err(HookError::Socket(other.into())),
+        }
+    }
+}
+
+impl Told {
+    /// Whether the whole answer says that all of the program is fresh.
+    fn judged(&self) -> Result<(), HookError> {
+        let told = self.generation;
+        match message::answer(self.answer) {
+            Some(Answer::Fresh(said)) if said == told => Ok(()),
+            Some(Answer::Stale(said)) if said == told => Err(HookError::Stale),
+            Some(Answer::Fresh(said) | Answer::Stale(said)) => {
+                Err(HookError::Generation { told, said })
+            }
+            None => Err(HookError::Malformed),
         }
     }
 }

@@ -95,15 +95,7 @@ impl Served {
         injected: &Arc<Injected>,
     ) -> Option<Result<(Self, Back), Failed>> {
         let restorable = self.restorable.take()?;
-        let contract = &mut self.contract;
-        let back = restorable.put_back(&self.program, contract, audit, injected);
-        Some(match back.await {
-            Ok((restorable, back)) => {
-                self.restorable = Some(restorable);
-                Ok((self, back))
-            }
-            Err(failed) => Err(failed),
-        })
+        Some(restorable.put_back(self, audit, injected).await)
     }
 }
 
@@ -145,16 +137,33 @@ impl Spoken {
     }
 
     /// Leaves the program alone, before it is put back.
-    pub(crate) async fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         if let Self::Lambda(api) = self {
-            api.pause().await;
+            api.pause();
         }
     }
 
-    /// Returns to the state between two requests, after it was put back.
-    pub(crate) async fn rewind(&mut self) -> Result<(), NotRewound> {
+    /// Forgets the run, after the program was put back: the first part of returning to the state
+    /// between two requests. Then [`go_on`](Self::go_on).
+    pub(crate) fn rewind(&mut self) -> Result<(), NotRewound> {
         match self {
-            Self::Lambda(api) => api.rewind().await,
+            Self::Lambda(api) => api.forget(),
+            Self::Http(_) => Ok(()),
+        }
+    }
+
+    /// Has the program served again, once it was rewound; [`rewound`](Self::rewound) waits until
+    /// all is as it was.
+    pub(crate) fn go_on(&self) {
+        if let Self::Lambda(api) = self {
+            api.go_on();
+        }
+    }
+
+    /// See [`go_on`](Self::go_on).
+    pub(crate) async fn rewound(&self) -> Result<(), NotRewound> {
+        match self {
+            Self::Lambda(api) => api.rewound().await,
             Self::Http(_) => Ok(()),
         }
     }

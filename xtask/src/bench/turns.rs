@@ -19,11 +19,12 @@ pub(super) type Servers<K> = BTreeMap<K, Result<Server, String>>;
 /// What the rounds of one server showed; why there are none, if it could not be measured.
 pub(super) type Measured = Result<Vec<Sample>, String>;
 
-/// Warms and measures the servers that `takes_part` names.
+/// Warms and measures the servers that `takes_part` names; `before_round` makes one ready.
 pub(super) fn rounds<K: Copy + Ord>(
     plan: &Plan,
     servers: &mut Servers<K>,
     takes_part: impl Fn(K) -> bool,
+    before_round: impl Fn(K, &Server),
     path: &str,
     connections: u32,
 ) -> BTreeMap<K, Measured> {
@@ -49,6 +50,7 @@ pub(super) fn rounds<K: Copy + Ord>(
             };
             let length = lengths.get(kind).copied().unwrap_or(plan.round);
             let Ok(samples) = so_far else { continue };
+            before_round(*kind, server);
             let sample = load::round(server, path, connections, length)
                 .and_then(|sample| server.must_run().map(|()| sample));
             match sample {

@@ -19,6 +19,7 @@ mod errors;
 mod given;
 mod ipc;
 mod kinds;
+mod locks;
 mod pattern;
 mod proc;
 mod process;

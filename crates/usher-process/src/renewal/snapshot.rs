@@ -162,6 +162,7 @@ impl Snapshot {
         let mut stopped = Stopped::stop_again(self.entry.clone())?;
         spent.on(Part::Stop);
         injected.after(Step::Stop)?;
+        stopped.goes_back_to(&self.registers);
         stopped.end_new_threads(&self.agent, &self.registers)?;
         spent.on(Part::Stop);
         injected.after(Step::Threads)?;

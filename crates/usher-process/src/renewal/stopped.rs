@@ -65,6 +65,8 @@ pub(crate) struct Stopped {
     signalled: Option<(Tid, i32)>,
     /// Where threads were before they made calls for us.
     homes: Vec<Home>,
+    /// Where threads are going to be, if that is known; nobody asks then where they are.
+    ahead: Vec<Home>,
     /// Whether the threads have their registers from a snapshot.
     put: bool,
     /// The agent, once it was used.
@@ -100,6 +102,7 @@ impl Stopped {
             threads: Vec::new(),
             signalled: None,
             homes: Vec::new(),
+            ahead: Vec::new(),
             put: false,
             used: None,
             found_bytes: agent::DATA_BYTES,
@@ -154,7 +157,14 @@ impl Stopped {
     /// Lets the program go on, traced by nobody. Threads that were not given the registers of a
     /// snapshot go on where they were, without noticing. If the agent was used, its data is
     /// wiped: the program could have kept something there.
+    ///
+    /// # Errors
+    ///
+    /// Also if the program was to be put back, and was not: see [`Stopped::goes_back_to`].
     pub(crate) fn resume(mut self) -> Result<(), ResumeError> {
+        if !self.ahead.is_empty() && !self.put {
+            return Err(ResumeError::NotPut);
+        }
         self.go_home()?;
         if !self.put {
             self.threads

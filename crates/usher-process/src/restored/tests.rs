@@ -129,6 +129,41 @@ async fn an_answer_that_is_none_is_an_error() {
 }
 
 #[tokio::test]
+async fn an_answer_is_heard_by_the_thread_or_by_the_task_after_it() {
+    let (mut hook, mut end) = declared();
+    let message = hook.tell(1).unwrap();
+    end.write_all(&fresh(1)).unwrap();
+    assert!(hook.heard_soon(message).unwrap().is_none());
+    read(&mut end);
+
+    // One that comes late is waited for, and what has come of it before counts.
+    let message = hook.tell(2).unwrap();
+    let answer = fresh(2);
+    end.write_all(&answer[..5]).unwrap();
+    let message = hook.heard_soon(message).unwrap().unwrap();
+    let program = std::thread::spawn(move || {
+        read(&mut end);
+        end.write_all(&answer[5..]).unwrap();
+        end
+    });
+    hook.answered(message).await.unwrap();
+    let mut end = program.join().unwrap();
+
+    // A wrong one is as wrong by either way.
+    let message = hook.tell(3).unwrap();
+    end.write_all(&fresh(2)).unwrap();
+    let error = hook.heard_soon(message).unwrap_err();
+    assert!(
+        matches!(error, HookError::Generation { told: 3, said: 2 }),
+        "{error}"
+    );
+    let message = hook.tell(4).unwrap();
+    drop(end);
+    let error = hook.heard_soon(message).unwrap_err();
+    assert!(matches!(error, HookError::Closed), "{error}");
+}
+
+#[tokio::test]
 async fn what_nobody_asked_for_is_an_error() {
     let (mut hook, mut end) = declared();
     end.write_all(&fresh(9)).unwrap();

@@ -15,8 +15,8 @@ use parking_lot::MutexGuard;
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
+use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -25,7 +25,7 @@ use super::denials::{self, Answering, Denial};
 use super::errors::LaunchError;
 use super::init::WRITABLE;
 use super::shell::{Hold, pid_of};
-use super::sockets::Asked;
+use super::sockets::{Asked, Give, Spare, connect};
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
 use super::{Launch, Shell, ShellError};
 use crate::renewal::{Given, Room, Surroundings, Writable};
@@ -60,7 +60,9 @@ pub struct Program {
     pidfd: OwnedFd,
     output: Option<(pipe::Receiver, pipe::Receiver)>,
     denials: Option<mpsc::Receiver<Denial>>,
-    sockets: mpsc::Sender<oneshot::Sender<io::Result<OwnedFd>>>,
+    /// None: the reserve has become empty.
+    sockets: mpsc::Sender<Option<Give>>,
+    spare: Spare,
     exit: watch::Receiver<Option<Exit>>,
     answering: Option<Answering>,
     page: Option<Arc<Page>>,
@@ -198,7 +200,10 @@ pub(super) async fn launched(
     let hold = Arc::new(hold);
     let (exit, exited) = watch::channel(None);
     let (sockets, wanted) = mpsc::channel(CONNECTS_MAX);
-    let keeping = tokio::spawn(keep(channel, Arc::downgrade(&hold), wanted, exit));
+    let spare = Spare::default();
+    let asked = Asked::with(spare.clone());
+    let keeping = keep(channel, Arc::downgrade(&hold), wanted, asked, exit);
+    let keeping = tokio::spawn(keeping);
     Ok(Program {
         // A program that has ended by now has no number any more.
         pid: pid_of(&pidfd).unwrap_or(0),
@@ -206,6 +211,7 @@ pub(super) async fn launched(
         output: Some((output, errors)),
         denials,
         sockets,
+        spare,
         exit: exited,
         answering,
         page: page.map(Arc::new),
@@ -240,12 +246,25 @@ impl Program {
     /// Those of the connection; `ConnectionReset` if the sandbox has ended.
     pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
         let ended = || io::Error::from(io::ErrorKind::ConnectionReset);
-        let (give, given) = oneshot::channel();
-        self.sockets.send(give).await.map_err(|_| ended())?;
-        let socket = given.await.map_err(|_| ended())??;
+        if self.sockets.is_closed() {
+            return Err(ended());
+        }
+        let socket = match self.spare.take() {
+            Some((socket, last)) => {
+                // Where so many are wanted that there is no room, the next one waits for its own.
+                if last {
+                    let _ = self.sockets.try_send(None);
+                }
+                socket
+            }
+            None => {
+                let (give, given) = oneshot::channel();
+                self.sockets.send(Some(give)).await.map_err(|_| ended())?;
+                given.await.map_err(|_| ended())??
+            }
+        };
         // A socket belongs to the network that it was made in, wherever it is used.
-        let socket = TcpSocket::from_std_stream(socket.into());
-        socket.connect(([127, 0, 0, 1], port).into()).await
+        connect(socket, ([127, 0, 0, 1], port).into()).await
     }
 
     /// Waits until it has ended, and says how. Any number may wait, and give up waiting.
@@ -348,10 +367,10 @@ impl Program {
 async fn keep(
     channel: Channel,
     hold: std::sync::Weak<Hold>,
-    mut wanted: mpsc::Receiver<oneshot::Sender<io::Result<OwnedFd>>>,
+    mut wanted: mpsc::Receiver<Option<Give>>,
+    mut asked: Asked,
     exit: watch::Sender<Option<Exit>>,
 ) {
-    let mut asked = Asked::default();
     let ended = loop {
         tokio::select! {
             told = channel.receive() => match told {

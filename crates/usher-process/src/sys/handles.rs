@@ -30,7 +30,16 @@ const PEEKED: i32 = 1;
 
 /// Whether the descriptor `number` of `other` and our own `file` are one open file description.
 pub(crate) fn same_file(other: Pid, number: RawFd, file: impl AsFd) -> io::Result<bool> {
-    let own = rustix::process::getpid();
+    same_file_as(rustix::process::getpid(), other, number, file)
+}
+
+/// The same for whoever knows the number of this process, `own`, and need not ask for it.
+pub(crate) fn same_file_as(
+    own: Pid,
+    other: Pid,
+    number: RawFd,
+    file: impl AsFd,
+) -> io::Result<bool> {
     compare(other, own, SAME_FILE, number, file.as_fd().as_raw_fd())
 }
 
@@ -57,10 +66,20 @@ pub(crate) fn owner(file: impl AsFd) -> io::Result<i32> {
     }
 }
 
-/// Takes all locks off that belong to this open file description, of both kinds.
+/// Whether anybody but this process has a lock on a range of the file behind this.
+pub(crate) fn is_locked(file: impl AsFd) -> io::Result<bool> {
+    // SAFETY: the structure is made of integers, for all of which zero is a value: all of the file.
+    let mut lock: libc::flock = unsafe { mem::zeroed() };
+    lock.l_type = i16::try_from(libc::F_WRLCK).map_err(io::Error::other)?;
+    let pointer: *mut libc::flock = &raw mut lock;
+    // SAFETY: the kernel reads and writes a structure of this very layout, which lives until then.
+    answered(unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLK, pointer) }.into())?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+/// Takes all locks of ranges off that belong to this open file description.
 pub(crate) fn unlock(file: impl AsFd) -> io::Result<()> {
     let file = file.as_fd();
-    rustix::fs::flock(file, rustix::fs::FlockOperation::Unlock)?;
     // SAFETY: the structure is made of integers, for all of which zero is a value: all of the file.
     let mut lock: libc::flock = unsafe { mem::zeroed() };
     lock.l_type = i16::try_from(libc::F_UNLCK).map_err(io::Error::other)?;

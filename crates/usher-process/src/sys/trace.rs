@@ -5,6 +5,7 @@
 //! each with `ESRCH`. Deliberately absent: when to make which request, see
 //! [`crate::renewal::stopped`].
 
+mod alarm;
 mod area;
 mod wait;
 
@@ -17,7 +18,7 @@ use rustix::process::Pid;
 
 use super::answered;
 pub(crate) use area::{Area, area};
-pub(crate) use wait::{Status, poll};
+pub(crate) use wait::{Status, poll, wait};
 
 /// A thread, by the number that this process sees.
 pub(crate) type Tid = Pid;
@@ -143,6 +144,15 @@ pub(crate) fn set_extended(thread: Tid, bytes: &[u8]) -> io::Result<()> {
     // The kernel reads only, though the request has one form for both ways.
     let place = bytes.as_ptr().cast_mut().cast();
     store(thread, NOTE_EXTENDED, place, bytes.len())
+}
+
+/// Whether they are what [`extended`] gave.
+pub(crate) fn has_extended(thread: Tid, bytes: &[u8]) -> io::Result<bool> {
+    // One word more, so that nothing that the kernel would cut off passes for the same.
+    let room = bytes.len() + mem::size_of::<u64>();
+    let mut now = vec![0; room];
+    let len = fetch(thread, NOTE_EXTENDED, now.as_mut_ptr().cast(), room)?;
+    Ok(now.get(..len) == Some(bytes))
 }
 
 /// Whether a thread has a shadow stack of the processor's.

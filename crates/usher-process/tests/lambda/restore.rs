@@ -60,7 +60,7 @@ async fn a_program_is_restored_before_each_run_and_gets_each_event_once() {
         let (whole, rest) = ended(answered.unwrap()).await;
         assert_eq!(whole.text, event);
         assert!(matches!(rest, Some(Ok(()))), "{rest:?}");
-        api.pause().await;
+        api.pause();
         api.rewind().await.unwrap();
         if let Some(other) = &mut other {
             assert!(other.said().await.is_none());

@@ -31,7 +31,7 @@ async fn run(api: &mut LambdaApi, event: &str, program: impl Future<Output = ()>
 }
 
 async fn back(api: &mut LambdaApi) -> Result<(), NotRewound> {
-    api.pause().await;
+    api.pause();
     api.rewind().await
 }
 
@@ -77,7 +77,7 @@ async fn a_client_with_a_connection_for_each_call_gets_each_event_once() {
             others.push(other);
         };
         assert_eq!(run(&mut api, &event, program).await, event);
-        api.pause().await;
+        api.pause();
         // Whichever side is the first to close them.
         if number % 2 == 0 {
             others.clear();
@@ -140,7 +140,7 @@ async fn what_an_old_run_leaves_reaches_no_other_caller() {
             old = Some(id);
         };
         assert_eq!(run(&mut api, &event, program).await, event);
-        api.pause().await;
+        api.pause();
         for other in &mut others {
             // What was half a reply is whole now, and late.
             other.send("le\"").await;

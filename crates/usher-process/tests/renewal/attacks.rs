@@ -202,6 +202,7 @@ impl Guarded {
     /// Plants in one run, and looks in the next one; between the two it is looked at from outside.
     async fn attack(&mut self, channel: &str, secret: &Secret, scan: bool) {
         let planted = self.seat.plant(channel, secret).await;
+        self.seat.renewed().await;
         if planted.as_ref().is_none_or(|told| told.calls != 1) {
             self.bad
                 .push(format!("{channel}: its plant came to {planted:?}"));
@@ -215,6 +216,7 @@ impl Guarded {
             self.bad.push(format!("{channel}: the run after it failed"));
             return;
         };
+        self.seat.renewed().await;
         self.see_renewal(channel, Some(false));
         if (!looked.is_clean() && !self.may_be_seen(channel)) || looked.calls != 1 {
             self.bad
@@ -360,12 +362,21 @@ fn always_before(guest: Guest) -> &'static str {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_attack_survives() {
+/// When programs are renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// As soon as the run is over.
+    AfterRun,
+    /// When the next one begins; what the program does meanwhile is no run's.
+    BeforeRun,
+}
+
+async fn none_in_c_survives(when: When) {
     let rig = Rig::new();
     let mut chance = Chance::new();
     let plain = rig.hostile(Guest::C, Isolation::Request, "").await;
     let mut plain = Guarded::new(&plain, Depth::Whole, "").await;
+    plain.seat.late = when == When::BeforeRun;
     for channel in C {
         let secret = Secret::new(&mut chance);
         plain.attack(channel.name, &secret, true).await;
@@ -374,6 +385,7 @@ async fn no_attack_survives() {
                 .hostile(Guest::C, Isolation::Request, channel.name)
                 .await;
             let mut own = Guarded::new(&own, Depth::Whole, channel.name).await;
+            own.seat.late = when == When::BeforeRun;
             own.attack(channel.name, &secret, true).await;
             own.end().check(channel.name);
         }
@@ -382,12 +394,23 @@ async fn no_attack_survives() {
     plain.end().check("plain");
 }
 
-async fn none_survives(guest: Guest) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_attack_survives() {
+    none_in_c_survives(When::AfterRun).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_attack_survives_where_renewal_waits_for_the_next_run() {
+    none_in_c_survives(When::BeforeRun).await;
+}
+
+async fn none_survives(guest: Guest, when: When) {
     let rig = Rig::new();
     let mut chance = Chance::new();
     let image = rig.hostile(guest, Isolation::Request, "").await;
     let names = told_channels(&image).await;
     let mut guarded = Guarded::new(&image, depth(guest), always_before(guest)).await;
+    guarded.seat.late = when == When::BeforeRun;
     for name in names {
         guarded.attack(&name, &Secret::new(&mut chance), true).await;
     }
@@ -397,12 +420,14 @@ async fn none_survives(guest: Guest) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_attack_in_python_survives() {
-    none_survives(Guest::Python).await;
+    none_survives(Guest::Python, When::AfterRun).await;
+    none_survives(Guest::Python, When::BeforeRun).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_attack_in_node_survives() {
-    none_survives(Guest::Node).await;
+    none_survives(Guest::Node, When::AfterRun).await;
+    none_survives(Guest::Node, When::BeforeRun).await;
 }
 
 /// Any attack after any other one, in programs that have made all, some or none of what can be

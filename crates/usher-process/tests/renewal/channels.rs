@@ -40,7 +40,7 @@ pub(crate) const COUNTERS: [&str; 4] = [
 
 /// Channels of all hostile programs after which the platform finds what it cannot put back, and
 /// replaces the program.
-pub(crate) const REPLACED: [&str; 17] = [
+pub(crate) const REPLACED: [&str; 16] = [
     "text",
     "stdin-closed",
     "stdin-replaced",
@@ -56,7 +56,6 @@ pub(crate) const REPLACED: [&str; 17] = [
     "sysv-semaphore",
     "hard-limit",
     "membarrier",
-    "robust-list",
     "rseq",
 ];
 

@@ -35,7 +35,7 @@ use usher_process::bundle::pack;
 use usher_process::sandbox::{Root, SandboxOptions};
 use usher_process::{ProcessConfig, ProcessEngine, ProcessEnvironment, ProcessImage, ProcessUsed};
 
-use crate::scan;
+use crate::scan::{self, Depth, Fingerprint};
 
 /// The name of the variable by which a program is found among those of the host.
 pub(crate) const MARK: &str = "USHER_TEST_MARK";
@@ -323,6 +323,8 @@ impl Image {
             environment: Some(self.start().await),
             image: self.clone(),
             output: Arc::default(),
+            late: false,
+            left: None,
             requests: 0,
             served: Vec::new(),
             latest: None,
@@ -345,6 +347,10 @@ impl Image {
 pub(crate) struct Seat {
     image: Image,
     environment: Option<ProcessEnvironment>,
+    /// Whether programs run on until they rest, and are renewed only when they are needed again.
+    pub(crate) late: bool,
+    /// What is to be renewed then.
+    left: Option<ProcessUsed>,
     /// What programs wrote, by request.
     pub(crate) output: Arc<Written>,
     requests: u128,
@@ -423,8 +429,21 @@ impl Seat {
             Some(http::Response::from_parts(head, body))
         };
         let (used, reply) = tokio::join!(ended(over), body);
-        self.renew(used).await;
+        match self.late {
+            true => self.left = used,
+            false => self.renew(used).await,
+        }
         reply
+    }
+
+    /// Renews what was left to be renewed late, when the program has come to rest.
+    pub(crate) async fn renewed(&mut self) {
+        if let Some(used) = self.left.take() {
+            if let Some(pid) = self.pid() {
+                Fingerprint::settled(pid, Depth::Kernel);
+            }
+            self.renew(Some(used)).await;
+        }
     }
 
     /// Asks for a path, and leaves the reply's body to whoever wants it.
@@ -447,6 +466,7 @@ impl Seat {
         &mut self,
         request: http::Request<Body>,
     ) -> (Option<http::Response<Body>>, Over<ProcessUsed>) {
+        self.renewed().await;
         let environment = match self.environment.take() {
             Some(environment) => environment,
             None => self.image.start().await,

@@ -6,6 +6,7 @@ use super::super::client::{Http, runtime};
 use super::super::server::Server;
 use super::front::{self, Behind};
 use super::launch::{Launch, free_port, processors};
+use super::platform::Told;
 use super::program::Program;
 use super::stage::Stage;
 
@@ -23,6 +24,8 @@ pub(super) enum Arm {
     OursKept,
     /// Ours as it comes.
     Ours,
+    /// The same without warm-up requests.
+    OursUnwarmed,
     /// A fork for each request from a parent that has imported everything.
     Zygote,
     /// A process for each request, by fcgiwrap behind nginx.
@@ -31,11 +34,12 @@ pub(super) enum Arm {
 
 impl Arm {
     /// All of them.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Bare,
         Self::Copies,
         Self::OursKept,
         Self::Ours,
+        Self::OursUnwarmed,
         Self::Zygote,
         Self::Cgi,
     ];
@@ -47,6 +51,7 @@ impl Arm {
             Self::Copies => "copies behind nginx",
             Self::OursKept => "usher, isolation none",
             Self::Ours => "usher",
+            Self::OursUnwarmed => "usher, no warm-up",
             Self::Zygote => "fork per request, warm parent",
             Self::Cgi => "process per request (CGI)",
         }
@@ -56,6 +61,8 @@ impl Arm {
     pub(super) fn runs(self, program: Program) -> bool {
         match self {
             Self::Bare | Self::OursKept | Self::Ours => true,
+            // A compiled program and its ballast have nothing to warm.
+            Self::OursUnwarmed => !matches!(program, Program::C | Program::PythonBig),
             Self::Copies => !program.is_lambda(),
             Self::Zygote => matches!(program, Program::Python | Program::PythonBig),
             Self::Cgi => program.cgi().is_some(),
@@ -64,16 +71,25 @@ impl Arm {
 
     /// Whether it is the platform.
     pub(super) fn is_ours(self) -> bool {
-        matches!(self, Self::Ours | Self::OursKept)
+        matches!(self, Self::Ours | Self::OursUnwarmed | Self::OursKept)
     }
 
     /// Whether no request sees another one's state.
     pub(super) fn isolates(self) -> bool {
-        matches!(self, Self::Ours | Self::Zygote | Self::Cgi)
+        matches!(
+            self,
+            Self::Ours | Self::OursUnwarmed | Self::Zygote | Self::Cgi
+        )
     }
 
-    /// Starts it, waits until it answers, and sees whether it isolates as it should.
-    pub(super) fn start(self, stage: &Stage, program: Program) -> Result<Server> {
+    /// Starts it, waits until it answers, and sees whether it isolates as it should. What can be
+    /// warmed is by requests for these paths.
+    pub(super) fn start(
+        self,
+        stage: &Stage,
+        program: Program,
+        warm_up: &[String],
+    ) -> Result<Server> {
         let launch = Launch::counted(stage, program);
         let server = match self {
             Self::Bare if program.is_lambda() => self.bare(&launch, processors())?,
@@ -84,13 +100,24 @@ impl Arm {
                 let parts = front.parts.into_iter().chain(copies.parts).collect();
                 Server::of(self.name(), parts, front.address).keeping(front.folder)
             }
-            Self::OursKept => self.ours(&launch, 0)?,
-            Self::Ours => self.ours(&launch, 0)?.settling(),
+            Self::OursKept => {
+                let told = Told::kept().warmed_by(warm_up);
+                told.start(&launch, self.name(), &[])?
+            }
+            Self::Ours => {
+                let told = Told::renewed().warmed_by(warm_up);
+                told.start(&launch, self.name(), &[])?.settling()
+            }
+            Self::OursUnwarmed => {
+                let told = Told::renewed().warmed_by(&[]);
+                told.start(&launch, self.name(), &[])?.settling()
+            }
             Self::Zygote => {
                 let command = program.zygote(&stage.runtimes);
                 let command = command.context("no such server for this program")?;
                 let port = free_port()?;
-                let parts = vec![launch.at(&command, port)?];
+                let warm_up = warm_up.join(" ");
+                let parts = vec![launch.at(&command, port, &[("WARM_UP", &warm_up)])?];
                 Server::of(self.name(), parts, format!("127.0.0.1:{port}")).settling()
             }
             Self::Cgi => {
@@ -102,36 +129,16 @@ impl Arm {
             }
         };
         let server = server.counted_by(launch.into_ledger()).until_it_answers()?;
-        self.must_isolate(&server)?;
+        self.must_isolate(&server, self.served_before(warm_up))?;
         Ok(server)
     }
 
-    /// Starts the platform, with so many environments that stay.
-    pub(super) fn ours(self, launch: &Launch<'_>, ready_min: u32) -> Result<Server> {
-        self.platform(launch, ready_min, None)
-    }
-
-    /// Starts the platform, which audits one renewal in so many; 0: none.
-    pub(super) fn audited(self, launch: &Launch<'_>, one_in: u64) -> Result<Server> {
-        self.platform(launch, 0, Some(one_in))
-    }
-
-    fn platform(
-        self,
-        launch: &Launch<'_>,
-        ready_min: u32,
-        audit_one_in: Option<u64>,
-    ) -> Result<Server> {
-        let isolation = if self.isolates() { "request" } else { "none" };
-        let stage = launch.stage;
-        let folder = stage.deployment(launch.program, isolation, ready_min)?;
-        let mut command = Server::ours(&stage.usher, &folder);
-        if let Some(one_in) = audit_one_in {
-            command.args(["--audit-one-in", &one_in.to_string()]);
+    /// Requests that a clean state of it has served already.
+    fn served_before(self, warm_up: &[String]) -> usize {
+        match self {
+            Self::Ours | Self::Zygote => warm_up.len(),
+            _ => 0,
         }
-        stage.unless_refused(&folder, || {
-            Server::ready(self.name(), launch.watch(self.name(), &mut command)?)
-        })
     }
 
     fn bare(self, launch: &Launch<'_>, count: usize) -> Result<Server> {
@@ -140,20 +147,21 @@ impl Arm {
     }
 
     /// What is compared has to be what it says it is.
-    fn must_isolate(self, server: &Server) -> Result<()> {
+    fn must_isolate(self, server: &Server, served_before: usize) -> Result<()> {
         let http = Http::new();
         let runtime = runtime()?;
-        let mut most = 0_u64;
+        let mut counts = Vec::new();
         for _ in 0..SHOWN {
             let answer = runtime.block_on(http.get(&server.url("/?count")))?;
             let text = String::from_utf8_lossy(&answer.body);
-            let count = text.trim().parse::<u64>();
-            most = most.max(count.with_context(|| format!("{} answered {text}", self.name()))?);
+            let count = text.trim().parse::<usize>();
+            counts.push(count.with_context(|| format!("{} answered {text}", self.name()))?);
         }
-        let isolated = most == 1;
+        let isolated = counts.iter().all(|count| *count == served_before + 1);
         ensure!(
             isolated == self.isolates(),
-            "{}: the same state served {most} requests, which is not what it is measured for",
+            "{}: its states say that they served {counts:?} requests, {served_before} of them \
+             before the first, which is not what it is measured for",
             self.name()
         );
         Ok(())

@@ -12,6 +12,7 @@ use super::super::row::{Figure, Goal, Row};
 use super::super::server::Server;
 use super::arm::Arm;
 use super::launch::Launch;
+use super::platform::Told;
 use super::program::Program;
 use super::stage::Stage;
 
@@ -28,8 +29,10 @@ const QUICK_REQUESTS: u64 = 24;
 /// Measures ours and the control.
 pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Vec<Row>> {
     let requests = if plan.quick { QUICK_REQUESTS } else { REQUESTS };
-    let row = |arm: Arm, goal, what: &str| -> Result<Row> {
-        let server = arm.ours(&Launch::plain(stage, program), 0)?;
+    let row = |arm: Arm, told: Told, goal, what: &str| -> Result<Row> {
+        // Without warm-up requests the first one of a clean state counts one.
+        let told = told.warmed_by(&[]);
+        let server = told.start(&Launch::plain(stage, program), arm.name(), &[])?;
         let seen = runtime()?.block_on(seen(&server, requests))?;
         let metric = format!(
             "{}, requests of {requests} that saw another one{what}",
@@ -39,9 +42,10 @@ pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Ve
         Ok(row.ours(Figure::of([seen])).judged(goal))
     };
     Ok(vec![
-        row(Arm::Ours, Goal::AtMost(GOAL), "")?,
+        row(Arm::Ours, Told::renewed(), Goal::AtMost(GOAL), "")?,
         row(
             Arm::OursKept,
+            Told::kept(),
             Goal::AtLeast(1.0),
             ", isolation none: the control",
         )?,

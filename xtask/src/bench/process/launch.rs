@@ -70,10 +70,18 @@ impl<'a> Launch<'a> {
         self.ledger
     }
 
-    /// The program's folder as working directory, and `$PORT` set.
-    pub(super) fn at(&self, command: &[String], port: u16) -> Result<Watched> {
+    /// The program's folder as working directory, `$PORT` and these variables set.
+    pub(super) fn at(
+        &self,
+        command: &[String],
+        port: u16,
+        variables: &[(&str, &str)],
+    ) -> Result<Watched> {
         let mut command = self.in_folder(command)?;
-        self.watch(self.program.name(), command.env("PORT", port.to_string()))
+        command
+            .env("PORT", port.to_string())
+            .envs(variables.iter().copied());
+        self.watch(self.program.name(), &mut command)
     }
 
     /// So many copies of the program.
@@ -86,7 +94,9 @@ impl<'a> Launch<'a> {
         let first = ports.first().context("no copies")?;
         Ok(Copies {
             address: format!("127.0.0.1:{first}"),
-            parts: (ports.iter().map(|port| self.at(&command, *port))).collect::<Result<_>>()?,
+            parts: (ports.iter())
+                .map(|port| self.at(&command, *port, &[]))
+                .collect::<Result<_>>()?,
             ports,
             api: None,
         })

@@ -18,6 +18,7 @@ use super::super::server::Server;
 use super::arm::Arm;
 use super::launch::Launch;
 use super::metrics::Metrics;
+use super::platform::Told;
 use super::program::Program;
 use super::stage::Stage;
 use crate::proc::{Memory, Process};
@@ -89,7 +90,8 @@ fn bare(stage: &Stage, program: Program) -> Result<Vec<Memory>> {
 
 /// Of every environment, and of the platform.
 fn ours(stage: &Stage, program: Program) -> Result<(Vec<Memory>, Memory)> {
-    let server = Arm::Ours.ours(&Launch::plain(stage, program), COPIES)?;
+    let told = Told::renewed().ready(COPIES);
+    let server = told.start(&Launch::plain(stage, program), Arm::Ours.name(), &[])?;
     let command = program.command(&stage.runtimes);
     let file = command.last().map(String::as_str).unwrap_or_default();
     let deadline = Instant::now() + Duration::from_secs(READY_MAX_S);

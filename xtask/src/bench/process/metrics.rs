@@ -1,7 +1,5 @@
 //! What the platform says of itself: its metrics, in the text format of Prometheus.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
@@ -9,10 +7,15 @@ use super::super::client::Http;
 use super::super::server::Server;
 
 /// Environments by state; those that wait for a request are clean.
-const CLEAN: (&str, &str) = ("usher_environments", "state=\"clean\"");
-/// What starting took so far, by phase, and how many environments were started.
-const PHASES: &str = "usher_start_microseconds_total";
+const ENVIRONMENTS: &str = "usher_environments";
+const CLEAN: &str = "state=\"clean\"";
+/// Environments beside busy ones, which serve while those are renewed.
+const TWINS: &str = "usher_twins";
+/// Environments that were started so far.
 const STARTED: &str = "usher_environments_started_total";
+/// Runs by how their environments were come by; those of a warm one waited for no start.
+const RUNS: &str = "usher_runs_total";
+const WARM: &str = "start=\"warm\"";
 
 /// The platform's metrics at one moment.
 pub(super) struct Metrics(String);
@@ -30,24 +33,31 @@ impl Metrics {
 
     /// Environments that wait for a request.
     pub(super) fn clean(&self) -> f64 {
-        let (name, label) = CLEAN;
-        let clean = self.of(name).filter(|(labels, _)| labels.contains(label));
+        let clean = self.of(ENVIRONMENTS);
+        let clean = clean.filter(|(labels, _)| labels.contains(CLEAN));
         clean.map(|(_, value)| value).sum()
     }
 
-    /// Milliseconds of each phase of a start, the mean of all starts; empty if it does not tell.
-    pub(super) fn phases(&self) -> BTreeMap<String, f64> {
-        let started: f64 = self.of(STARTED).map(|(_, value)| value).sum();
-        let mut phases = BTreeMap::new();
-        for (labels, value) in self.of(PHASES) {
-            let phase = labels
-                .split_once("phase=\"")
-                .and_then(|(_, rest)| rest.split_once('"'));
-            if let Some((phase, _)) = phase {
-                *phases.entry(phase.to_owned()).or_default() += value / started.max(1.0) / 1e3;
-            }
-        }
-        phases
+    /// Environments in any state.
+    pub(super) fn environments(&self) -> f64 {
+        self.of(ENVIRONMENTS).map(|(_, value)| value).sum()
+    }
+
+    /// Those of them that were started as twins.
+    pub(super) fn twins(&self) -> f64 {
+        self.of(TWINS).map(|(_, value)| value).sum()
+    }
+
+    /// Environments that were started so far.
+    pub(super) fn started(&self) -> f64 {
+        self.of(STARTED).map(|(_, value)| value).sum()
+    }
+
+    /// Requests so far that waited for a start.
+    pub(super) fn waited(&self) -> f64 {
+        let runs = self.of(RUNS);
+        let waited = runs.filter(|(labels, _)| !labels.contains(WARM));
+        waited.map(|(_, value)| value).sum()
     }
 
     /// Labels and value of each line of one metric.
@@ -65,14 +75,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phases_are_shared_among_what_was_started() {
-        let text = "# TYPE usher_start_microseconds_total counter\n\
-            usher_start_microseconds_total{function=\"a\",phase=\"ready\"} 30000\n\
-            usher_start_microseconds_total{phase=\"launch\",function=\"a\"} 5000\n\
-            usher_environments_started_total{function=\"a\"} 10\n";
-        let expected = BTreeMap::from([("launch".to_owned(), 0.5), ("ready".to_owned(), 3.0)]);
-        assert_eq!(Metrics(text.to_owned()).phases(), expected);
-        assert!(Metrics(String::new()).phases().is_empty());
+    fn who_waited_for_a_start_is_told_apart() {
+        let text = "# TYPE usher_runs_total counter\n\
+            usher_runs_total{function=\"a\",start=\"warm\",renewal=\"swap\"} 7\n\
+            usher_runs_total{function=\"a\",start=\"cold\",renewal=\"fresh\"} 2\n\
+            usher_runs_total{function=\"a\",start=\"joined\",renewal=\"fresh\"} 1\n\
+            usher_environments_started_total{function=\"a\"} 4\n\
+            usher_twins{function=\"a\"} 1\n";
+        let metrics = Metrics(text.to_owned());
+        let read = [metrics.waited(), metrics.started(), metrics.twins()];
+        assert_eq!(read, [3.0, 4.0, 1.0]);
+        assert_eq!(Metrics(String::new()).waited(), 0.0);
     }
 
     #[test]
@@ -80,6 +93,7 @@ mod tests {
         let text = "usher_environments{function=\"a\",state=\"clean\"} 3\n\
             usher_environments{function=\"a\",state=\"starting\"} 1\n\
             usher_environments_started_total{state=\"clean\"} 9\n";
-        assert_eq!(Metrics(text.to_owned()).clean(), 3.0);
+        let metrics = Metrics(text.to_owned());
+        assert_eq!([metrics.clean(), metrics.environments()], [3.0, 4.0]);
     }
 }

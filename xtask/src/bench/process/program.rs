@@ -111,8 +111,8 @@ impl Program {
         }
     }
 
-    /// What the platform is told of it.
-    pub(super) fn manifest(self, runtimes: &Runtimes, isolation: &str, ready_min: u32) -> String {
+    /// What the platform is told of it: the table `[process]` of its manifest.
+    pub(super) fn process(self, runtimes: &Runtimes) -> String {
         let (contract, handler) = match self.is_lambda() {
             true => ("lambda", format!("handler = \"{HANDLER}\"\n")),
             false => ("http", String::new()),
@@ -123,12 +123,7 @@ impl Program {
             _ => "",
         };
         let command = self.command(runtimes);
-        format!(
-            "name = \"{}\"\nisolation = \"{isolation}\"\n\n\
-             [process]\ncontract = \"{contract}\"\ncommand = {command:?}\n{handler}{reuse}\n\
-             [keep]\nready_min = {ready_min}\n",
-            self.label()
-        )
+        format!("contract = \"{contract}\"\ncommand = {command:?}\n{handler}{reuse}")
     }
 }
 
@@ -154,27 +149,4 @@ pub(super) fn lambda_variables(folder: &Path) -> Vec<(&'static str, String)> {
 fn words(program: &str, args: &[&str]) -> Vec<String> {
     let all = [program].into_iter().chain(args.iter().copied());
     all.map(str::to_owned).collect()
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_manifest_can_be_read_and_says_how_to_start() {
-        let runtimes = Runtimes {
-            python: "/usr/bin/python3".to_owned(),
-            node: "/usr/bin/node".to_owned(),
-        };
-        for program in Program::ALL {
-            let text = program.manifest(&runtimes, "request", 4);
-            let manifest: toml::Table = text.parse().unwrap();
-            let process = manifest["process"].as_table().unwrap();
-            let command = process["command"].as_array().unwrap();
-            assert_eq!(command.len(), program.command(&runtimes).len());
-            assert_eq!(process.contains_key("handler"), program.is_lambda());
-            assert_eq!(manifest["keep"]["ready_min"].as_integer(), Some(4));
-        }
-    }
 }

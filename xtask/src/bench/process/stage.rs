@@ -15,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::super::server::Server;
 use super::super::stage::{build_usher, install, make};
+use super::platform::Told;
 use super::program::{Program, Runtimes};
 use crate::{examples, workspace};
 
@@ -131,18 +132,14 @@ impl Stage {
     }
 
     /// The folder of a program with a manifest in it.
-    pub(super) fn deployment(
-        &self,
-        program: Program,
-        isolation: &str,
-        ready_min: u32,
-    ) -> Result<PathBuf> {
-        let folder = self.folder.join(format!("{}-{isolation}", program.label()));
+    pub(super) fn deployment(&self, program: Program, told: &Told) -> Result<PathBuf> {
+        let name = format!("{}-{}", program.label(), told.label());
+        let folder = self.folder.join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
         copy_all(&self.program(program)?, &folder)?;
-        let manifest = program.manifest(&self.runtimes, isolation, ready_min);
+        let manifest = told.manifest(program, &self.runtimes);
         fs::write(folder.join("function.toml"), manifest)?;
         Ok(folder)
     }

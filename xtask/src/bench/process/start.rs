@@ -1,10 +1,18 @@
-//! Rows P3 and P6: what a new environment takes, by what the platform says of it, and until its
-//! first reply as a client sees it.
+//! Row P6: the first reply of an environment that a request finds missing.
+//!
+//! ```text
+//! deployed: image known ─► one environment ─ not used for a second ─► none, at rest
+//!                             ▲                                             │
+//!                             └──── first reply ◄─ a clone is made ◄─ request
+//! ```
+//!
+//! Deploying starts an environment, which stays; so the manifest lets environments end after a
+//! second, and a request is sent when the platform says that none is left. An environment is made
+//! like the first one (a clone); beside it, what starting the program instead would take.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use tokio::runtime::Runtime;
 
 use super::super::Plan;
@@ -14,111 +22,87 @@ use super::super::server::Server;
 use super::arm::Arm;
 use super::launch::Launch;
 use super::metrics::Metrics;
+use super::platform::Told;
 use super::program::Program;
+use super::proof::field;
 use super::stage::Stage;
 
-/// The rows.
-pub(super) const IDS: [&str; 2] = ["P6", "P3"];
-/// Requests, one after the other, of which each finds an environment that was renewed.
-const RENEWED: u32 = 200;
-const QUICK_RENEWED: u32 = 50;
-/// Microseconds of a put-back of CPython's, in the middle; what the slow ones may be over that.
-const GOAL_PUT_BACK_US: f64 = 150.0;
-const GOAL_PUT_BACK_LATE: f64 = 2.5;
+/// The row.
+pub(super) const ID: &str = "P6";
 /// Milliseconds to the first reply of a new environment.
-const GOAL_FIRST_PYTHON_MS: f64 = 5.0;
-const GOAL_FIRST_NODE_MS: f64 = 8.0;
-/// A quick run starts each program so often.
-const QUICK_STARTS: u32 = 2;
+const GOAL_PYTHON_MS: f64 = 5.0;
+const GOAL_NODE_MS: f64 = 8.0;
+/// Starts of each kind.
+const STARTS: usize = 5;
+const QUICK_STARTS: usize = 2;
+/// How long it may take until no environment is left, in seconds: one of idling, one until that is
+/// looked at, and the ending.
+const EMPTY_MAX_S: u64 = 20;
+/// How often it is looked, in milliseconds.
+const LOOK_EACH_MS: u64 = 50;
+/// How the platform says that a request started an environment and waited for it.
+const COLD: &str = "cold";
 
-/// What ours showed.
-#[derive(Default)]
-struct Ours {
-    /// From request to first byte, of a function without an environment, in milliseconds.
-    first_ms: Vec<f64>,
-    /// How the platform says that it came by those environments.
-    starts: Vec<String>,
-    /// What each renewal took, in microseconds, by how it was made.
-    renew_us: BTreeMap<String, Vec<f64>>,
-    /// Milliseconds of each phase.
-    phases: BTreeMap<String, f64>,
-}
+/// From request to first byte, in milliseconds; why it could not be measured.
+type Firsts = Result<Vec<f64>, String>;
 
-/// Measures ours beside the bare program's start.
+/// Measures both kinds of starts beside the bare program's.
 pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Vec<Row>> {
-    let times = if plan.quick {
-        QUICK_STARTS
-    } else {
-        plan.rounds
-    };
-    let renewed = if plan.quick { QUICK_RENEWED } else { RENEWED };
+    let starts = if plan.quick { QUICK_STARTS } else { STARTS };
     let runtime = runtime()?;
-    let mut bare = Vec::new();
-    let mut ours = Ok(Ours::default());
+    let platform = |told: Told| {
+        let launch = Launch::plain(stage, program);
+        let server = told.soon_ended().start(&launch, Arm::Ours.name(), &[]);
+        server.map_err(|error| format!("{error:#}"))
+    };
     stage.program(program)?;
-    for _ in 0..times {
+    let mut bare = Vec::new();
+    // What starts the program instead is not to serve warm-up requests before the first one.
+    let (clones, plain) = (
+        platform(Told::renewed()),
+        platform(Told::fresh().warmed_by(&[])),
+    );
+    let mut firsts = [Ok(Vec::new()), Ok(Vec::new())];
+    for _ in 0..starts {
         bare.push(milliseconds(bare_start(stage, program)?));
-        ours = ours.and_then(|so_far| first_reply(&runtime, stage, program, so_far));
+        for (server, so_far) in [&clones, &plain].into_iter().zip(&mut firsts) {
+            let Ok(so_far_ms) = so_far else { continue };
+            let first = match server {
+                Ok(server) => first_reply(&runtime, server).map_err(|error| format!("{error:#}")),
+                Err(why) => Err(why.clone()),
+            };
+            match first {
+                Ok(first) => so_far_ms.push(milliseconds(first)),
+                Err(why) => *so_far = Err(why),
+            }
+        }
     }
-    ours = ours.and_then(|so_far| renewals(&runtime, stage, program, renewed, so_far));
-    Ok(rows(program, Figure::of(bare), ours))
+    Ok(rows(program, Figure::of(bare), firsts))
 }
 
-fn rows(program: Program, bare: Option<Figure>, ours: Result<Ours>) -> Vec<Row> {
-    let name = program.name();
-    let (ours, why) = match ours {
-        Ok(ours) => (ours, None),
-        Err(error) => (Ours::default(), Some(format!("not measured: {error:#}"))),
+fn rows(program: Program, bare: Option<Figure>, [clones, plain]: [Firsts; 2]) -> Vec<Row> {
+    let row = |what: &str, firsts: Firsts| {
+        let metric = format!("{}, first reply of a new environment{what}", program.name());
+        let (firsts, why) = match firsts {
+            Ok(firsts) => (firsts, None),
+            Err(why) => (Vec::new(), Some(format!("not measured: {why}"))),
+        };
+        let row = Row::new(ID, metric, "ms")
+            .ours(Figure::of(firsts))
+            .baseline("bare start to first reply", bare);
+        match why {
+            Some(why) => row.noted(why).unmeasured(),
+            None => row.headline(),
+        }
     };
-    let first = Row::new(
-        "P6",
-        format!("{name}, first reply of a cold function"),
-        "ms",
-    )
-    .ours(Figure::of(ours.first_ms))
-    .baseline("bare start to first reply", bare);
-    let warm = ours.starts.iter().filter(|start| *start != "cold").count();
-    let mut rows = vec![match why {
-        Some(why) => first.noted(why).unmeasured(),
-        None if warm > 0 => {
-            first.noted(format!("{warm} were not cold: {}", ours.starts.join(", ")))
-        }
-        None => match program {
-            Program::Python => first.judged(Goal::AtMost(GOAL_FIRST_PYTHON_MS)),
-            Program::Node => first.judged(Goal::AtMost(GOAL_FIRST_NODE_MS)),
-            _ => first.headline(),
-        },
-    }];
-    for (phase, ms) in ours.phases {
-        let metric = format!("{name}, start, {phase}");
-        rows.push(Row::new("P6", metric, "ms").ours(Figure::of([ms])));
-    }
-    for (renewal, mut sorted) in ours.renew_us {
-        sorted.sort_by(f64::total_cmp);
-        let middle = Figure::of(sorted.iter().copied());
-        // Of some fifty, the largest but one stands for what one in a hundred exceeds.
-        let back = (sorted.len() / 100).max(2);
-        let late = sorted.len().checked_sub(back).map(|at| sorted[at]);
-        if let (Some(middle), Some(late)) = (middle, late) {
-            let row = |what: &str, figure| {
-                let metric = format!("{name}, renewed {renewal}, its answer included, {what}");
-                Row::new("P3", metric, "µs").ours(figure)
-            };
-            let (middle, late) = (
-                row("p50", Some(middle)),
-                row("p99", Figure::of([late])).baseline("p50", Some(middle)),
-            );
-            let judged = program == Program::Python && renewal != "replaced";
-            rows.extend(match judged {
-                true => [
-                    middle.judged(Goal::AtMost(GOAL_PUT_BACK_US)),
-                    late.judged(Goal::TimesAtMost(GOAL_PUT_BACK_LATE)),
-                ],
-                false => [middle, late],
-            });
-        }
-    }
-    rows
+    let clones = row("", clones);
+    let clones = match program {
+        _ if clones.ours.is_none() => clones,
+        Program::Python => clones.judged(Goal::AtMost(GOAL_PYTHON_MS)),
+        Program::Node => clones.judged(Goal::AtMost(GOAL_NODE_MS)),
+        _ => clones,
+    };
+    vec![clones, row(", started and not cloned", plain)]
 }
 
 /// From nothing to the first reply, without a platform.
@@ -130,60 +114,29 @@ fn bare_start(stage: &Stage, program: Program) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// A platform that was never asked is asked once.
-fn first_reply(runtime: &Runtime, stage: &Stage, program: Program, mut ours: Ours) -> Result<Ours> {
-    let server = Arm::Ours.ours(&Launch::plain(stage, program), 0)?;
-    // What deploying started is no part of the first request.
+/// One request to a platform that has no environment, and does nothing.
+fn first_reply(runtime: &Runtime, server: &Server) -> Result<Duration> {
+    let deadline = Instant::now() + Duration::from_secs(EMPTY_MAX_S);
+    while Metrics::read(runtime, server)?.environments() > 0.0 {
+        if Instant::now() > deadline {
+            bail!("the platform has environments {EMPTY_MAX_S} s after the last request");
+        }
+        std::thread::sleep(Duration::from_millis(LOOK_EACH_MS));
+    }
+    // The processes of the last one may still be ending.
     server.rest();
     let answer = runtime.block_on(Http::closing().get(&server.url("/")))?;
-    ours.first_ms.push(milliseconds(answer.first_byte));
     let run = answer.run.unwrap_or_default();
-    ours.starts
-        .push(field(&run, "start").unwrap_or("not said").to_owned());
-    Ok(ours)
+    must_be_cold(answer.status, &run)?;
+    Ok(answer.first_byte)
 }
 
-fn renewals(
-    runtime: &Runtime,
-    stage: &Stage,
-    program: Program,
-    count: u32,
-    mut ours: Ours,
-) -> Result<Ours> {
-    let server = Arm::Ours.ours(&Launch::plain(stage, program), 0)?;
-    ours.renew_us = renewed_us(runtime, &server, count)?;
-    ours.phases = Metrics::read(runtime, &server)?.phases();
-    Ok(ours)
-}
-
-/// What each renewal took before so many requests, one after the other, in microseconds, by how it
-/// was made.
-pub(super) fn renewed_us(
-    runtime: &Runtime,
-    server: &Server,
-    count: u32,
-) -> Result<BTreeMap<String, Vec<f64>>> {
-    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    let http = Http::new();
-    for _ in 0..count {
-        let answer = runtime.block_on(http.get(&server.url("/")))?;
-        let run = answer.run.unwrap_or_default();
-        if let (Some(renewal @ ("replaced" | "in-place" | "swap")), Some(renew)) =
-            (field(&run, "renewal"), field(&run, "renew_us"))
-        {
-            let took = renew.parse().with_context(|| format!("usher-run: {run}"))?;
-            all.entry(renewal.to_owned()).or_default().push(took);
-        }
+/// A request that found an environment says nothing of new ones.
+fn must_be_cold(status: u16, run: &str) -> Result<()> {
+    if status != 200 || field(run, "start") != Some(COLD) {
+        bail!("a request was to start an environment, but was answered {status}, \"{run}\"");
     }
-    Ok(all)
-}
-
-/// A field of `usher-run`.
-fn field<'a>(run: &'a str, name: &str) -> Option<&'a str> {
-    let mut fields = run
-        .split(',')
-        .filter_map(|field| field.trim().split_once('='));
-    fields.find_map(|(key, value)| (key == name).then_some(value))
+    Ok(())
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -195,24 +148,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_of_the_proof_are_found() {
-        let run = "env=7, area=14, gen=3, start=cold, renewal=replaced, renew_us=20";
-        assert_eq!(field(run, "start"), Some("cold"));
-        assert_eq!(field(run, "renew_us"), Some("20"));
-        assert_eq!(field(run, "renew"), None);
+    fn only_a_start_that_was_cold_counts() {
+        let run = |start: &str| format!("env=1, area=2, gen=1, start={start}, renewal=fresh");
+        assert!(must_be_cold(200, &run("cold")).is_ok());
+        assert!(must_be_cold(200, &run("warm")).is_err());
+        assert!(must_be_cold(200, &run("joined")).is_err());
+        assert!(must_be_cold(504, &run("cold")).is_err());
+        assert!(must_be_cold(200, "").is_err());
     }
 
     #[test]
-    fn a_start_that_was_not_cold_is_told() {
-        let row = |start: &str| {
-            let ours = Ours {
-                first_ms: vec![5.0],
-                starts: vec![start.to_owned()],
-                ..Ours::default()
-            };
-            rows(Program::C, None, Ok(ours)).remove(0)
-        };
-        assert_eq!(row("cold").note, None);
-        assert!(row("warm").note.is_some());
+    fn clones_are_judged_and_a_start_that_was_not_measured_is_missing() {
+        let bare = Figure::of([60.0]);
+        let both = rows(
+            Program::Node,
+            bare,
+            [Ok(vec![7.0, 9.0, 7.5]), Ok(vec![80.0])],
+        );
+        assert_eq!((both[0].ours, both[0].held), (Some(7.5), Some(true)));
+        assert_eq!(both[1].goal, None);
+        let none = rows(
+            Program::Node,
+            bare,
+            [Err("gone".to_owned()), Ok(vec![80.0])],
+        );
+        assert!(none[0].is_missing() && !none[1].is_missing());
     }
 }

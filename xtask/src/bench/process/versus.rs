@@ -1,27 +1,25 @@
-//! Rows P1, P2, P4 and P5: throughput and latency of one program by every arm, in turn, over the
-//! work of its handler, the memory that it changes, and the number of connections.
+//! Rows P2, P4 and P5: throughput of one program by every arm, in turn, over the work of its
+//! handler, the memory that it changes, and the number of connections.
 //!
-//! Work is a number of steps, the same for every arm, that takes so many milliseconds in the bare
-//! program: what an arm makes slower is seen.
+//! What is judged is measured in all rounds, what is only shown in a short one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::super::Plan;
-use super::super::client::{Http, runtime};
 use super::super::row::{Figure, Goal, Latency, Row};
 use super::super::server::Server;
 use super::super::turns::{self, Measured, Servers};
 use super::arm::Arm;
+use super::filling::Fillings;
 use super::program::Program;
 use super::stage::Stage;
+use super::work::Work;
 
 /// The rows.
-pub(super) const IDS: [&str; 4] = ["P2", "P1", "P4", "P5"];
-/// Latency over never restored, 5 ms of work, one connection.
-const GOAL_P50: f64 = 1.01;
+pub(super) const IDS: [&str; 3] = ["P2", "P4", "P5"];
 /// Throughput over never restored by work, with the official Lambda clients.
 const GOALS: [(u32, f64); 4] = [(0, 0.5), (1, 0.75), (5, 0.95), (20, 0.98)];
 /// Over fork per request from a warm parent without work, and with 100 MiB of imports.
@@ -30,16 +28,15 @@ const GOAL_FORK_BIG: f64 = 20.0;
 /// Over a process per request without work, by language.
 const GOAL_CGI_PYTHON: f64 = 20.0;
 const GOAL_CGI_NODE: f64 = 100.0;
-/// The work at which latencies are compared, in milliseconds.
-const LATENCY_WORK_MS: u32 = 5;
+/// The one work, in milliseconds, at which everything is shown.
+const MIDDLE_WORK_MS: u32 = 5;
 /// Memory that a handler changes, in KiB.
-const DIRTY_KIB: [u32; 3] = [64, 1 << 10, 16 << 10];
+const DIRTY_KIB: [u32; 2] = [1 << 10, 16 << 10];
 /// Connections of the rows.
 const CONNECTIONS: u32 = 16;
-/// Steps by which it is found out how many a millisecond takes, and how often they are taken: often
-/// enough for a compiler to have done its work.
-const TRIAL_STEPS: u32 = 20_000;
-const TRIALS: u32 = 40;
+/// A round of what is shown and not judged, and the warming before it, in milliseconds.
+const SHOWN_ROUND_MS: u64 = 1_000;
+const SHOWN_WARM_MS: u64 = 300;
 /// Figures of the whole machine beyond this many times the server's, and this many microseconds,
 /// are told.
 const UNSEEN_TIMES: f64 = 1.3;
@@ -54,6 +51,13 @@ struct Cell {
     connections: u32,
 }
 
+impl Cell {
+    /// Without work or changes, by many: the figure that comes first.
+    fn is_plain(self) -> bool {
+        (self.work_ms, self.dirty_kib, self.connections) == (0, 0, CONNECTIONS)
+    }
+}
+
 /// Ours over a baseline.
 struct Pair {
     id: &'static str,
@@ -65,10 +69,11 @@ const fn pair(id: &'static str, ours: Arm, baseline: Arm) -> Pair {
     Pair { id, ours, baseline }
 }
 
-const PAIRS: [Pair; 5] = [
+const PAIRS: [Pair; 6] = [
     pair("P2", Arm::OursKept, Arm::Bare),
     pair("P2", Arm::OursKept, Arm::Copies),
     pair("P2", Arm::Ours, Arm::OursKept),
+    pair("P2", Arm::Ours, Arm::OursUnwarmed),
     pair("P4", Arm::Ours, Arm::Zygote),
     pair("P5", Arm::Ours, Arm::Cgi),
 ];
@@ -76,13 +81,23 @@ const PAIRS: [Pair; 5] = [
 /// Measures one program by all its arms.
 pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Vec<Row>> {
     stage.program(program)?;
-    let mut servers: Servers<Arm> = (Arm::ALL.into_iter())
-        .filter(|arm| arm.runs(program) && is_wanted(plan, program, *arm))
-        .map(|arm| {
-            let started = arm.start(stage, program);
-            (arm, started.map_err(|error| format!("{error:#}")))
-        })
+    let wanted = Arm::ALL.into_iter().filter(|arm| arm.runs(program));
+    let mut wanted: Vec<Arm> = wanted
+        .filter(|arm| is_wanted(plan, program, *arm))
         .collect();
+    let mut servers: Servers<Arm> = Servers::new();
+    let mut work = Work::NONE;
+    if wanted.contains(&Arm::Bare) {
+        wanted.retain(|arm| *arm != Arm::Bare);
+        let bare = Arm::Bare.start(stage, program, &[])?;
+        work = Work::of(&bare)?;
+        servers.insert(Arm::Bare, Ok(bare));
+    }
+    let warm_up = work.warm_up(program);
+    for arm in wanted {
+        let started = arm.start(stage, program, &warm_up);
+        servers.insert(arm, started.map_err(|error| format!("{error:#}")));
+    }
     let mut rows: Vec<Row> = (servers.iter())
         .filter(|(arm, _)| arm.is_ours())
         .filter_map(|(arm, server)| Some((arm, server.as_ref().err()?)))
@@ -91,20 +106,28 @@ pub(super) fn measure(plan: &Plan, stage: &Stage, program: Program) -> Result<Ve
             Row::new("P2", what, "not measured").noted(why).unmeasured()
         })
         .collect();
-    let steps = match servers.get(&Arm::Bare) {
-        Some(Ok(bare)) => steps_per_ms(bare)?,
-        Some(Err(why)) => bail!("{why}"),
-        None => 0.0,
-    };
     for cell in cells(plan, program) {
-        let path = match (cell.work_ms, cell.dirty_kib) {
-            (0, 0) => "/".to_owned(),
-            (0, kib) => format!("/?dirty={}", u64::from(kib) << 10),
-            (ms, _) => format!("/?work={:.0}", steps * f64::from(ms)),
+        let path = work.path(cell.work_ms, cell.dirty_kib);
+        let plan = plan_of(plan, program, cell);
+        let fillings = Fillings::new()?;
+        let fill = |arm, server: &Server| {
+            fillings.before_round(arm, server, &path, cell.connections);
         };
-        let takes_part = |arm| takes_part(plan, arm, cell);
-        let measured = turns::rounds(plan, &mut servers, takes_part, &path, cell.connections);
-        rows.extend(rows_of(program, cell, &measured));
+        let takes_part = |arm| takes_part(arm, cell);
+        let measured = turns::rounds(
+            &plan,
+            &mut servers,
+            takes_part,
+            fill,
+            &path,
+            cell.connections,
+        );
+        for (arm, server) in &servers {
+            if let Ok(server) = server {
+                fillings.look(*arm, server);
+            }
+        }
+        rows.extend(rows_of(program, cell, &measured, &fillings.notes()));
     }
     Ok(rows)
 }
@@ -119,10 +142,10 @@ fn is_wanted(plan: &Plan, program: Program, arm: Arm) -> bool {
     }
     let is_of = |pair: &&Pair| pair.ours == arm || pair.baseline == arm;
     let mut ids = PAIRS.iter().filter(is_of).map(|pair| pair.id);
-    let latency = plan.wants("P1") && matches!(arm, Arm::Ours | Arm::OursKept);
-    arm == Arm::Bare || latency || ids.any(|id| plan.wants(id))
+    arm == Arm::Bare || ids.any(|id| plan.wants(id))
 }
 
+/// One connection first: it is to find the environments that one connection needs.
 fn cells(plan: &Plan, program: Program) -> Vec<Cell> {
     let cell = |work_ms, connections| Cell {
         work_ms,
@@ -130,58 +153,54 @@ fn cells(plan: &Plan, program: Program) -> Vec<Cell> {
         connections,
     };
     let plain = cell(0, CONNECTIONS);
-    let latency = cell(LATENCY_WORK_MS, 1);
     let dirty = |dirty_kib| Cell { dirty_kib, ..plain };
-    match program {
-        Program::PythonBig => vec![plain],
-        Program::Python if plan.quick => vec![plain, latency],
-        _ if plan.quick => vec![plain],
-        _ => {
-            let works = GOALS.map(|(work_ms, _)| cell(work_ms, CONNECTIONS));
-            let alone = [cell(0, 1), latency];
-            works
-                .into_iter()
-                .chain(alone)
-                .chain(DIRTY_KIB.map(dirty))
-                .collect()
-        }
+    if plan.quick || program == Program::PythonBig {
+        return vec![plain];
     }
+    // What is judged by its work is measured with all of it, others in the middle.
+    let works = GOALS.map(|(work_ms, _)| work_ms).into_iter();
+    let works = works.filter(|ms| program.is_lambda() || [0, MIDDLE_WORK_MS].contains(ms));
+    let alone = [cell(0, 1)].into_iter();
+    let many = works.map(|work_ms| cell(work_ms, CONNECTIONS));
+    alone.chain(many).chain(DIRTY_KIB.map(dirty)).collect()
 }
 
-/// What starts a process on the way is measured where its price is seen.
-fn takes_part(plan: &Plan, arm: Arm, cell: Cell) -> bool {
+/// Who is compared with whom only in some cells takes part only there.
+fn takes_part(arm: Arm, cell: Cell) -> bool {
     match arm {
-        Arm::Zygote | Arm::Cgi if plan.quick => cell.work_ms == 0,
-        Arm::Zygote | Arm::Cgi => cell.work_ms == 0 || cell.work_ms == LATENCY_WORK_MS,
-        _ => true,
+        Arm::OursUnwarmed => cell.is_plain(),
+        Arm::Copies | Arm::Cgi => cell.dirty_kib == 0,
+        Arm::Zygote | Arm::Bare | Arm::OursKept | Arm::Ours => true,
     }
 }
 
-/// How many steps of work the bare program does in a millisecond.
-fn steps_per_ms(bare: &Server) -> Result<f64> {
-    let http = Http::new();
-    let runtime = runtime()?;
-    let fastest = |path: &str| -> Result<Duration> {
-        let mut fastest = Duration::MAX;
-        for _ in 0..TRIALS {
-            let answer = runtime.block_on(http.get(&bare.url(path)))?;
-            fastest = fastest.min(answer.first_byte);
-        }
-        Ok(fastest)
-    };
-    let nothing = fastest("/")?;
-    // Long enough to be told apart from a request without work, in any language.
-    let mut steps = TRIAL_STEPS;
-    loop {
-        let took = fastest(&format!("/?work={steps}"))?.saturating_sub(nothing);
-        if took >= Duration::from_millis(1) {
-            return Ok(f64::from(steps) / (took.as_secs_f64() * 1e3));
-        }
-        steps = steps.checked_mul(4).context("work takes no time")?;
+/// Short where nothing is judged.
+fn plan_of(plan: &Plan, program: Program, cell: Cell) -> Plan {
+    let is_judged = |pair: &Pair| goal(pair, program, cell).is_some();
+    match PAIRS.iter().any(is_judged) {
+        true => plan.clone(),
+        false => Plan {
+            rounds: 1,
+            round: plan.round.min(Duration::from_millis(SHOWN_ROUND_MS)),
+            warm: plan.warm.min(Duration::from_millis(SHOWN_WARM_MS)),
+            ..plan.clone()
+        },
     }
 }
 
-fn rows_of(program: Program, cell: Cell, measured: &BTreeMap<Arm, Measured>) -> Vec<Row> {
+/// With one more note.
+fn with_note(mut row: Row, note: Option<String>) -> Row {
+    let notes: Vec<String> = row.note.take().into_iter().chain(note).collect();
+    row.note = (!notes.is_empty()).then(|| notes.join("; "));
+    row
+}
+
+fn rows_of(
+    program: Program,
+    cell: Cell,
+    measured: &BTreeMap<Arm, Measured>,
+    notes: &BTreeMap<Arm, String>,
+) -> Vec<Row> {
     let there = |arm: Arm| measured.get(&arm).is_some_and(Result::is_ok);
     let mut rows = Vec::new();
     for pair in PAIRS {
@@ -189,16 +208,14 @@ fn rows_of(program: Program, cell: Cell, measured: &BTreeMap<Arm, Measured>) -> 
         let asked = measured.contains_key(&ours) && measured.contains_key(&baseline);
         if asked && (there(ours) || !baseline.is_ours()) {
             let row = throughput(&pair, program, cell, measured);
+            let row = with_note(row, notes.get(&ours).cloned());
+            let row = with_note(row, notes.get(&baseline).cloned());
             // What is wrong with ours is told once, by a row of its own.
             rows.push(if there(baseline) {
                 row
             } else {
                 row.unmeasured()
             });
-        }
-        let latency = cell.work_ms == LATENCY_WORK_MS && cell.connections == 1;
-        if latency && pair.id == "P2" && there(ours) && there(baseline) {
-            rows.extend(latencies(&pair, program, measured));
         }
     }
     rows
@@ -220,57 +237,30 @@ fn throughput(
         })
     };
     let (ours, baseline) = (named(pair.ours), named(pair.baseline));
-    let mut row = turns::row(pair.id, metric, measured, ours, baseline)
+    let row = turns::row(pair.id, metric, measured, ours, baseline)
         .latency(latency(pair.ours), latency(pair.baseline));
     let unseen = [ours, baseline].map(|(arm, name)| unseen(measured.get(&arm), name));
-    let notes = row
-        .note
-        .take()
-        .into_iter()
-        .chain(unseen.into_iter().flatten());
-    let notes: Vec<String> = notes.collect();
-    if !notes.is_empty() {
-        row.note = Some(notes.join("; "));
-    }
-    let plain = cell.connections == CONNECTIONS && cell.dirty_kib == 0;
-    match goal(pair, program, cell.work_ms) {
-        Some(goal) if plain && row.ours.is_some() => row.judged(Goal::TimesAtLeast(goal)),
-        _ if cell.work_ms == 0 && plain => row.headline(),
+    let row = unseen.into_iter().fold(row, with_note);
+    match goal(pair, program, cell) {
+        Some(goal) if row.ours.is_some() => row.judged(Goal::TimesAtLeast(goal)),
+        _ if cell.is_plain() => row.headline(),
         _ => row,
     }
 }
 
 /// How many times the baseline ours is to be, where anything is asked for.
-fn goal(pair: &Pair, program: Program, work_ms: u32) -> Option<f64> {
-    let by_work = || GOALS.iter().find(|(work, _)| *work == work_ms);
+fn goal(pair: &Pair, program: Program, cell: Cell) -> Option<f64> {
+    if cell.connections != CONNECTIONS || cell.dirty_kib != 0 {
+        return None;
+    }
+    let by_work = || GOALS.iter().find(|(work, _)| *work == cell.work_ms);
     match (pair.id, pair.baseline, program) {
         ("P2", Arm::OursKept, lambda) if lambda.is_lambda() => by_work().map(|(_, goal)| *goal),
-        ("P4", _, Program::Python) if work_ms == 0 => Some(GOAL_FORK),
-        ("P4", _, Program::PythonBig) if work_ms == 0 => Some(GOAL_FORK_BIG),
-        ("P5", _, Program::Python) if work_ms == 0 => Some(GOAL_CGI_PYTHON),
-        ("P5", _, Program::Node) if work_ms == 0 => Some(GOAL_CGI_NODE),
+        ("P4", _, Program::Python) if cell.work_ms == 0 => Some(GOAL_FORK),
+        ("P4", _, Program::PythonBig) if cell.work_ms == 0 => Some(GOAL_FORK_BIG),
+        ("P5", _, Program::Python) if cell.work_ms == 0 => Some(GOAL_CGI_PYTHON),
+        ("P5", _, Program::Node) if cell.work_ms == 0 => Some(GOAL_CGI_NODE),
         _ => None,
-    }
-}
-
-fn latencies(pair: &Pair, program: Program, measured: &BTreeMap<Arm, Measured>) -> [Row; 2] {
-    let row = |name: &str, of| {
-        let metric = format!(
-            "{}, {LATENCY_WORK_MS} ms of work, 1 connection, {name}, {}",
-            program.name(),
-            pair.ours.name()
-        );
-        let figure = |arm| -> Option<Figure> { turns::figure(measured, arm, of) };
-        Row::new("P1", metric, "µs")
-            .ours(figure(pair.ours))
-            .baseline(pair.baseline.name(), figure(pair.baseline))
-    };
-    let p50 = row("p50", |sample| sample.p50_us);
-    let p99 = row("p99", |sample| sample.p99_us);
-    match pair.baseline {
-        // Only what keeps the process on the same road was never restored and nothing else.
-        Arm::OursKept => [p50.judged(Goal::TimesAtMost(GOAL_P50)), p99],
-        _ => [p50, p99],
     }
 }
 
@@ -325,7 +315,7 @@ mod tests {
             (Arm::Ours, gone()),
             (Arm::Cgi, at(10.0)),
         ]);
-        let rows = rows_of(Program::Node, PLAIN, &measured);
+        let rows = rows_of(Program::Node, PLAIN, &measured, &BTreeMap::new());
         let ids: Vec<_> = rows.iter().map(|row| row.id.as_str()).collect();
         // Nothing of ours is there, but the baselines are shown.
         assert_eq!(ids, ["P2", "P5"]);
@@ -342,31 +332,41 @@ mod tests {
         let measured = BTreeMap::from([(Arm::OursKept, at(100.0)), (Arm::Ours, at(74.0))]);
         let row = |work_ms| {
             let cell = Cell { work_ms, ..PLAIN };
-            rows_of(Program::NodeLambda, cell, &measured).pop().unwrap()
+            let notes = BTreeMap::from([(Arm::OursKept, "slow".to_owned())]);
+            let row = rows_of(Program::NodeLambda, cell, &measured, &notes)
+                .pop()
+                .unwrap();
+            assert!(row.note.as_ref().unwrap().contains("slow"));
+            row
         };
         assert_eq!((row(0).goal, row(0).held), (Some(0.5), Some(true)));
         assert_eq!((row(1).goal, row(1).held), (Some(0.75), Some(false)));
     }
 
     #[test]
-    fn latency_is_judged_over_what_is_never_restored() {
-        let measured = BTreeMap::from([
-            (Arm::Bare, at(150.0)),
-            (Arm::OursKept, at(150.0)),
-            (Arm::Ours, at(100.0)),
-        ]);
-        let cell = Cell {
-            work_ms: LATENCY_WORK_MS,
-            connections: 1,
-            ..PLAIN
+    fn what_is_judged_is_measured_in_all_rounds() {
+        let plan = Plan {
+            quick: false,
+            rows: Vec::new(),
+            rounds: 3,
+            round: Duration::from_secs(2),
+            round_max: Duration::from_secs(8),
+            warm: Duration::from_secs(1),
+            probes: 0,
         };
-        let rows = rows_of(Program::Python, cell, &measured);
-        let judged: Vec<_> = rows
-            .iter()
-            .filter(|row| row.id == "P1" && row.goal.is_some())
-            .collect();
-        assert_eq!(judged.len(), 1);
-        assert_eq!((judged[0].ratio, judged[0].held), (Some(1.5), Some(false)));
+        let rounds = |program| {
+            let cells = cells(&plan, program).into_iter();
+            let whole = cells.filter(|cell| plan_of(&plan, program, *cell).rounds == plan.rounds);
+            let whole: Vec<u32> = whole.map(|cell| cell.work_ms).collect();
+            whole
+        };
+        assert_eq!(rounds(Program::NodeLambda), [0, 1, 5, 20]);
+        assert_eq!(rounds(Program::Python), [0]);
+        assert!(rounds(Program::C).is_empty());
+        let cells = cells(&plan, Program::Python);
+        assert_eq!(cells[0].connections, 1);
+        let short = plan_of(&plan, Program::Python, cells[0]);
+        assert!(short.round < plan.round && short.warm < plan.warm);
     }
 
     #[test]

@@ -76,14 +76,14 @@ pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Vec<Row> {
 fn measure_one(plan: &Plan, programs: &Programs, name: &str, rows: &[&Versus]) -> Result<Vec<Row>> {
     let function = stage::function(programs, name)?;
     let mut servers = start(rows, programs, &function);
-    let measured = turns::rounds(plan, &mut servers, |_| true, "/", CONNECTIONS);
+    let measured = turns::rounds(plan, &mut servers, |_| true, |_, _| (), "/", CONNECTIONS);
     let judge = |versus: &&Versus| {
         row(versus, &measured, CONNECTIONS).judged(Goal::TimesAtLeast(versus.goal))
     };
     let mut found: Vec<Row> = rows.iter().map(judge).collect();
     let ladder = if plan.quick { &[][..] } else { &LADDER };
     for connections in ladder {
-        let measured = turns::rounds(plan, &mut servers, |_| true, "/", *connections);
+        let measured = turns::rounds(plan, &mut servers, |_| true, |_, _| (), "/", *connections);
         found.extend(
             rows.iter()
                 .map(|versus| row(versus, &measured, *connections)),

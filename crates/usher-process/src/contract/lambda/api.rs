@@ -131,7 +131,7 @@ impl LambdaApi {
         if !waits || seen.closed.is_some() {
             return Err(NotRemembered::NotWaiting);
         }
-        self.server.remember().await?;
+        self.server.remember()?;
         Ok(self.rewind().await?)
     }
 
@@ -146,7 +146,7 @@ impl LambdaApi {
     /// # Errors
     /// It cannot be served.
     pub(crate) async fn adopt(&mut self, call: Bytes) -> Result<(), NotRemembered> {
-        self.server.adopt(call).await?;
+        self.server.adopt(call)?;
         Ok(self.rewind().await?)
     }
 
@@ -164,8 +164,8 @@ impl LambdaApi {
 
     /// Stops serving before the program is put back, so that nothing is written to it any more. Its
     /// connections stay open. Goes on with [`rewind`](Self::rewind).
-    pub async fn pause(&mut self) {
-        self.server.pause().await;
+    pub fn pause(&mut self) {
+        self.server.pause();
     }
 
     /// Returns to the remembered state, in which the program waits for its first event or to be
@@ -175,14 +175,36 @@ impl LambdaApi {
     /// # Errors
     /// It is not possible. The program cannot be served any more.
     pub async fn rewind(&mut self) -> Result<(), NotRewound> {
-        self.server.pause().await;
+        self.forget()?;
+        self.go_on();
+        self.rewound().await
+    }
+
+    /// The first part of [`rewind`](Self::rewind): forgets all of the run, and serves nothing yet.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn forget(&mut self) -> Result<(), NotRewound> {
+        self.server.pause();
         if self.desk.watch().borrow().closed.is_some() {
             return Err(NotRewound::NotWaiting);
         }
         // Whoever still waits for something of the old run waits no longer.
         self.desk.close(Closed::Listener);
         self.desk = Desk::new(self.desk.about.clone());
-        self.server.rewind(&self.desk).await?;
+        self.server.forget()
+    }
+
+    /// The second part: serves again, as far as that goes without waiting.
+    pub(crate) fn go_on(&self) {
+        self.server.again(&self.desk);
+    }
+
+    /// The third part: waits until the call of the snapshot was taken in.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn rewound(&self) -> Result<(), NotRewound> {
         let wait = Duration::from_millis(REWIND_WAIT_MAX_MS);
         match timeout(wait, self.ready()).await {
             Ok(Ok(())) => Ok(()),
@@ -218,7 +240,7 @@ impl LambdaApi {
         };
         let mut seen = self.desk.watch();
         let asked = idle(&mut seen, &self.desk).await?.asked;
-        let replied = self.desk.offer(id, delivery);
+        let replied = self.server.after(|| self.desk.offer(id, delivery));
         // Idle was seen, and nobody else offers.
         let replied = replied.map_err(|_| InvokeError::Closed)?;
         let reply = reply(replied, &mut seen).await?;

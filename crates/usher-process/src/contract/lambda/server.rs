@@ -5,14 +5,15 @@
 //!                                        └ a head that does not get on ─────► cut
 //! ```
 //!
-//! One task has them all, so that a program can keep no more than one thread of the platform busy.
-//! Connections beyond [`CONNECTIONS_MAX`] wait in the kernel, at the program's own cost. The
-//! sockets outlive the task: a program that is put back finds them as they were (`rewind`).
+//! One piece of work has them all, so that a program can keep no more than one thread of the platform
+//! busy (`work`). Connections beyond [`CONNECTIONS_MAX`] wait in the kernel, at the program's own
+//! cost. The sockets outlive the work: a program that is put back finds them as they were (`rewind`).
 //! Deliberately absent: a limit on how long a call may take, which is the invocation's own.
 
 mod connection;
 mod line;
 mod rewind;
+mod work;
 
 use std::io;
 use std::pin::pin;
@@ -22,12 +23,12 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use self::connection::connection;
 use self::line::Line;
 use self::rewind::Remembered;
 pub use self::rewind::{NotRemembered, NotRewound};
+use self::work::Work;
 use super::desk::{Closed, Desk};
 
 /// How many connections a program may have. Clients have one, and a second one for a failed
@@ -38,26 +39,17 @@ pub(super) const CONNECTIONS_MAX: usize = 8;
 pub(super) struct Server {
     listener: Arc<TcpListener>,
     lines: Arc<Lines>,
-    /// None: it is paused.
-    task: Option<JoinHandle<()>>,
+    work: Work,
     remembered: Option<Vec<Remembered>>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
 }
 
 impl Server {
     /// Serves whoever connects. Must be called within a tokio runtime.
     pub(super) fn serve(listener: TcpListener, desk: &Arc<Desk>) -> Self {
-        let mut server = Self {
+        let server = Self {
             listener: Arc::new(listener),
             lines: Arc::default(),
-            task: None,
+            work: Work::start(),
             remembered: None,
         };
         server.go_on(Vec::new(), desk);
@@ -65,23 +57,24 @@ impl Server {
     }
 
     /// Serves, and first of all these connections, as if the program had just sent these bytes.
-    fn go_on(&mut self, begun: Vec<(Arc<Line>, Bytes)>, desk: &Arc<Desk>) {
+    fn go_on(&self, begun: Vec<(Arc<Line>, Bytes)>, desk: &Arc<Desk>) {
         let (listener, lines) = (self.listener.clone(), self.lines.clone());
         let desk = desk.clone();
-        self.task = Some(tokio::spawn(async move {
+        self.work.begin(async move {
             serve(&listener, &lines, begun, &desk).await;
             lines.end();
-        }));
+        });
     }
 
     /// Stops whatever is under way. On return nothing is read or written any more, and all
     /// connections are still open.
-    pub(super) async fn pause(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-            // Ended, or aborted: either way all that it held is gone.
-            let _ = task.await;
-        }
+    pub(super) fn pause(&self) {
+        self.work.stop();
+    }
+
+    /// Does something of which there comes something to be done here, and then does that at once.
+    pub(super) fn after<T>(&self, something: impl FnOnce() -> T) -> T {
+        self.work.after(something)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The table of descriptors: those of the snapshot stay, those of a run are closed.
 //!
 //! ```text
-//! count as before? ─yes──────────────► each number still names its file? ─no→ replaced
-//!        └─no→ list, close new ones ──┘        └─yes→ flags, then what is behind it (`kinds`)
+//! each number still names its file? ─no→ replaced, or given back
+//!        └─yes→ count as before? ─yes────────────────────► flags, then what is behind (`kinds`)
+//!                    └─no→ all other numbers are closed ──┘
 //! ```
 //!
 //! Our duplicates share the open file descriptions, so that flags, offsets and contents are put
@@ -20,6 +21,7 @@ use crate::sys::handles;
 
 use super::errors::{About as _, Difference, Leftover, TakeError, same};
 use super::kinds::{Kind, info};
+use super::locks::Locks;
 use super::proc::{Proc, Text};
 use super::sockets::asked;
 use super::{epoll, given};
@@ -31,10 +33,18 @@ const DESCRIPTORS_MAX: usize = 512;
 #[derive(Debug)]
 pub(super) struct Descriptors {
     known: Vec<Descriptor>,
+    locks: Locks,
+    /// Ranges of numbers that hold all which are closed when another program is executed, and none
+    /// of the snapshot's that is not.
+    closing: Vec<(RawFd, RawFd)>,
     /// The kernel tells how many there are.
     counts: bool,
     /// Epoll sets that were changed, whose end is to be seen.
     changed: Vec<RawFd>,
+    /// Whether there were new ones, which have been closed.
+    closed: bool,
+    /// Whether something was found behind one that was put back.
+    moved: bool,
 }
 
 #[derive(Debug)]
@@ -64,25 +74,43 @@ impl Descriptors {
             let is_ours = ours.contains(number);
             Descriptor::take(proc, *number, is_ours, scratch)
         });
+        let known: Vec<_> = known.collect::<Result<_, _>>()?;
+        let (closed, kept): (Vec<_>, Vec<_>) = known.iter().partition(|one| one.closes);
+        let [closed, kept] = [closed, kept].map(numbers);
         Ok(Self {
-            known: known.collect::<Result<_, _>>()?,
+            locks: Locks::take(&known).taking("the locks on a descriptor")?,
+            closing: ranges(&closed, |number| kept.contains(&number)),
+            known,
             counts: proc.descriptor_count().taking(what)? == listed.len(),
             changed: Vec::new(),
+            closed: false,
+            moved: false,
         })
     }
 
-    /// Gives connections their numbers back. Before everything else, as it makes calls.
+    /// Sees that each number names its file, and gives connections their numbers back. Before
+    /// everything else, as it makes calls.
     pub(super) fn give_back(
         &self,
         proc: &Proc,
         stopped: &mut Stopped,
         agent: &Agent,
     ) -> Result<(), Leftover> {
-        let connections = self.known.iter().filter(|one| one.kind.is_connection());
-        let lost = connections.filter(|one| one.is_the_same(proc).is_err());
-        // What is left is found as all else that was closed.
-        for one in lost.take(given::GIVEN_MAX) {
-            given::give(stopped, agent, one.number, &one.file)?;
+        let mut given = 0;
+        for one in &self.known {
+            let same = one.is_the_same(proc);
+            if same.is_err() && one.kind.is_connection() && given < given::GIVEN_MAX {
+                given::give(stopped, agent, one.number, &one.file)?;
+                given += 1;
+            } else {
+                same?;
+            }
+        }
+        if given > 0 {
+            // What was given needed numbers, and calls of the program.
+            self.known
+                .iter()
+                .try_for_each(|one| one.is_the_same(proc))?;
         }
         Ok(())
     }
@@ -92,42 +120,52 @@ impl Descriptors {
         &self.known
     }
 
+    /// Behind [`Self::give_back`], since when each number names its file.
     pub(super) fn plan(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {
-        let new = self.new_ones(proc)?;
-        for one in &self.known {
-            one.is_the_same(proc)?;
-        }
-        self.plan_epoll(&new, batch)?;
-        for (first, last) in ranges(&new, |number| self.knows(number)) {
-            let close = [first.into(), last.into(), 0_u64.into()];
-            batch.call(Call::new(libc::SYS_close_range, close), Expect::Value(0));
-        }
-        let unlocked = batch.bytes(&handles::unlocked())?;
-        for (one, ready) in self.known.iter().zip(self.readiness()?) {
-            one.put_flags()?;
-            one.kind.plan(proc, one.number, &one.file, ready)?;
-            let closes = if one.closes { libc::FD_CLOEXEC } else { 0 };
-            let set = [one.number.into(), libc::F_SETFD.into(), closes.into()];
-            batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
-            if one.kind.is_unlocked() && !one.is_path() {
-                handles::unlock(&one.file).putting("the locks on a descriptor")?;
-                let set = [one.number.into(), libc::F_SETLK.into(), unlocked.into()];
-                batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
+        self.closed = self.has_new_ones(proc)?;
+        self.plan_epoll(proc, batch)?;
+        if self.closed {
+            // To list them takes longer than to close all numbers that there could be.
+            for (first, last) in gaps(&numbers(&self.known)) {
+                let close = [first.into(), last.into(), 0_u64.into()];
+                batch.call(Call::new(libc::SYS_close_range, close), Expect::Value(0));
             }
         }
+        self.moved = false;
+        for (one, ready) in self.known.iter().zip(self.readiness()?) {
+            one.put_flags()?;
+            self.moved |= one.kind.plan(proc, one.number, &one.file, ready)?;
+            self.moved |= one.kind.is_polled() && !one.kind.rests(ready);
+        }
+        self.locks.plan(&self.known, batch)?;
+        self.plan_closing(batch);
         Ok(())
     }
 
+    /// Has all of them closed, or not, when another program is executed. Nobody but the program
+    /// sees that, and to ask costs as much as to set; most are closed, and are named by ranges.
+    fn plan_closing(&self, batch: &mut Batch) {
+        for (first, last) in &self.closing {
+            let flags = libc::CLOSE_RANGE_CLOEXEC;
+            let set = [(*first).into(), (*last).into(), flags.into()];
+            batch.call(Call::new(libc::SYS_close_range, set), Expect::Value(0));
+        }
+        for one in self.known.iter().filter(|one| !one.closes) {
+            let set = [one.number.into(), libc::F_SETFD.into(), 0_u64.into()];
+            batch.call(Call::new(libc::SYS_fcntl, set), Expect::Value(0));
+        }
+    }
+
     pub(super) fn done(&self, proc: &Proc) -> Result<(), Leftover> {
-        if !self.new_ones(proc)?.is_empty() {
+        if self.closed && self.has_new_ones(proc)? {
             return Err(Leftover::State("a descriptor could not be closed"));
         }
-        // What was closed may have told something to what has stayed.
-        for (one, ready) in self.known.iter().zip(self.readiness()?) {
-            if one.kind.is_polled() && !one.kind.rests(ready) {
-                let (number, what) = (one.number, "is not at rest any more");
-                return Err(Leftover::Descriptor { number, what });
-            }
+        // What was closed may have told something to what has stayed. Where nothing was, and all
+        // was at rest, it still is: there is nobody who could have done anything.
+        if self.closed || self.moved {
+            self.rest()?;
+        }
+        for one in &self.known {
             if !self.changed.contains(&one.number) {
                 continue;
             }
@@ -141,12 +179,23 @@ impl Descriptors {
         Ok(())
     }
 
+    /// Looks whether all of them poll as they do at rest.
+    fn rest(&self) -> Result<(), Leftover> {
+        for (one, ready) in self.known.iter().zip(self.readiness()?) {
+            if one.kind.is_polled() && !one.kind.rests(ready) {
+                let (number, what) = (one.number, "is not at rest any more");
+                return Err(Leftover::Descriptor { number, what });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn compare(&self, proc: &Proc) -> Result<(), Difference> {
         let piece = "descriptors";
-        let known: Vec<RawFd> = self.known.iter().map(|one| one.number).collect();
+        let known = numbers(&self.known);
         same(piece, &known, &proc.descriptors().comparing(piece)?)?;
         for one in &self.known {
-            if !handles::same_file(proc.pid(), one.number, &one.file).comparing(piece)? {
+            if !proc.has(one.number, &one.file).comparing(piece)? {
                 let what = format!("descriptor {} is another one", one.number);
                 return Err(Difference::Found { piece, what });
             }
@@ -185,25 +234,28 @@ impl Descriptors {
         (self.known.binary_search_by_key(&number, |one| one.number)).is_ok()
     }
 
-    /// Numbers that the snapshot had not. As many as then and all of then still there means none.
-    fn new_ones(&self, proc: &Proc) -> Result<Vec<RawFd>, Leftover> {
+    /// Whether it has numbers that the snapshot had not. As many as then and all of then still
+    /// there means none.
+    fn has_new_ones(&self, proc: &Proc) -> Result<bool, Leftover> {
         let what = "the list of descriptors";
-        if self.counts && proc.descriptor_count().putting(what)? == self.known.len() {
-            return Ok(Vec::new());
+        if self.counts {
+            return Ok(proc.descriptor_count().putting(what)? != self.known.len());
         }
-        let mut listed = proc.descriptors().putting(what)?;
-        listed.retain(|number| !self.knows(*number));
-        Ok(listed)
+        let listed = proc.descriptors().putting(what)?;
+        Ok(listed.iter().any(|number| !self.knows(*number)))
     }
 
-    fn plan_epoll(&mut self, new: &[RawFd], batch: &mut Batch) -> Result<(), Leftover> {
+    fn plan_epoll(&mut self, proc: &Proc, batch: &mut Batch) -> Result<(), Leftover> {
         self.changed.clear();
         for one in &self.known {
             let Kind::Epoll { entries, told } = &one.kind else {
                 continue;
             };
             let now = entries_of(told, one.number)?;
-            let is_open = |number| self.knows(number) || new.contains(&number);
+            let is_open = |number| {
+                let new = || proc.is_open(number, &one.file).is_ok_and(|open| open);
+                self.knows(number) || (self.closed && new())
+            };
             let changes = epoll::changes(entries, &now, is_open);
             let changes = changes.ok_or(Leftover::Descriptor {
                 number: one.number,
@@ -249,7 +301,7 @@ impl Descriptor {
 
     fn is_the_same(&self, proc: &Proc) -> Result<(), Leftover> {
         let number = self.number;
-        match handles::same_file(proc.pid(), number, &self.file) {
+        match proc.has(number, &self.file) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Leftover::Descriptor {
                 number,
@@ -264,7 +316,7 @@ impl Descriptor {
     }
 
     /// Whether it was opened to name a path only, which nothing can be done to.
-    fn is_path(&self) -> bool {
+    pub(super) fn is_path(&self) -> bool {
         self.flags.contains(OFlags::PATH)
     }
 
@@ -296,6 +348,24 @@ impl Descriptor {
     }
 }
 
+fn numbers<'a>(these: impl IntoIterator<Item = &'a Descriptor>) -> Vec<RawFd> {
+    these.into_iter().map(|one| one.number).collect()
+}
+
+/// The ranges of all numbers that are not among these, which are in order.
+fn gaps(numbers: &[RawFd]) -> Vec<(RawFd, RawFd)> {
+    let mut gaps = Vec::new();
+    let mut first = 0;
+    for number in numbers {
+        if first < *number {
+            gaps.push((first, *number - 1));
+        }
+        first = number.saturating_add(1);
+    }
+    gaps.push((first, RawFd::MAX));
+    gaps
+}
+
 fn entries_of(told: &Text, number: RawFd) -> Result<Vec<epoll::Entry>, Leftover> {
     let told = told.read().putting("an epoll set")?;
     epoll::entries(&told).ok_or(Leftover::Descriptor {
@@ -320,10 +390,17 @@ fn ranges(numbers: &[RawFd], keeps: impl Fn(RawFd) -> bool) -> Vec<(RawFd, RawFd
 
 #[cfg(test)]
 mod tests {
-    use super::ranges;
+    use super::{RawFd, gaps, ranges};
 
     #[test]
-    fn new_descriptors_are_closed_in_few_ranges_that_spare_the_others() {
+    fn all_other_numbers_are_closed() {
+        assert_eq!(gaps(&[]), [(0, RawFd::MAX)]);
+        assert_eq!(gaps(&[0, 1, 2, 5]), [(3, 4), (6, RawFd::MAX)]);
+        assert_eq!(gaps(&[3]), [(0, 2), (4, RawFd::MAX)]);
+    }
+
+    #[test]
+    fn few_ranges_hold_all_numbers_and_spare_the_others() {
         let keeps = |number| [0, 1, 2, 5].contains(&number);
         assert_eq!(ranges(&[], keeps), []);
         assert_eq!(ranges(&[3, 4, 6, 9], keeps), [(3, 4), (6, 9)]);

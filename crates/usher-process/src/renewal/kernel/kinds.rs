@@ -193,16 +193,18 @@ impl Kind {
         }
     }
 
-    /// Puts back what is behind the duplicate `file` of `number`; `ready` is how it polls.
+    /// Puts back what is behind the duplicate `file` of `number`; `ready` is how it polls. Returns
+    /// whether what is in it was another.
     pub(super) fn plan(
         &self,
         proc: &Proc,
         number: RawFd,
         file: &OwnedFd,
         ready: PollFlags,
-    ) -> Result<(), Leftover> {
+    ) -> Result<bool, Leftover> {
         let what = "a descriptor";
         let left = |what| Leftover::Descriptor { number, what };
+        let mut moved = false;
         match self {
             Self::Fixed | Self::Device | Self::Epoll { .. } => {}
             Self::File {
@@ -223,7 +225,8 @@ impl Kind {
                     && (!readable
                         || (content(file).putting("a pipe")? == *then
                             && unread(file).putting("a pipe")? == then.len()));
-                if !same {
+                moved = !same;
+                if moved {
                     if !empty(file).putting("a pipe")? {
                         return Err(left("is a pipe with more than can be taken out of it"));
                     }
@@ -239,7 +242,8 @@ impl Kind {
                 } else {
                     count(&told.read().putting(what)?) == Some(*then)
                 };
-                if !untouched {
+                moved = !untouched;
+                if moved {
                     if !empty(file).putting("a counter")? {
                         return Err(left("is a counter that counts too far"));
                     }
@@ -258,7 +262,7 @@ impl Kind {
             Self::Signals { mask } => handles::set_signals(file, *mask).putting(what)?,
             Self::Socket(socket) => socket.plan(number, file, ready)?,
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// Whether it polls as it does at rest.

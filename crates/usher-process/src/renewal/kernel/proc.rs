@@ -10,7 +10,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, fstat, openat, readlinkat, statat};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+use crate::sys::handles;
 
 /// Bytes of a text of `/proc` that are read; what is longer is an error.
 const TEXT_MAX_BYTES: usize = 1 << 20;
@@ -23,6 +25,8 @@ const LIST_BYTES: usize = 8192;
 #[derive(Debug)]
 pub(super) struct Proc {
     pid: Pid,
+    /// This process, which is asked for with each comparison.
+    own: Pid,
     pidfd: OwnedFd,
     folder: OwnedFd,
     descriptors: OwnedFd,
@@ -40,6 +44,7 @@ impl Proc {
         let descriptors = openat(&folder, "fd", FLAGS | OFlags::DIRECTORY, Mode::empty())?;
         Ok(Self {
             pid,
+            own: getpid(),
             pidfd,
             folder,
             descriptors,
@@ -83,6 +88,20 @@ impl Proc {
     /// A duplicate of one of its descriptors.
     pub(super) fn duplicate(&self, number: RawFd) -> io::Result<OwnedFd> {
         Ok(pidfd_getfd(&self.pidfd, number, PidfdGetfdFlags::empty())?)
+    }
+
+    /// Whether `number` is in it what our `file` is: one open file description.
+    pub(super) fn has(&self, number: RawFd, file: &OwnedFd) -> io::Result<bool> {
+        handles::same_file_as(self.own, self.pid, number, file)
+    }
+
+    /// Whether `number` is open in it, which is told by comparing it with any `file` of ours.
+    pub(super) fn is_open(&self, number: RawFd, file: &OwnedFd) -> io::Result<bool> {
+        match self.has(number, file) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// How many descriptors it has, as newer kernels tell; 0 by older ones.
@@ -175,9 +194,11 @@ mod tests {
         let number = std::os::fd::AsRawFd::as_raw_fd(&file);
         assert!(own.descriptors().unwrap().contains(&number));
         let twin = own.duplicate(number).unwrap();
-        assert!(crate::sys::handles::same_file(own.pid(), number, &twin).unwrap());
-        let other = tempfile::tempfile().unwrap();
-        assert!(!crate::sys::handles::same_file(own.pid(), number, &other).unwrap());
+        assert!(own.has(number, &twin).unwrap());
+        let other = tempfile::tempfile().unwrap().into();
+        assert!(!own.has(number, &other).unwrap());
+        assert!(own.is_open(number, &twin).unwrap());
+        assert!(!own.is_open(RawFd::MAX, &twin).unwrap());
         drop(file);
         assert!(!own.descriptors().unwrap().contains(&number));
     }

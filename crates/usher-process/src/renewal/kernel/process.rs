@@ -95,7 +95,8 @@ struct Flags {
 struct Asked {
     registrations: usize,
     permitted: Option<Pointer>,
-    dumpable: usize,
+    /// None if it was set.
+    dumpable: Option<usize>,
 }
 
 impl Process {
@@ -174,8 +175,10 @@ impl Process {
 
     fn set_flags(&self, batch: &mut Batch) -> Result<Asked, Leftover> {
         self.flags.plan(batch);
-        let dumpable = Call::new(libc::SYS_prctl, [libc::PR_GET_DUMPABLE.into()]);
-        let dumpable = batch.call(dumpable, Expect::Any);
+        let dumpable = (!self.flags.sets_dumpable()).then(|| {
+            let ask = Call::new(libc::SYS_prctl, [libc::PR_GET_DUMPABLE.into()]);
+            batch.call(ask, Expect::Any)
+        });
         let ask = [REGISTRATIONS.into()];
         let registrations = batch.call(Call::new(libc::SYS_membarrier, ask), Expect::Any);
         let permitted = match PERMITTED {
@@ -202,7 +205,8 @@ impl Process {
         if !is(asked.registrations, self.flags.registrations) {
             return Err(Leftover::State("a registration of membarrier was made"));
         }
-        if !is(asked.dumpable, self.flags.dumpable) {
+        let dumpable = asked.dumpable;
+        if dumpable.is_some_and(|place| !is(place, self.flags.dumpable)) {
             return Err(Leftover::State("whether it may be dumped has changed"));
         }
         if asked
@@ -271,14 +275,18 @@ impl Process {
 }
 
 impl Flags {
+    /// What else the kernel has chosen cannot be set again, only asked for.
+    fn sets_dumpable(&self) -> bool {
+        matches!(self.dumpable, 0 | 1)
+    }
+
     /// Appends the calls that set them.
     fn plan(&self, batch: &mut Batch) {
         let mut prctl = |option: i32, value: i64| {
             let set = [option.into(), value.into()];
             batch.call(Call::new(libc::SYS_prctl, set), Expect::Value(0))
         };
-        // What else the kernel has chosen cannot be set again, only asked for.
-        if matches!(self.dumpable, 0 | 1) {
+        if self.sets_dumpable() {
             prctl(libc::PR_SET_DUMPABLE, self.dumpable);
         }
         prctl(libc::PR_SET_THP_DISABLE, self.no_huge_pages.max(0));

@@ -22,6 +22,10 @@ use super::tree::{self, Tree};
 /// A clock of files may stand still for as long: what changed within it need not show.
 const TICK_MS: i64 = 20;
 
+/// Pages and files in use in a folder of its own in memory where nothing is, with a name or without:
+/// the folder alone. So nothing can be set free there when descriptors and mappings are put back.
+const BARE: (u64, u64) = (0, 1);
+
 /// A folder that the program may write to.
 #[derive(Debug)]
 pub(crate) struct Writable {
@@ -39,6 +43,8 @@ pub(super) struct Scratch {
     device: u64,
     tree: Tree,
     used: (u64, u64),
+    /// Nothing was done to it, as there was nothing in it, and there still is not.
+    untouched: bool,
     /// How the folder itself was described when it was last seen to be as at the snapshot.
     seen: Seen,
 }
@@ -66,6 +72,7 @@ impl Scratch {
             used: used(&folder).taking("a folder for scratch")?,
             seen: Seen::of(&about).taking("the time")?,
             device: about.st_dev,
+            untouched: false,
             place,
             folder,
             tree,
@@ -88,7 +95,9 @@ impl Scratch {
         let what = "a folder for scratch";
         let about = fstat(&self.folder).putting(what)?;
         let nothing = self.tree.len() == 1 && !self.seen.lately && self.seen.shows(&about);
+        self.untouched = false;
         if nothing && used(&self.folder).putting(what)? == self.used {
+            self.untouched = self.used == BARE;
             return Ok(());
         }
         let now = match tree::read(&self.folder, |path| self.tree.contains_key(path)) {
@@ -110,6 +119,9 @@ impl Scratch {
 
     /// Looks whether all that had no name has gone too.
     pub(super) fn done(&mut self) -> Result<(), Leftover> {
+        if self.untouched {
+            return Ok(());
+        }
         let place = self.place;
         let what = "a folder for scratch";
         let now = used(&self.folder).putting(what)?;

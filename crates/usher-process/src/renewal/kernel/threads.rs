@@ -1,9 +1,9 @@
 //! What the kernel keeps for each thread, besides its registers and its signal mask.
 //!
 //! ```text
-//! set by the thread itself:    alternate stack, the address cleared at its end, name
+//! set by the thread itself:    alternate stack, the address cleared at its end, name, robust list
 //! set from outside:            niceness, processors
-//! looked at from outside:      robust list, restartable sequences; others → replaced
+//! looked at from outside:      restartable sequences; others → replaced
 //! ```
 //!
 //! Deliberately absent: threads that are new, which are ended; scheduling classes, priorities of
@@ -89,13 +89,13 @@ impl Threads {
         for thread in &self.0 {
             thread.put_outside()?;
             if thread.tid == stopped.pid() {
-                for call in thread.own.calls(batch)? {
+                for call in thread.calls(batch)? {
                     batch.call(call, Expect::Ok);
                 }
             } else {
-                let calls = thread.own.calls(batch)?;
+                let calls = thread.calls(batch)?;
                 if !batch.call_by(thread.tid, &calls) {
-                    each.push((thread.tid, thread.own.calls(&mut bytes)?));
+                    each.push((thread.tid, thread.calls(&mut bytes)?));
                 }
             }
         }
@@ -159,11 +159,7 @@ impl Held {
         for call in self.own.calls(batch)? {
             batch.call(call, Expect::Ok);
         }
-        let (list, bytes) = self.outside.robust;
-        if list != 0 {
-            let set = Call::new(libc::SYS_set_robust_list, [list.into(), bytes.into()]);
-            batch.call(set, Expect::Value(0));
-        }
+        batch.call(self.outside.robust_list(), Expect::Value(0));
         let sequences = self.outside.sequences.unwrap_or_default();
         if let Some([address, bytes, signature]) = sequences.registered() {
             let set = [address.into(), bytes.into(), 0_u64.into(), signature.into()];
@@ -186,23 +182,29 @@ impl Held {
 
 impl Thread {
     fn put_outside(&self) -> Result<(), Leftover> {
-        let now = Outside::of(self.tid).putting("a thread's state")?;
-        let then = &self.outside;
-        if now.robust != then.robust {
-            return Err(Leftover::State("a thread has another list of robust locks"));
-        }
-        if now.sequences != then.sequences {
+        let (tid, then) = (self.tid, &self.outside);
+        let what = "a thread's restartable sequences";
+        if handles::sequences(tid).putting(what)? != then.sequences {
             return Err(Leftover::State(
                 "a thread has another area for restartable sequences",
             ));
         }
-        if now.niceness != then.niceness {
-            setpriority_process(Some(self.tid), then.niceness).putting("a thread's niceness")?;
+        let what = "a thread's niceness";
+        if getpriority_process(Some(tid)).putting(what)? != then.niceness {
+            setpriority_process(Some(tid), then.niceness).putting(what)?;
         }
-        if now.processors != then.processors {
-            sched_setaffinity(Some(self.tid), &then.processors).putting("a thread's processors")?;
+        let what = "a thread's processors";
+        if sched_getaffinity(Some(tid)).putting(what)? != then.processors {
+            sched_setaffinity(Some(tid), &then.processors).putting(what)?;
         }
         Ok(())
+    }
+
+    /// The calls that it makes itself, with their bytes in `batch`.
+    fn calls(&self, batch: &mut Batch) -> Result<Vec<Call>, Full> {
+        let mut calls = self.own.calls(batch)?;
+        calls.push(self.outside.robust_list());
+        Ok(calls)
     }
 }
 
@@ -214,6 +216,15 @@ impl Outside {
             robust: handles::robust_list(tid)?,
             sequences: handles::sequences(tid)?,
         })
+    }
+}
+
+impl Outside {
+    /// Only the thread itself may set it, for which it has to make calls anyway; to ask from
+    /// outside would take one more of ours.
+    fn robust_list(&self) -> Call {
+        let (list, bytes) = self.robust;
+        Call::new(libc::SYS_set_robust_list, [list.into(), bytes.into()])
     }
 }
 

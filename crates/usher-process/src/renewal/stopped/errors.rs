@@ -225,6 +225,9 @@ pub(crate) enum RegisterError {
 /// The program could not go on.
 #[derive(Debug, Error)]
 pub(crate) enum ResumeError {
+    /// Where its threads were is not known any more.
+    #[error("the program was to be put back, and its registers were not")]
+    NotPut,
     /// A request failed.
     #[error("could not let the program go on")]
     Trace(#[from] TraceError),

@@ -61,6 +61,7 @@ impl Held {
             threads: vec![pid],
             signalled: None,
             homes: Vec::new(),
+            ahead: Vec::new(),
             put: false,
             used: None,
             found_bytes: agent::DATA_BYTES,

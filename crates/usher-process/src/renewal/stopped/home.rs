@@ -22,6 +22,18 @@ pub(super) struct Home {
     sequence: Option<(u64, [u8; 8])>,
 }
 
+impl Home {
+    /// Where a thread is put, which is in no sequence then: the word that says so is memory.
+    pub(super) fn ahead(thread: Tid, frame: Frame, mask: u64) -> Self {
+        Self {
+            thread,
+            frame,
+            mask,
+            sequence: None,
+        }
+    }
+}
+
 impl Stopped {
     /// Takes a thread away from where it is, with all signals held back until it is home again, so
     /// that none of the program's handlers runs among our calls.
@@ -29,16 +41,10 @@ impl Stopped {
         if let Some(home) = self.home_of(thread) {
             return Ok(*home);
         }
-        let frame = frame_of(thread)?;
-        let home = Home {
-            thread,
-            frame,
-            mask: asked("read the signal mask", thread, trace::mask(thread))?,
-            sequence: match frame.waited() {
-                // No call may be made in a sequence.
-                Waited::Again | Waited::Interrupted => None,
-                Waited::No => self.sequence(thread)?,
-            },
+        let ahead = self.ahead.iter().find(|home| home.thread == thread);
+        let home = match ahead {
+            Some(home) => *home,
+            None => self.here(thread)?,
         };
         asked(
             "hold back signals",
@@ -47,6 +53,21 @@ impl Stopped {
         )?;
         self.homes.push(home);
         Ok(home)
+    }
+
+    /// Where a thread is, to be found there again.
+    fn here(&self, thread: Tid) -> Result<Home, TraceError> {
+        let frame = frame_of(thread)?;
+        Ok(Home {
+            thread,
+            frame,
+            mask: asked("read the signal mask", thread, trace::mask(thread))?,
+            sequence: match frame.waited() {
+                // No call may be made in a sequence.
+                Waited::Again | Waited::Interrupted => None,
+                Waited::No => self.sequence(thread)?,
+            },
+        })
     }
 
     pub(super) fn home_of(&self, thread: Tid) -> Option<&Home> {

@@ -9,12 +9,10 @@ use super::Tid;
 use super::errors::TraceError;
 use crate::sys::trace::{self, Status};
 
-/// For this long a waiting tracer gives way to other threads and looks again at once: most stops
-/// take less, and the shortest sleep of the kernel takes 50 microseconds.
-const EAGER_MAX: Duration = Duration::from_micros(300);
-/// After that it sleeps for this part of the time that it has waited, so that it is late by no
-/// more.
-const SLEEP_PART: u32 = 8;
+/// For this long a waiting tracer gives way to other threads and looks again at once: most stops of
+/// an idle machine take less, and to be woken takes longer. On a busy one it must not: tracers that
+/// look would take the processors from those that are to stop.
+const EAGER_MAX: Duration = Duration::from_micros(20);
 
 /// How long to wait for threads, all in all.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +33,7 @@ impl Patience {
     /// What becomes of a thread. Threads that stay for ever in the kernel are an error.
     ///
     /// No descriptor tells of it, and a wait in the kernel either has no end or takes the deaths of
-    /// others' children, so the question is asked again and again.
+    /// others' children, so it is waited for again and again.
     pub(super) fn wait(self, thread: Tid) -> Result<Status, TraceError> {
         // The kernel does not tell that a main thread has ended before all others were asked for.
         // It has to be asked for again then, so it must not be forgotten.
@@ -54,16 +52,15 @@ impl Patience {
             if let Some(status) = asked("ask what has become", thread, trace::poll(thread))? {
                 return Ok(status);
             }
-            let waited = began.elapsed();
-            if waited < EAGER_MAX {
+            if began.elapsed() < EAGER_MAX {
                 thread::yield_now();
+            } else if let Some(status) = asked("wait for", thread, trace::wait(thread))? {
+                return Ok(status);
             } else if ended() {
                 // It may have ended since it was asked for, which is told of all but that one.
                 let last = asked("ask what has become", thread, trace::poll(thread))?;
                 return Ok(last.unwrap_or(Status::Ended));
-            } else if self.began.elapsed() < Duration::from_millis(self.max_ms) {
-                thread::sleep(waited / SLEEP_PART);
-            } else {
+            } else if self.began.elapsed() >= Duration::from_millis(self.max_ms) {
                 return Err(TraceError::Late {
                     thread,
                     state: state(thread).unwrap_or('?'),

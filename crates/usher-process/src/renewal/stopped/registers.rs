@@ -12,7 +12,7 @@ use std::fmt;
 
 use super::errors::{RegisterError, TraceError};
 use super::frame::{Frame, SYSCALL, Waited};
-use super::home::frame_of;
+use super::home::{Home, frame_of};
 use super::patience::asked;
 use super::{Stopped, Tid};
 use crate::sys::trace;
@@ -101,6 +101,15 @@ impl Stopped {
         Ok(Registers { threads, busy })
     }
 
+    /// The program will be put back to `kept`, or killed. So where its threads are now, and which
+    /// signals they hold back, is not asked when they make calls: that will be lost anyway. It
+    /// cannot be resumed without [`Self::put_registers`] any more.
+    pub(crate) fn goes_back_to(&mut self, kept: &Registers) {
+        let ahead = kept.threads.iter();
+        let ahead = ahead.map(|one| Home::ahead(one.thread, one.frame, one.mask));
+        self.ahead = ahead.collect();
+    }
+
     /// Gives every thread the registers it had. The threads must be the same.
     pub(crate) fn put_registers(&mut self, kept: &Registers) -> Result<(), RegisterError> {
         let new = self
@@ -118,14 +127,26 @@ impl Stopped {
             let thread = one.thread;
             let general = trace::set_general(thread, one.frame.0);
             asked("put back the registers", thread, general)?;
-            let extended = trace::set_extended(thread, &one.extended);
-            asked("put back the extended registers", thread, extended)?;
+            self.put_extended(one)?;
             let mask = trace::set_mask(thread, one.mask);
             asked("put back the signal mask", thread, mask)?;
         }
         self.homes.clear();
         self.put = true;
         Ok(())
+    }
+
+    /// To look is cheaper than to set, and most threads but the main one have done nothing.
+    fn put_extended(&self, one: &Kept) -> Result<(), TraceError> {
+        let thread = one.thread;
+        if thread != self.pid {
+            let has = trace::has_extended(thread, &one.extended);
+            if asked("read the extended registers", thread, has)? {
+                return Ok(());
+            }
+        }
+        let set = trace::set_extended(thread, &one.extended);
+        asked("put back the extended registers", thread, set)
     }
 
     /// What is to be kept of a thread, and whether it waited in a call.

@@ -1,12 +1,12 @@
 //! What has become of a traced thread.
 //!
-//! It is asked of each thread by itself, and never waited for: a wait for any thread would also
-//! take the death of a child that somebody else waits for, and a wait for the main thread does not
-//! end while other threads of a killed program are not asked for.
+//! It is asked of each thread by itself: a wait for any thread would also take the death of a child
+//! that somebody else waits for. And it is waited for a moment only: a wait for the main thread
+//! does not end while other threads of a killed program are not asked for.
 
 use std::io;
 
-use super::{Tid, answered};
+use super::{Tid, alarm, answered};
 
 /// `PTRACE_EVENT_STOP`
 const EVENT_STOP: i32 = 128;
@@ -45,9 +45,21 @@ impl Status {
 /// Asks what has become of a thread that this OS thread traces; `None`: it runs. What is told once
 /// is not told again.
 pub(crate) fn poll(thread: Tid) -> io::Result<Option<Status>> {
+    asked(thread, libc::WNOHANG)
+}
+
+/// The same, but waits up to 50 ms for it; `None`: it still runs.
+pub(crate) fn wait(thread: Tid) -> io::Result<Option<Status>> {
+    match alarm::bounded(|| asked(thread, 0))? {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        other => other,
+    }
+}
+
+fn asked(thread: Tid, how: i32) -> io::Result<Option<Status>> {
     let mut raw = 0;
     let place: *mut i32 = &raw mut raw;
-    let options = libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG;
+    let options = libc::__WALL | libc::__WNOTHREAD | how;
     let number = thread.as_raw_nonzero().get();
     // No crate in use waits for threads.
     // SAFETY: the kernel writes one number to a place that is one.

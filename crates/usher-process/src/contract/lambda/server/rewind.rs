@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! remember:  pause ─► each connection, and the call on it that is not answered ─► rewind
-//! rewind:    pause ─► connections made since: reset    ─► serve again: each connection
-//!                     those that wait: reset               begins with its call
+//! forget:    pause ─► connections made since: reset    ─► again: each connection begins with
+//!                     those that wait: reset               its call
 //!                     what was sent since: thrown away
 //! ```
 //!
@@ -95,8 +95,8 @@ pub enum NotRewound {
 impl Server {
     /// Notes what every later [`rewind`](Self::rewind) returns to, of a program that rests. Paused
     /// on return.
-    pub(in super::super) async fn remember(&mut self) -> Result<(), NotRemembered> {
-        self.pause().await;
+    pub(in super::super) fn remember(&mut self) -> Result<(), NotRemembered> {
+        self.pause();
         let mut remembered = Vec::new();
         let mut nexts = 0;
         for line in self.lines.all() {
@@ -132,8 +132,8 @@ impl Server {
 
     /// Notes for a program that has one connection, on which it has sent nothing, that this call
     /// had been read from it. Paused on return.
-    pub(in super::super) async fn adopt(&mut self, call: Bytes) -> Result<(), NotRemembered> {
-        self.pause().await;
+    pub(in super::super) fn adopt(&mut self, call: Bytes) -> Result<(), NotRemembered> {
+        self.pause();
         let mut lines = self.lines.0.lock();
         // The kernel is asked and not tokio, which learns of a connection a little later.
         while lines.len() <= 1 && self.is_called().map_err(NotRemembered::Socket)? {
@@ -166,9 +166,9 @@ impl Server {
         Ok(true)
     }
 
-    /// Serves what was remembered, and nothing of what came after; `desk` is a new one.
-    pub(in super::super) async fn rewind(&mut self, desk: &Arc<Desk>) -> Result<(), NotRewound> {
-        self.pause().await;
+    /// Keeps what was remembered, and nothing of what came after. Paused on return.
+    pub(in super::super) fn forget(&mut self) -> Result<(), NotRewound> {
+        self.pause();
         let remembered = self.remembered.as_ref().ok_or(NotRewound::Nothing)?;
         let lines: Vec<_> = remembered.iter().map(|it| it.line.clone()).collect();
         let old = std::mem::replace(&mut *self.lines.0.lock(), lines);
@@ -176,13 +176,14 @@ impl Server {
         old.iter().filter(is_new).for_each(|line| line.reset());
         drop(old);
         self.send_away()?;
-        for it in remembered {
-            it.line.forget()?;
-        }
-        let begun = remembered.iter();
+        remembered.iter().try_for_each(|it| it.line.forget())
+    }
+
+    /// Serves what was remembered; `desk` is a new one.
+    pub(in super::super) fn again(&self, desk: &Arc<Desk>) {
+        let begun = self.remembered.iter().flatten();
         let begun = begun.map(|it| (it.line.clone(), it.call.clone())).collect();
         self.go_on(begun, desk);
-        Ok(())
     }
 
     /// Whether somebody waits to be accepted.

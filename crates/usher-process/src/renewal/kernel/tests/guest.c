@@ -117,7 +117,7 @@ static void prepare_plain(void) {
     MUST(bind(listener, (void *)&address, sizeof address));
     MUST(listen(listener, 16));
     MUST(getsockname(listener, (void *)&address, &len));
-    counter = eventfd(0, EFD_NONBLOCK);
+    counter = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     set = epoll_create1(EPOLL_CLOEXEC);
     watch(set, counter, EPOLLIN | EPOLLET);
     watch(set, listener, EPOLLIN);
@@ -133,7 +133,7 @@ static void prepare(void) {
     MUST(pipe(self_pipe));
     MUST(pipe(byte_pipe));
     MUST(write(byte_pipe[1], "*", 1));
-    counter = eventfd(0, EFD_NONBLOCK);
+    counter = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pulse = eventfd(5, 0);
     clocked = timerfd_create(CLOCK_MONOTONIC, 0);
     sigemptyset(&mask);
@@ -237,6 +237,8 @@ static int descriptors(const char *what) {
         MUST(fcntl(file, F_SETFL, O_APPEND));
     else if (IS("close-on-exec"))
         MUST(fcntl(self_pipe[0], F_SETFD, FD_CLOEXEC));
+    else if (IS("open-on-exec"))
+        MUST(fcntl(counter, F_SETFD, 0));
     else if (IS("owner"))
         MUST(fcntl(near, F_SETOWN, getpid()));
     else if (IS("offset"))
@@ -253,8 +255,15 @@ static int descriptors(const char *what) {
     else if (IS("pipe-lock")) {
         lock(self_pipe[0], F_SETLK);
         MUST(flock(self_pipe[1], LOCK_EX));
-    }
-    else if (IS("pipe-size"))
+    } else if (IS("end-lock"))
+        lock(self_pipe[0], F_OFD_SETLK);
+    else if (IS("counter-lock")) {
+        lock(counter, F_SETLK);
+        lock(counter, F_OFD_SETLK);
+    } else if (IS("socket-lock")) {
+        lock(listener, F_SETLK);
+        MUST(flock(near, LOCK_EX));
+    } else if (IS("pipe-size"))
         MUST(fcntl(self_pipe[0], F_SETPIPE_SZ, 8192));
     else if (IS("pipe-fill"))
         for (int i = 0; i < 4000; i++)

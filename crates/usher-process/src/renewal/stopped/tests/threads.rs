@@ -1,7 +1,7 @@
 //! Registers of all threads, and threads that were born since.
 
 use super::guest::{Guest, KILLED, getpids};
-use crate::renewal::stopped::{InjectError, RegisterError, Stopped};
+use crate::renewal::stopped::{InjectError, RegisterError, Registers, ResumeError, Stopped, Tid};
 use crate::sys::trace;
 
 const HOLDERS: usize = 3;
@@ -47,6 +47,41 @@ fn registers_are_put_back() {
         stopped.resume().unwrap();
     });
     assert_eq!(spoiled, HOLDERS as i64);
+}
+
+#[test]
+fn registers_are_put_back_when_nobody_has_asked_where_the_threads_were() {
+    let put_back = found(|mut stopped| {
+        let agent = stopped.install().unwrap();
+        let kept = stopped.registers().unwrap();
+        stopped.put_registers(&kept).unwrap();
+        stopped.resume().unwrap();
+        let mut stopped = Stopped::stop(stopped_pid(&kept)).unwrap();
+        spoil(&stopped);
+        stopped.goes_back_to(&kept);
+        for thread in stopped.threads().to_vec() {
+            let batch = getpids(3, stopped.pid());
+            stopped.run_by(thread, &agent, &batch).unwrap();
+        }
+        stopped.put_registers(&kept).unwrap();
+        assert_eq!(kept.difference(&stopped.registers().unwrap()), None);
+        stopped.resume().unwrap();
+    });
+    assert_eq!(put_back, 0);
+}
+
+#[test]
+fn a_program_that_was_to_be_put_back_and_was_not_does_not_go_on() {
+    let guest = Guest::start("hold", HOLDERS);
+    let mut stopped = Stopped::stop(guest.pid).unwrap();
+    let kept = stopped.registers().unwrap();
+    stopped.goes_back_to(&kept);
+    assert!(matches!(stopped.resume(), Err(ResumeError::NotPut)));
+    assert_eq!(guest.ended(), KILLED);
+}
+
+fn stopped_pid(kept: &Registers) -> Tid {
+    kept.threads().next().unwrap()
 }
 
 #[test]
