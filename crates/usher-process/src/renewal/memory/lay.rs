@@ -55,27 +55,24 @@ pub(super) fn lay(stopped: &mut Stopped, agent: &Agent, parts: &[Part]) -> Resul
     Ok(image)
 }
 
-/// Lets the program write what is used of `piece` to the image.
+/// Lets the program write `piece` to the image, what was never used of it as well: a hole would be
+/// filled for good by the first run that reads it, and tell later ones that it was.
 fn write(batch: &mut Batch, part: &Part, piece: Span, image: i32) {
-    let used = part.used.iter().map(|used| used.common(piece));
-    let used: Vec<_> = used.filter(|used| !used.is_empty()).collect();
-    if !part.access.read && !used.is_empty() {
+    if !part.access.read {
         let access = Access {
             read: true,
             ..part.access
         };
         calls::protect(batch, piece, access);
     }
-    for used in used {
-        let arguments = [
-            image.into(),
-            used.start.into(),
-            used.len().into(),
-            part.offset_of(used.start).into(),
-        ];
-        let all = Expect::Value(used.len().cast_signed());
-        batch.call(Call::new(libc::SYS_pwrite64, arguments), all);
-    }
+    let arguments = [
+        image.into(),
+        piece.start.into(),
+        piece.len().into(),
+        part.offset_of(piece.start).into(),
+    ];
+    let all = Expect::Value(piece.len().cast_signed());
+    batch.call(Call::new(libc::SYS_pwrite64, arguments), all);
 }
 
 /// The program's limit of file sizes, lifted until it is restored: an image has its parts far

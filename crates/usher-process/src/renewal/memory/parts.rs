@@ -21,7 +21,7 @@ pub(super) struct Part {
     pub(super) slot: Slot,
     pub(super) access: Access,
     pub(super) manner: Manner,
-    /// What of it has bytes; the rest is zero.
+    /// What of it the program had used; the rest is zero.
     pub(super) used: Vec<Span>,
     /// The number of its first page among those of all parts.
     pub(super) first_page: usize,

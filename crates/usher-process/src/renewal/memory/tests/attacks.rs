@@ -3,6 +3,7 @@
 use super::guest::Guest;
 use crate::renewal::memory::Failed;
 use crate::renewal::memory::discard::{Owed, discard, grow, is_discard};
+use crate::renewal::memory::parts::Part;
 use crate::renewal::memory::{MARK, errors::Difference};
 use crate::renewal::stopped::Stopped;
 
@@ -32,6 +33,20 @@ fn a_hot_page_that_was_dropped_does_not_hide_a_cold_one() {
     taken.memory.compare(&stopped).unwrap();
     stopped.resume().unwrap();
     assert_eq!(guest.ask("dirty 65536"), 2);
+}
+
+/// A page that nobody has written is in the image as well: one that is not would be there from the
+/// first time that a run reads it, for all later runs to see.
+#[test]
+fn the_image_has_no_hole_that_a_run_could_fill() {
+    let guest = Guest::start();
+    let taken = guest.taken();
+    let parts = &taken.memory.parts;
+    let unused = |part: &Part| part.used.iter().map(|it| it.len()).sum::<u64>() < part.span.len();
+    assert!(parts.iter().any(unused), "there is nothing to be filled");
+    let all: u64 = parts.iter().map(|part| part.span.len()).sum();
+    let image = rustix::fs::fstat(taken.memory.image.file()).unwrap();
+    assert_eq!(u64::try_from(image.st_blocks).unwrap() * 512, all);
 }
 
 #[test]
