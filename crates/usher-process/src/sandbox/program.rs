@@ -184,18 +184,7 @@ pub(super) async fn launched(
     sent.map_err(LaunchError::Socket)?;
     drop((output_end, errors_end, hook, tree));
     let told = channel.receive().await.map_err(LaunchError::Socket)?;
-    let beside = match told {
-        Some((Note::Launched, beside)) => beside,
-        Some((Note::Refused(Refusal::Program(fault)), _)) => {
-            return Err(LaunchError::Program { program, fault });
-        }
-        Some((Note::Refused(Refusal::Failed(failure)) | Note::Failed(failure), _)) => {
-            return Err(LaunchError::Step(failure.to_string()));
-        }
-        _ => return Err(LaunchError::Lost),
-    };
-    let mut beside = beside.into_iter();
-    let pidfd = beside.next().ok_or(LaunchError::Lost)?;
+    let pidfd = begun(told, program)?;
     hold.count();
     let hold = Arc::new(hold);
     let (exit, exited) = watch::channel(None);
@@ -219,6 +208,20 @@ pub(super) async fn launched(
         _keeping: Keeping(keeping),
         hold,
     })
+}
+
+/// The descriptor of the program that a sandbox says that it has begun.
+fn begun(told: Option<(Note, Vec<OwnedFd>)>, program: String) -> Result<OwnedFd, LaunchError> {
+    match told {
+        Some((Note::Launched, beside)) => beside.into_iter().next().ok_or(LaunchError::Lost),
+        Some((Note::Refused(Refusal::Program(fault)), _)) => {
+            Err(LaunchError::Program { program, fault })
+        }
+        Some((Note::Refused(Refusal::Failed(failure)) | Note::Failed(failure), _)) => {
+            Err(LaunchError::Step(failure.to_string()))
+        }
+        _ => Err(LaunchError::Lost),
+    }
 }
 
 /// What a program is given by this number.

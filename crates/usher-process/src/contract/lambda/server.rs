@@ -5,9 +5,10 @@
 //!                                        └ a head that does not get on ─────► cut
 //! ```
 //!
-//! One piece of work has them all, so that a program can keep no more than one thread of the platform
-//! busy (`work`). Connections beyond [`CONNECTIONS_MAX`] wait in the kernel, at the program's own
-//! cost. The sockets outlive the work: a program that is put back finds them as they were (`rewind`).
+//! One piece of work has them all, so that a program can keep no more than one thread of the
+//! platform busy (`work`). Connections beyond [`CONNECTIONS_MAX`] wait in the kernel, at the
+//! program's own cost. The sockets outlive the work: a program that is put back finds them as they
+//! were (`rewind`).
 //! Deliberately absent: a limit on how long a call may take, which is the invocation's own.
 
 mod connection;

@@ -22,8 +22,9 @@ use super::tree::{self, Tree};
 /// A clock of files may stand still for as long: what changed within it need not show.
 const TICK_MS: i64 = 20;
 
-/// Pages and files in use in a folder of its own in memory where nothing is, with a name or without:
-/// the folder alone. So nothing can be set free there when descriptors and mappings are put back.
+/// Pages and files in use in a folder of its own in memory where nothing is, with a name or
+/// without: the folder alone. So nothing can be set free there when descriptors and mappings are
+/// put back.
 const BARE: (u64, u64) = (0, 1);
 
 /// A folder that the program may write to.
