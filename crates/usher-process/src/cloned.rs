@@ -260,13 +260,25 @@ impl Begun {
             filling,
         } = self;
         let program = &served.program;
-        if !program.lay() {
-            return Err(CloneError::Unanswered);
-        }
-        let surroundings = program.surroundings().map_err(CloneError::Missing)?;
+        let found = match program.lay() {
+            true => program.surroundings().map_err(CloneError::Missing),
+            false => Err(CloneError::Unanswered),
+        };
         // Whoever is not there any more says why below.
-        let _ = around.send((surroundings, program.given().to_vec()));
-        let snapshot = within(program, filling).await.ok_or(CloneError::Stuck)??;
+        let unfound = match found {
+            Ok(surroundings) => {
+                let _ = around.send((surroundings, program.given().to_vec()));
+                None
+            }
+            Err(error) => Some(error),
+        };
+        drop(around);
+        let filled = within(program, filling).await.ok_or(CloneError::Stuck)?;
+        let snapshot = match (filled, unfound) {
+            // A program that has gone is not found, and was ended for another reason.
+            (Err(NotCloned::Abandoned), Some(error)) => return Err(error),
+            (filled, _) => filled?,
+        };
         let snapshot = snapshot.with_page(program.page());
         if let (Spoken::Lambda(api), Some(call)) = (&mut served.contract, &model.call) {
             api.adopt(call.clone()).await?;

@@ -35,7 +35,7 @@ use usher_process::bundle::pack;
 use usher_process::sandbox::{Root, SandboxOptions};
 use usher_process::{ProcessConfig, ProcessEngine, ProcessEnvironment, ProcessImage, ProcessUsed};
 
-use crate::scan::{self, Depth, Fingerprint};
+use crate::scan;
 
 /// The name of the variable by which a program is found among those of the host.
 pub(crate) const MARK: &str = "USHER_TEST_MARK";
@@ -439,9 +439,7 @@ impl Seat {
     /// Renews what was left to be renewed late, when the program has come to rest.
     pub(crate) async fn renewed(&mut self) {
         if let Some(used) = self.left.take() {
-            if let Some(pid) = self.pid() {
-                Fingerprint::settled(pid, Depth::Kernel);
-            }
+            scan::until_nobody_runs(&self.programs());
             self.renew(Some(used)).await;
         }
     }
@@ -550,13 +548,24 @@ impl Seat {
         serde_json::from_slice(&reply).ok()
     }
 
+    fn mark(&self) -> String {
+        format!("{MARK}={}\0", self.image.mark)
+    }
+
+    /// All processes of its image, and their children.
+    fn programs(&self) -> Vec<u32> {
+        let mark = self.mark();
+        let all = scan::processes().into_iter();
+        all.filter(|pid| scan::has_variable(*pid, &mark)).collect()
+    }
+
     /// The number that the host gives the program: of those of its image the one whose parent is
     /// none of them. Waits until those have gone that were before it.
     pub(crate) fn pid(&self) -> Option<u32> {
-        let mark = format!("{MARK}={}\0", self.image.mark);
+        let mark = self.mark();
         let marked = |pid: &u32| scan::has_variable(*pid, &mark);
         loop {
-            let programs = scan::processes().into_iter().filter(marked);
+            let programs = self.programs().into_iter();
             let programs = programs.filter(|&pid| !scan::parent(pid).is_some_and(|it| marked(&it)));
             let programs: Vec<u32> = programs.collect();
             if let [] | [_] = programs[..] {

@@ -135,6 +135,25 @@ pub(crate) fn parent(pid: u32) -> Option<u32> {
     line.trim().parse().ok()
 }
 
+/// Returns when no thread of these processes runs, or when one of them never rests.
+pub(crate) fn until_nobody_runs(these: &[u32]) {
+    let runs = |pid: u32, thread: u32| {
+        let stat = text(pid, &format!("task/{thread}/stat"));
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, after)| after.starts_with('R'))
+    };
+    let one_runs = |&pid: &u32| {
+        let threads = numbers(Path::new(&format!("/proc/{pid}/task")));
+        threads.into_iter().any(|thread| runs(pid, thread))
+    };
+    for _ in 0..SETTLES_MAX {
+        if !these.iter().any(one_runs) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// Returns when one of several processes has ended.
 pub(crate) fn until_one_ends(these: &[u32]) {
     let opened = these.iter().filter_map(|&pid| {

@@ -154,22 +154,23 @@ static void *taking(void *with) {
 static atomic_int let_off;
 
 // Holds marks in registers for as long as they are right.
+// What is held is looked at once more after it was let off: whoever was stopped has not looked since.
 static void *holding(void *with) {
     static unsigned char mark[32] = "thirty-two bytes to be held here";
     if (__builtin_cpu_supports("avx2"))
         asm volatile("vmovdqu (%0), %%ymm7\n mov $0x5157, %%r13\n lock incl (%3)\n"
-                     "1: vpcmpeqb (%0), %%ymm7, %%ymm8\n vpmovmskb %%ymm8, %%eax\n"
+                     "1: mov (%1), %%ecx\n vpcmpeqb (%0), %%ymm7, %%ymm8\n vpmovmskb %%ymm8, %%eax\n"
                      "cmp $-1, %%eax\n jne 2f\n cmp $0x5157, %%r13\n jne 2f\n"
-                     "cmpl $0, (%1)\n je 1b\n jmp 3f\n 2: lock incq (%2)\n 3: vzeroupper"
+                     "test %%ecx, %%ecx\n je 1b\n jmp 3f\n 2: lock incq (%2)\n 3: vzeroupper"
                      :: "r"(mark), "r"(&let_off), "r"(&wrong), "r"(&started)
-                     : "rax", "r13", "xmm7", "xmm8", "memory", "cc");
+                     : "rax", "rcx", "r13", "xmm7", "xmm8", "memory", "cc");
     else
         asm volatile("movdqu (%0), %%xmm7\n mov $0x5157, %%r13\n lock incl (%3)\n"
-                     "1: movdqu (%0), %%xmm8\n pcmpeqb %%xmm7, %%xmm8\n pmovmskb %%xmm8, %%eax\n"
+                     "1: mov (%1), %%ecx\n movdqu (%0), %%xmm8\n pcmpeqb %%xmm7, %%xmm8\n pmovmskb %%xmm8, %%eax\n"
                      "cmp $0xffff, %%eax\n jne 2f\n cmp $0x5157, %%r13\n jne 2f\n"
-                     "cmpl $0, (%1)\n je 1b\n jmp 3f\n 2: lock incq (%2)\n 3:"
+                     "test %%ecx, %%ecx\n je 1b\n jmp 3f\n 2: lock incq (%2)\n 3:"
                      :: "r"(mark), "r"(&let_off), "r"(&wrong), "r"(&started)
-                     : "rax", "r13", "xmm7", "xmm8", "memory", "cc");
+                     : "rax", "rcx", "r13", "xmm7", "xmm8", "memory", "cc");
     ended++;
     return NULL;
 }
