@@ -10,7 +10,8 @@ use usher_core::function::Isolation;
 use usher_core::proof::Renewal;
 
 use crate::channels::{
-    C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, UNSCANNED, kept_of_told,
+    C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, TIMED, UNSCANNED,
+    kept_of_told,
 };
 use crate::rig::{Chance, Guest, Image, Rig, Seat, Secret, Told, count};
 use crate::scan::{Depth, Fingerprint, Needles, hits};
@@ -235,7 +236,12 @@ impl Guarded {
         if !self.put_back {
             return;
         }
-        match (self.seat.replaced_because.clone(), replaced) {
+        let because = self.seat.replaced_because.clone();
+        let pending = because
+            .as_ref()
+            .is_some_and(|it| it.contains("a signal is pending"));
+        let replaced = replaced.filter(|_| !(pending && TIMED.contains(&channel)));
+        match (because, replaced) {
             (Some(because), None | Some(true)) => {
                 let of = self.replaced.entry(channel.to_owned());
                 of.or_insert((0, because)).0 += 1;
