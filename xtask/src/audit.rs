@@ -37,6 +37,10 @@ const EXCEPTIONS: [&str; 1] = ["LLVM-exception"];
 /// Packages in several versions, and why that is so. It ends when those that are named move on.
 const DUPLICATES: &[(&str, &str)] = &[
     (
+        "base64",
+        "instant-acme is one generation behind pem, under rcgen",
+    ),
+    (
         "cpufeatures",
         "wasmtime's sha2 is one generation behind rand's chacha20",
     ),
@@ -53,9 +57,15 @@ const DUPLICATES: &[(&str, &str)] = &[
         "io-lifetimes",
         "cap-primitives, under wasmtime-wasi, takes both",
     ),
+    ("rand", "opentelemetry_sdk is one generation behind"),
+    ("rand_core", "under both generations of rand"),
     (
         "syn",
         "authors of macros are moving to 3; macros run at build time only",
+    ),
+    (
+        "synstructure",
+        "asn1-rs, under rcgen, is one generation behind; macros run at build time only",
     ),
     (
         "winnow",
