@@ -24,7 +24,8 @@ struct Load {
 
 impl Load {
     fn begin(server: Arc<Server>) -> Self {
-        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicUsize::new(0));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&acknowledged));
         let task = tokio::spawn(async move {
             let caller = Caller::new(server.gateway);

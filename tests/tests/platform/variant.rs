@@ -1,5 +1,6 @@
 //! Components that differ in one word of their answer: cheap to compile, and as many as wanted.
 
+use bytes::Bytes;
 use usher_api::http::DeployRequest;
 use usher_core::function::Settings;
 
@@ -18,11 +19,11 @@ fn word(nth: usize) -> String {
 }
 
 /// The bytes of a variant.
-pub(crate) fn component(nth: usize) -> Vec<u8> {
+pub(crate) fn component(nth: usize) -> Bytes {
     let mut bytes = std::fs::read(example("wat-globals")).unwrap();
     let at = bytes.windows(WORD.len()).position(|part| part == WORD);
     bytes[at.unwrap()..][..WORD.len()].copy_from_slice(word(nth).as_bytes());
-    bytes
+    bytes.into()
 }
 
 /// Deploys a variant as a function; on return it is acknowledged.
