@@ -37,6 +37,8 @@ mod limits;
 mod lint;
 #[path = "platform/logs.rs"]
 mod logs;
+#[path = "platform/many.rs"]
+mod many;
 #[path = "platform/mistakes.rs"]
 mod mistakes;
 #[path = "platform/outbound.rs"]
@@ -51,6 +53,8 @@ mod server;
 mod streams;
 #[path = "platform/twins.rs"]
 mod twins;
+#[path = "platform/warm.rs"]
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
