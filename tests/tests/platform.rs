@@ -39,6 +39,8 @@ mod limits;
 mod lint;
 #[path = "platform/logs.rs"]
 mod logs;
+#[path = "platform/many.rs"]
+mod many;
 #[path = "platform/mistakes.rs"]
 mod mistakes;
 #[path = "platform/outbound.rs"]
@@ -55,6 +57,8 @@ mod streams;
 mod twins;
 #[path = "platform/variant.rs"]
 mod variant;
+#[path = "platform/warm.rs"]
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -92,6 +92,20 @@ pub(crate) enum Bench {
         #[arg(long, value_delimiter = ',', default_values_t = [1 << 16, 1 << 20, 1 << 26, 1 << 30])]
         state_bytes: Vec<usize>,
     },
+    /// Requests per second of the engine alone, by the number of threads
+    Engine {
+        /// A component that answers GET /
+        component: PathBuf,
+        /// Numbers of threads to measure
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+        threads: Vec<usize>,
+        /// Rounds of each
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// The length of a round, in milliseconds
+        #[arg(long, default_value_t = 1_000)]
+        round_ms: u64,
+    },
 }
 
 /// `usher up`.

@@ -46,6 +46,12 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
         Command::Demo => demo::run(json).await,
         Command::Bench { what } => match what {
             Bench::Swap { state_bytes } => done(bench::swap(&state_bytes, json).await),
+            Bench::Engine {
+                component,
+                threads,
+                rounds,
+                round_ms,
+            } => done(bench::engine(&component, &threads, rounds, round_ms, json).await),
         },
         // `main` has seen to it before there was a runtime.
         Command::CompileComponent { .. } | Command::MakeSandboxes { .. } => Ok(ExitCode::FAILURE),
