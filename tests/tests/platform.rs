@@ -11,6 +11,8 @@
 
 #[path = "platform/areas.rs"]
 mod areas;
+#[path = "platform/browser.rs"]
+mod browser;
 #[path = "platform/bundles.rs"]
 mod bundles;
 #[path = "platform/caller.rs"]
@@ -19,6 +21,8 @@ mod caller;
 mod commands;
 #[path = "platform/demo.rs"]
 mod demo;
+#[path = "platform/dev.rs"]
+mod dev;
 #[path = "platform/ending.rs"]
 mod ending;
 #[path = "platform/faults.rs"]

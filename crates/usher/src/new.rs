@@ -33,6 +33,10 @@ macro_rules! template {
 
 const JS_PROGRAM: Template =
     template!("js-program": "function.toml" "app.js" ".gitignore" "README.md");
+const JS_COMPONENT: Template = template!(
+    "js-component":
+    "function.toml" "build.sh" "world.wit" "app.js" "package.json" ".gitignore" "README.md"
+);
 const PY_PROGRAM: Template =
     template!("py-program": "function.toml" "app.py" ".gitignore" "README.md");
 const RUST_COMPONENT: Template = template!(
@@ -50,8 +54,8 @@ pub(crate) fn run(new: &New, json: bool) -> anyhow::Result<()> {
     let kind = new.kind.unwrap_or(usual(new.lang));
     let Some(template) = template(new.lang, kind) else {
         bail!(
-            "there is no template of a component in C, as its interfaces come from tools that are \
-             to be fetched; --kind program makes one that needs a C compiler alone"
+            "there is no template of a component in this language, whose tools do not bring the \
+             interfaces (WIT) along; --kind program makes one that needs none"
         );
     };
     make(template, &new.name, folder)?;
@@ -74,11 +78,12 @@ fn usual(lang: Lang) -> Kind {
 fn template(lang: Lang, kind: Kind) -> Option<Template> {
     Some(match (lang, kind) {
         (Lang::Js, Kind::Program) => JS_PROGRAM,
+        (Lang::Js, Kind::Component) => JS_COMPONENT,
         (Lang::Py, Kind::Program) => PY_PROGRAM,
         (Lang::Rust, Kind::Component) => RUST_COMPONENT,
         (Lang::Rust, Kind::Program) => RUST_PROGRAM,
         (Lang::C, Kind::Program) => C_PROGRAM,
-        (Lang::C | Lang::Js | Lang::Py, Kind::Component) => return None,
+        (Lang::C | Lang::Py, Kind::Component) => return None,
     })
 }
 

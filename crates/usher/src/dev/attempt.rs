@@ -5,7 +5,7 @@
 //!
 //! Deliberately absent: when an attempt is made, and what becomes of it (`cycle`).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use futures_util::{StreamExt, stream};
@@ -79,7 +79,7 @@ impl<'p> Attempt<'p> {
         let source = blocking(move || Source::read(&path, None)).await;
         let source = source.and_then(|source| self.with_environment(source));
         let source = source.map_err(wrong)?;
-        if times.build == Duration::ZERO && self.shown.is_none() {
+        if self.shown.is_none() {
             deploy::tell_recognised(&source);
         }
         let function = FunctionKey {

@@ -346,7 +346,7 @@ mod tests {
         let many = folder.path().join("many");
         fs::create_dir(&many).unwrap();
         for nth in 0..=FILES_MAX {
-            File::create(many.join(nth.to_string())).unwrap();
+            File::create(many.join(format!("f{nth}"))).unwrap();
         }
         let scanned = Tree::scan(
             &Rules::of(folder.path(), None),
