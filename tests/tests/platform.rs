@@ -13,6 +13,8 @@
 mod areas;
 #[path = "platform/backup.rs"]
 mod backup;
+#[path = "platform/browser.rs"]
+mod browser;
 #[path = "platform/bundles.rs"]
 mod bundles;
 #[path = "platform/caller.rs"]
@@ -21,6 +23,8 @@ mod caller;
 mod commands;
 #[path = "platform/demo.rs"]
 mod demo;
+#[path = "platform/dev.rs"]
+mod dev;
 #[path = "platform/ending.rs"]
 mod ending;
 #[path = "platform/faults.rs"]

@@ -92,13 +92,16 @@ pub(crate) fn micros(begun: Instant) -> u32 {
     u32::try_from(begun.elapsed().as_nanos().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
+/// The functions that were added at deploy time: `renew` and `release`.
+pub(crate) type Added = (TypedFunc<(u32, u32), (u32,)>, TypedFunc<(u32, u32), ()>);
+
 impl LiveRest {
     /// Of an environment that has not run yet; `functions` are `renew` and `release`.
     pub(crate) fn new(
         image: Arc<WasmImage>,
         areas: Arc<Areas>,
         id: EnvironmentId,
-        functions: (TypedFunc<(u32, u32), (u32,)>, TypedFunc<(u32, u32), ()>),
+        functions: Added,
         handles: u32,
         alive: Alive,
     ) -> Self {

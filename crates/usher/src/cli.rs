@@ -3,6 +3,10 @@
 //! Deliberately absent: what they do.
 
 pub(crate) mod backup;
+mod completion;
+mod dev;
+mod man;
+mod new;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +16,11 @@ use usher_core::audit::AUDIT_ONE_IN;
 use usher_core::function::AREA_MEMORY;
 use usher_core::id::{Name, RequestId};
 use usher_core::route::Domain;
+
+pub(crate) use completion::Completion;
+pub(crate) use dev::Dev;
+pub(crate) use man::Man;
+pub(crate) use new::{Kind, Lang, New};
 
 /// A serverless platform: every request meets a clean environment, at warm speed.
 #[derive(Debug, Parser)]
@@ -41,6 +50,10 @@ pub(crate) enum Command {
     Up(Up),
     /// Run one function in the foreground, at `/` of any host, on throw-away data
     Serve(Serve),
+    /// Run a function while it is written: it is built and served anew with every change
+    Dev(Dev),
+    /// Make a folder with a function to begin with
+    New(New),
     /// Deploy a function: a component, a program, or a folder of either
     Deploy(Deploy),
     /// Call a function
@@ -61,6 +74,10 @@ pub(crate) enum Command {
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop
     Demo,
+    /// Write the script by which a shell completes these words
+    Completion(Completion),
+    /// Write the manual pages
+    Man(Man),
     /// Measure a mechanism by itself
     Bench {
         /// Which.
@@ -212,6 +229,9 @@ pub(crate) struct Deploy {
     /// Whose function it is
     #[arg(long)]
     pub(crate) owner: Option<Name>,
+    /// Run the manifest's build command first
+    #[arg(long)]
+    pub(crate) build: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

@@ -9,7 +9,10 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Bench, Cli, Command};
-use crate::{backup, bench, demo, deploy, doctor, functions, invoke, logs, serve, up};
+use crate::{
+    backup, bench, completion, demo, deploy, dev, doctor, functions, invoke, logs, man, new, serve,
+    up,
+};
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -34,6 +37,10 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(up) => up::run(up, json).await,
         Command::Serve(serve) => serve::run(serve, json).await,
+        Command::Dev(dev) => dev::run(dev, json).await,
+        Command::New(new) => done(new::run(&new, json)),
+        Command::Completion(completion) => done(completion::run(&completion)),
+        Command::Man(man) => done(man::run(&man)),
         Command::Deploy(deploy) => done(deploy::run(deploy, json).await),
         Command::Invoke(invoke) => invoke::run(invoke, json).await,
         Command::List(list) => done(functions::list(list, json).await),
