@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: what they do.
 
+pub(crate) mod tls;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -109,6 +111,8 @@ pub(crate) struct Up {
     /// Deploy the bundled examples; without --data on throw-away data
     #[arg(long)]
     pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) tls: tls::TlsArgs,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
 }
