@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: what they do.
 
+pub(crate) mod backup;
 pub(crate) mod tls;
 
 use std::net::SocketAddr;
@@ -53,6 +54,10 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Delete a function
     Delete(One),
+    /// Write a back-up of the whole platform into a file
+    Backup(backup::Backup),
+    /// Restore a back-up into a running platform
+    Restore(backup::Restore),
     /// Show what this machine gives, and what is made of it
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop
