@@ -5,8 +5,6 @@
 //!
 //! Deliberately absent: when an attempt is made, and what becomes of it (`cycle`).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::Context;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
@@ -22,9 +20,6 @@ use super::terminal::{Terminal, Times};
 use crate::platform::Platform;
 use crate::source::Source;
 use crate::{build, deploy, logs};
-
-/// How many of a program's latest lines tell why it did not start.
-const LINES_MAX: usize = 200;
 
 /// How attempts are made.
 pub(crate) struct Attempt<'p> {
@@ -87,14 +82,8 @@ impl<'p> Attempt<'p> {
             name: source.name.clone(),
         };
         self.show(&function);
-        let since_us = now_us();
-        let deployed = match self.deploy(source).await {
-            Ok(deployed) => deployed,
-            Err(error) => {
-                let written = self.written(&function, since_us).await;
-                return Err(Report::of(Phase::Deploy, &error).with_output(&written));
-            }
-        };
+        let deployed = self.deploy(source).await;
+        let deployed = deployed.map_err(|error| Report::of(Phase::Deploy, &error))?;
         self.tell_notes(&deployed);
         self.platform.serve_single(deployed.function.revision);
         times.deploy = since.elapsed();
@@ -158,28 +147,21 @@ impl<'p> Attempt<'p> {
         let mut lines = self.platform.log(function, query);
         let showing = tokio::spawn(async move {
             while let Some(line) = lines.next().await {
-                eprintln!("{}", logs::text(&line));
+                if !is_of_an_attempt(&line) {
+                    eprintln!("{}", logs::text(&line));
+                }
             }
         });
         self.shown = Some((function.clone(), showing));
     }
+}
 
-    /// What a program wrote since then.
-    async fn written(&self, function: &FunctionKey, since_us: u64) -> String {
-        let query = LogQuery {
-            tail: Some(LINES_MAX),
-            ..LogQuery::default()
-        };
-        let lines = self.platform.log(function, query);
-        let since = |line: &LogLine| std::future::ready(line.time_us >= since_us);
-        let texts = lines.filter(since).filter_map(|line| {
-            std::future::ready(match line.event {
-                LogEvent::Stdout { text } | LogEvent::Stderr { text } => Some(text),
-                LogEvent::Request { .. } | LogEvent::Platform { .. } => None,
-            })
-        });
-        texts.collect::<Vec<_>>().await.join("\n")
-    }
+/// Whether a line says why a revision was not made ready, which whoever attempted it tells himself.
+fn is_of_an_attempt(line: &LogLine) -> bool {
+    let LogEvent::Platform { text } = &line.event else {
+        return false;
+    };
+    line.request.is_none() && text.starts_with("the revision could not be made ready")
 }
 
 /// What may wait for the disk.
@@ -189,9 +171,4 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .context("a task of reading broke off")?
-}
-
-fn now_us() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(now.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }

@@ -50,28 +50,25 @@ impl Phase {
 }
 
 impl Report {
-    /// About an error with its causes.
+    /// About an error with its causes; what follows its first line is what somebody wrote.
     pub(crate) fn of(phase: Phase, error: &anyhow::Error) -> Self {
+        let told = output::with_causes(error);
+        let (message, output) = told.split_once('\n').unwrap_or((&told, ""));
         Self {
             phase,
-            message: output::with_causes(error),
-            output: String::new(),
-        }
-    }
-
-    /// The same with what was written meanwhile.
-    pub(crate) fn with_output(self, output: &str) -> Self {
-        Self {
+            message: plain(message),
             output: plain(output),
-            ..self
         }
     }
 }
 
 impl From<BuildError> for Report {
     fn from(error: BuildError) -> Self {
-        let said = error.output().to_owned();
-        Self::of(Phase::Build, &error.into()).with_output(&said)
+        let output = plain(error.output());
+        Self {
+            output,
+            ..Self::of(Phase::Build, &error.into())
+        }
     }
 }
 

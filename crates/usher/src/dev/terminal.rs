@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::report::Report;
+use super::report::{Phase, Report};
 use crate::output;
 
 /// How many changed files are named.
@@ -83,10 +83,15 @@ impl Terminal {
         }
     }
 
-    /// Says what is wrong. What a build or a program wrote was shown as it came.
+    /// Says what is wrong. What a build wrote was shown as it came.
     pub(crate) fn failed(&self, number: u64, report: &Report) -> io::Result<()> {
         let title = report.phase.title();
-        eprintln!("usher: {title}: {}", report.message);
+        let mut told = format!("usher: {title}: {}", report.message);
+        if report.phase != Phase::Build && !report.output.is_empty() {
+            told.push('\n');
+            told.push_str(report.output.trim_end());
+        }
+        eprintln!("{told}");
         if !self.json {
             return Ok(());
         }
