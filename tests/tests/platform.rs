@@ -41,6 +41,8 @@ mod logs;
 mod mistakes;
 #[path = "platform/outbound.rs"]
 mod outbound;
+#[path = "platform/owners.rs"]
+mod owners;
 #[path = "platform/programs.rs"]
 mod programs;
 #[path = "platform/serve.rs"]

@@ -202,11 +202,15 @@ async fn serve(
     let limits = &entry.revision.settings.limits;
     let inbound = inbound::bounded(incoming, limits.body_max_bytes)?;
     let look = head::look(&parts.headers, Side::Client);
+    let rules = &gateway.routes.rules;
+    rules.call(&entry.revision, &mut parts.headers)?;
+    let owner = rules.begin(&entry.revision.function.owner, &entry.owner)?;
     let source = entry.revision.settings.isolation.key();
     let key = source.map(|source| head::key(&parts.headers, source));
     let key = key.transpose()?;
     let who = Who {
         slot: entry.slot,
+        owner,
         key: key.clone(),
     };
     let permit = gateway

@@ -25,6 +25,7 @@ mod meter;
 mod outgoing;
 mod pace;
 mod refusal;
+mod rules;
 mod server;
 mod stamp;
 mod table;
@@ -33,5 +34,6 @@ mod wire;
 
 pub use config::{Bounds, Config};
 pub use meter::{FunctionFigures, GatewayFigures, Latency, ServedCount};
+pub use rules::Rules;
 pub use server::{BindError, Drained, Gateway, Gauge};
 pub use table::{FollowError, RouteTable};

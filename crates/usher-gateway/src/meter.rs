@@ -13,7 +13,7 @@ use usher_core::id::FunctionKey;
 use usher_core::proof::{Proof, Renewal, Start};
 
 /// What may become of a request: the class of the function's own status, or the label of a fault.
-const OUTCOMES: [&str; 17] = [
+const OUTCOMES: [&str; 19] = [
     "2xx",
     "3xx",
     "4xx",
@@ -31,6 +31,8 @@ const OUTCOMES: [&str; 17] = [
     "unavailable",
     "draining",
     "bad-key",
+    "owner-busy",
+    "key-needed",
 ];
 
 const STARTS: [Start; 3] = [Start::Warm, Start::Cold, Start::Joined];
@@ -78,6 +80,8 @@ impl Outcome {
             Fault::Unavailable => 14,
             Fault::Draining => 15,
             Fault::BadKey { .. } => 16,
+            Fault::OwnerBusy { .. } => 17,
+            Fault::KeyNeeded => 18,
         })
     }
 }
@@ -245,6 +249,11 @@ mod tests {
                 header: "x-tenant".to_owned(),
                 flaw: KeyFlaw::Missing,
             },
+            Fault::OwnerBusy {
+                quota: usher_core::owner::Quota::Rate,
+                retry_after_s: 1,
+            },
+            Fault::KeyNeeded,
         ] {
             assert_eq!(OUTCOMES[Outcome::of_fault(&fault).0], fault.judge().label);
         }

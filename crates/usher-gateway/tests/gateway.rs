@@ -16,6 +16,8 @@ mod hostile;
 mod keys;
 #[path = "gateway/routes.rs"]
 mod routes;
+#[path = "gateway/rules.rs"]
+mod rules;
 #[path = "gateway/streams.rs"]
 mod streams;
 #[path = "gateway/upgrades.rs"]

@@ -2,6 +2,10 @@
 //!
 //! Deliberately absent: what they do.
 
+pub(crate) mod audit;
+pub(crate) mod key;
+pub(crate) mod owner;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,6 +14,8 @@ use usher_core::audit::AUDIT_ONE_IN;
 use usher_core::function::AREA_MEMORY;
 use usher_core::id::{Name, RequestId};
 use usher_core::route::Domain;
+
+use crate::key::Hidden;
 
 /// A serverless platform: every request meets a clean environment, at warm speed.
 #[derive(Debug, Parser)]
@@ -51,6 +57,20 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Delete a function
     Delete(One),
+    /// Make, list and revoke keys of the API
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        what: key::Key,
+    },
+    /// Set and show what owners may have at once
+    Owner {
+        /// What to do.
+        #[command(subcommand)]
+        what: owner::Owner,
+    },
+    /// Show the calls of the API
+    Audit(audit::Audit),
     /// Show what this machine gives, and what is made of it
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop
@@ -106,6 +126,10 @@ pub(crate) struct Up {
     /// Let the API listen where other machines can reach it, though it has no keys yet
     #[arg(long)]
     pub(crate) insecure_api: bool,
+    /// A name by which the API may be asked, besides localhost and its addresses; may be given
+    /// again
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api_name: Vec<String>,
     /// Deploy the bundled examples; without --data on throw-away data
     #[arg(long)]
     pub(crate) demo: bool,
@@ -178,6 +202,13 @@ pub(crate) struct Remote {
         default_value = "http://127.0.0.1:7070"
     )]
     pub(crate) api: String,
+    /// A key of the platform; other users of this machine can read it here, so rather name a file
+    /// or set USHER_KEY
+    #[arg(long, env = "USHER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<Hidden>,
+    /// A file with a key of the platform
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 /// `usher deploy`.

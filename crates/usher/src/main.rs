@@ -3,13 +3,16 @@
 //! ```text
 //!  cli ─► command ┬ up, serve, demo ─► platform: backbone, node, gateway, controller, API
 //!                 ├ doctor, bench ─► this machine
-//!                 └ deploy, invoke, list, show, logs, delete ─► the API of a running platform
+//!                 └ deploy, invoke, list, show, logs, delete, key, owner, audit
+//!                     └─► the API of a running platform
 //! ```
 //!
 //! Only here are the environment's variables read. Deliberately absent: anything a role decides.
 
 #![forbid(unsafe_code)]
 
+mod access;
+mod audit;
 mod bench;
 mod bundled;
 mod call;
@@ -22,9 +25,12 @@ mod engines;
 mod folders;
 mod functions;
 mod invoke;
+mod key;
 mod logs;
 mod metrics;
+mod moment;
 mod output;
+mod owner;
 mod platform;
 mod serve;
 mod signals;

@@ -42,6 +42,7 @@ pub(crate) async fn run(up: Up, json: bool) -> anyhow::Result<ExitCode> {
         gateway: up.gateway,
         api: up.api,
         insecure_api: up.insecure_api,
+        api_names: up.api_name,
         domain: up.domain,
         routing: Routing::Named,
         brisk: false,

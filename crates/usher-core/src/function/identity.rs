@@ -2,12 +2,13 @@
 //!
 //! Ids are kept for ever, so what is written here of a component must never change: the settings of
 //! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one, the requests that the platform makes itself in a fourth, and that of twins
-//! in a fifth. Deliberately absent: the digest, which needs a crate.
+//! keys in a third one, the requests that the platform makes itself in a fourth, that of twins in a
+//! fifth, and that of callers in one of its own. Deliberately absent: the digest, which needs a
+//! crate.
 
 use std::fmt;
 
-use super::{Keep, Limits, Lint, Process, Sample, Settings, Twins};
+use super::{InvokeBy, Keep, Limits, Lint, Process, Sample, Settings, Twins};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -32,6 +33,9 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     if twins != Twins::default() {
         text.push_str(&format!("Twins {{ twins: {twins:?} }}\n"));
     }
+    if settings.invoke != InvokeBy::default() {
+        text.push_str(&format!("Callers {{ invoke: {:?} }}\n", settings.invoke));
+    }
     text
 }
 
@@ -49,6 +53,7 @@ impl fmt::Debug for Component<'_> {
             keep,
             outbound,
             hide_proof,
+            invoke: _,
             warm_up: _,
             lint: _,
             process: _,
@@ -189,7 +194,7 @@ impl<'a> Program<'a> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::function::{Contract, Isolation, LintChoice, Revision, Twins};
+    use crate::function::{Contract, InvokeBy, Isolation, LintChoice, Revision, Twins};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
@@ -256,6 +261,7 @@ mod tests {
             changed(|it| it.lint.freshness = LintChoice::Off),
             changed(|it| it.keep.twins = Twins::Always),
             changed(|it| it.keep.twins = Twins::Off),
+            changed(|it| it.invoke = InvokeBy::Key),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");
