@@ -11,6 +11,8 @@
 
 #[path = "platform/areas.rs"]
 mod areas;
+#[path = "platform/backup.rs"]
+mod backup;
 #[path = "platform/bundles.rs"]
 mod bundles;
 #[path = "platform/caller.rs"]
@@ -53,6 +55,8 @@ mod server;
 mod streams;
 #[path = "platform/twins.rs"]
 mod twins;
+#[path = "platform/variant.rs"]
+mod variant;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

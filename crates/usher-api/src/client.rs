@@ -7,6 +7,7 @@
 //! Deliberately absent: TLS, which the API does not have yet, and retries, which are the caller's.
 
 mod access;
+mod backup;
 mod lines;
 
 use std::error::Error;
@@ -26,6 +27,8 @@ use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 use usher_core::api_key::Secret;
 use usher_core::id::{FunctionKey, Name};
+
+pub use backup::Download;
 
 use crate::body::Body;
 use crate::http::{

@@ -10,6 +10,7 @@
 
 mod access;
 mod artifacts;
+mod backup;
 mod call;
 mod error;
 mod functions;

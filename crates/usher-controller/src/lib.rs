@@ -14,6 +14,7 @@
 pub mod api;
 mod artifacts;
 mod audit;
+mod backup;
 mod controller;
 mod deploy;
 pub mod keys;
@@ -29,6 +30,7 @@ mod uploads;
 
 pub use artifacts::UploadError;
 pub use audit::AuditOptions;
+pub use backup::{Archive, OwnFiles, RestoreError, TakeError};
 pub use controller::{Addresses, Controller, Follower, Options};
 pub use deploy::DeployError;
 pub use records::RecordError;

@@ -3,6 +3,7 @@
 mod access;
 mod artifacts;
 mod audit;
+mod backup;
 mod deploy;
 mod kill;
 mod remove;

@@ -3,6 +3,7 @@
 //! Deliberately absent: what they do.
 
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod key;
 pub(crate) mod owner;
 
@@ -71,6 +72,10 @@ pub(crate) enum Command {
     },
     /// Show the calls of the API
     Audit(audit::Audit),
+    /// Write a back-up of the whole platform into a file
+    Backup(backup::Backup),
+    /// Restore a back-up into a running platform
+    Restore(backup::Restore),
     /// Show what this machine gives, and what is made of it
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop

@@ -9,7 +9,9 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Bench, Cli, Command};
-use crate::{audit, bench, demo, deploy, doctor, functions, invoke, key, logs, owner, serve, up};
+use crate::{
+    audit, backup, bench, demo, deploy, doctor, functions, invoke, key, logs, owner, serve, up,
+};
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -43,6 +45,8 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
         Command::Key { what } => done(key::run(what, json).await),
         Command::Owner { what } => done(owner::run(what, json).await),
         Command::Audit(audit) => done(audit::run(audit, json).await),
+        Command::Backup(what) => done(backup::backup(what, json).await),
+        Command::Restore(what) => done(backup::restore(what, json).await),
         Command::Doctor => doctor::run(json).await,
         Command::Demo => demo::run(json).await,
         Command::Bench { what } => match what {

@@ -13,6 +13,7 @@
 
 mod access;
 mod audit;
+mod backup;
 mod bench;
 mod bundled;
 mod call;

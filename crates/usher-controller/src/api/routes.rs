@@ -11,7 +11,7 @@ use axum::routing::{self, MethodRouter};
 use super::call::{self, Outer};
 use super::gate::{self, Access, Gate, Of};
 use super::guard::Guard;
-use super::{Shared, access, artifacts, error, functions, platform};
+use super::{Shared, access, artifacts, backup, error, functions, platform};
 
 /// One route.
 pub(super) struct Route {
@@ -62,6 +62,7 @@ pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
     routes.extend(for_the_platform());
     routes.extend(access::routes());
+    routes.extend(backup::routes());
     routes
 }
 
