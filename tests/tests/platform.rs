@@ -49,6 +49,8 @@ mod many;
 mod mistakes;
 #[path = "platform/outbound.rs"]
 mod outbound;
+#[path = "platform/owners.rs"]
+mod owners;
 #[path = "platform/programs.rs"]
 mod programs;
 #[path = "platform/serve.rs"]

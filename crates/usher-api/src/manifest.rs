@@ -7,6 +7,7 @@
 //! renewal = "auto"               # or "live", "fresh"; for programs "swap", "in-place"
 //! renew = "after-run"            # or "before-run"
 //! outbound = ["https://api.example.com"]
+//! invoke = "public"              # or "key": callers need a key of the owner
 //! hide_proof = false
 //! [limits]                       # see `usher_core::function::Limits`
 //! [keep]                         # see `usher_core::function::Keep`

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::key::KeyFlaw;
+use crate::owner::Quota;
 
 /// Who has to act so that it does not happen again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,6 +60,15 @@ pub enum Fault {
         /// When to try again, in seconds.
         retry_after_s: u32,
     },
+    /// A bound over all functions of the owner is reached.
+    OwnerBusy {
+        /// Which.
+        quota: Quota,
+        /// When to try again, in seconds.
+        retry_after_s: u32,
+    },
+    /// The function asks for a key, and the request brings none that may call it.
+    KeyNeeded,
     /// The code trapped, or ended without setting a response.
     Trap,
     /// The code used more memory than its limit.
@@ -130,6 +140,8 @@ impl Fault {
             Self::SlowBody { .. } => (Blame::Caller, 408, "slow-body", false),
             Self::CallerGone => (Blame::Caller, 499, "caller-gone", false),
             Self::Busy { .. } => (Blame::Platform, 429, "busy", true),
+            Self::OwnerBusy { .. } => (Blame::Function, 429, "owner-busy", true),
+            Self::KeyNeeded => (Blame::Caller, 401, "key-needed", false),
             Self::Trap => (Blame::Function, 502, "trap", false),
             Self::OutOfMemory { .. } => (Blame::Function, 502, "out-of-memory", false),
             Self::TimeOut { .. } => (Blame::Function, 504, "time-out", false),
@@ -179,6 +191,19 @@ impl fmt::Display for Fault {
                 f,
                 "all environments of the function are busy and the waiting room is full; \
                  try again in {retry_after_s} s"
+            ),
+            Self::OwnerBusy {
+                quota,
+                retry_after_s,
+            } => write!(
+                f,
+                "the function's owner has reached its {quota}, which holds over all of its \
+                 functions; try again in {retry_after_s} s, or have it raised with \
+                 `usher owner set`"
+            ),
+            Self::KeyNeeded => f.write_str(
+                "the function is called with a key of its owner that has the scope invoke: \
+                 send it as `authorization: Bearer KEY`",
             ),
             Self::Trap => f.write_str(
                 "the function stopped with an error before it had answered; `usher logs` shows it",

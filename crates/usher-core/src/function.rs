@@ -97,6 +97,17 @@ pub enum RenewWhen {
     BeforeRun,
 }
 
+/// Who may call a function at the gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InvokeBy {
+    /// Whoever reaches the gateway.
+    #[default]
+    Public,
+    /// Whoever shows a key of the owner with the scope `invoke`.
+    Key,
+}
+
 /// How a revision is run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -113,6 +124,8 @@ pub struct Settings {
     pub keep: Keep,
     /// Where outbound HTTP may go: origins or hosts, see `usher_core::outbound`. Empty: nowhere.
     pub outbound: Vec<String>,
+    /// Who may call it.
+    pub invoke: InvokeBy,
     /// Leave the `usher-run` header out of replies.
     pub hide_proof: bool,
     /// What is served before anybody is served, in this order: by each new program, or by the

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod api_key;
 pub mod area;
 pub mod audit;
 pub mod certificate;
@@ -22,7 +23,9 @@ pub mod id;
 pub mod keep;
 pub mod key;
 pub mod outbound;
+pub mod owner;
 pub mod proof;
+pub mod rate;
 pub mod renewal;
 pub mod route;
 pub mod start;

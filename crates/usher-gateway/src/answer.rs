@@ -251,11 +251,15 @@ async fn serve(
         return Err(Fault::HeadTooLarge { headers_max }.into());
     }
     let inbound = inbound::bounded(incoming, limits.body_max_bytes, connection)?;
+    let rules = &gateway.routes.rules;
+    rules.call(&entry.revision, &mut parts.headers)?;
+    let owner = rules.begin(&entry.revision.function.owner, &entry.owner)?;
     let source = entry.revision.settings.isolation.key();
     let key = source.map(|source| head::key(&parts.headers, source));
     let key = key.transpose()?;
     let who = Who {
         slot: entry.slot,
+        owner,
         key: key.clone(),
     };
     let permit = gateway

@@ -31,6 +31,7 @@ mod meter;
 mod outgoing;
 mod pace;
 mod refusal;
+mod rules;
 mod server;
 mod stamp;
 mod streams;
@@ -43,5 +44,6 @@ mod wire;
 
 pub use config::{Bounds, Config, Tls};
 pub use meter::{FunctionFigures, GatewayFigures, Latency, ServedCount};
+pub use rules::Rules;
 pub use server::{BindError, Drained, Gateway, Gauge};
 pub use table::{FollowError, RouteTable};

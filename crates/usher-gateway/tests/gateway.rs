@@ -24,6 +24,8 @@ mod http2;
 mod keys;
 #[path = "gateway/routes.rs"]
 mod routes;
+#[path = "gateway/rules.rs"]
+mod rules;
 #[path = "gateway/slow.rs"]
 mod slow;
 #[path = "gateway/streams.rs"]

@@ -253,6 +253,7 @@ impl<E: Engine> Entry<E> {
             audits: Audits::new(shop.options.audit_one_in),
             log: self.log.clone(),
             distrusts: shop.distrusts.clone(),
+            memory: shop.memory.clone(),
             starts_parallel_max: shop.options.starts_parallel_max,
         }))
     }

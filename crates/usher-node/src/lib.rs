@@ -22,6 +22,7 @@ mod flights;
 mod host;
 mod invoke;
 pub mod logs;
+mod memory;
 pub mod metrics;
 mod node;
 mod pool;

@@ -9,13 +9,16 @@ use futures_util::stream::BoxStream;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
+use usher_api::access::OWNERS_PREFIX;
 use usher_api::invoke::{BoxFuture, Failure, Invocation, Invoker, Reply};
 use usher_api::node::{
     ImageReport, LogLine, LogQuery, NodeControl, PrepareFault, Progress, RevisionStatus,
 };
+use usher_backbone::Watched;
 use usher_core::audit::AUDIT_ONE_IN;
 use usher_core::function::Revision;
 use usher_core::id::{FunctionKey, RevisionId};
+use usher_core::owner::OwnerRecord;
 use usher_engine::Engine;
 
 use crate::artifact::ArtifactSource;
@@ -25,6 +28,7 @@ use crate::flights::Flights;
 use crate::host::{HostSource, Watch};
 use crate::invoke::refused;
 use crate::logs::{LogOptions, Logs};
+use crate::memory::Ledger;
 use crate::metrics::{Past, Snapshot};
 use crate::pool::{Asked, Pool};
 use crate::steps::BeforeRun;
@@ -55,6 +59,8 @@ pub struct NodeOptions {
     pub host: HostSource,
     /// The functions' logs.
     pub logs: LogOptions,
+    /// What owners may use, which somebody lets follow the backbone.
+    pub owners: Arc<Watched<OwnerRecord>>,
 }
 
 impl Default for NodeOptions {
@@ -67,6 +73,7 @@ impl Default for NodeOptions {
             images_max: IMAGES_MAX,
             host: HostSource::default(),
             logs: LogOptions::default(),
+            owners: Arc::new(Watched::new(OWNERS_PREFIX)),
         }
     }
 }
@@ -94,6 +101,7 @@ pub(crate) struct Shop<E: Engine> {
     logs: Logs,
     past: Past,
     pub(crate) distrusts: Arc<Distrusts>,
+    pub(crate) memory: Arc<Ledger>,
     /// Pools that were given up and may still have requests.
     leaving: Mutex<Vec<Weak<Pool<E>>>>,
     flights: Arc<Flights>,
@@ -116,6 +124,7 @@ impl<E: Engine> Node<E> {
             artifacts,
             logs: Logs::open(options.logs.clone())?,
             host: Watch::new(options.host),
+            memory: Ledger::new(Arc::clone(&options.owners)),
             options,
             entries: RwLock::default(),
             hooks: Mutex::default(),

@@ -51,7 +51,7 @@ struct Told<'a> {
 
 /// Takes a back-up into a file.
 pub(crate) async fn backup(backup: Backup, json: bool) -> anyhow::Result<()> {
-    let client = Client::new(&backup.remote.api)?;
+    let client = backup.remote.client()?;
     if backup.file.as_os_str() == "-" {
         return to_standard_output(&client).await;
     }
@@ -69,7 +69,7 @@ pub(crate) async fn backup(backup: Backup, json: bool) -> anyhow::Result<()> {
 
 /// Restores a file.
 pub(crate) async fn restore(restore: Restore, json: bool) -> anyhow::Result<()> {
-    let client = Client::new(&restore.remote.api)?;
+    let client = restore.remote.client()?;
     let file = &restore.file;
     let contents = check(file).await?;
     let bytes = tokio::fs::metadata(file).await?.len();

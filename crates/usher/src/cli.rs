@@ -2,11 +2,14 @@
 //!
 //! Deliberately absent: what they do.
 
+pub(crate) mod audit;
 pub(crate) mod backup;
 mod completion;
 mod dev;
+pub(crate) mod key;
 mod man;
 mod new;
+pub(crate) mod owner;
 pub(crate) mod tls;
 
 use std::net::SocketAddr;
@@ -18,6 +21,7 @@ use usher_core::function::AREA_MEMORY;
 use usher_core::id::{Name, RequestId};
 use usher_core::route::Domain;
 
+use crate::key::Hidden;
 pub(crate) use completion::Completion;
 pub(crate) use dev::Dev;
 pub(crate) use man::Man;
@@ -67,6 +71,20 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Delete a function
     Delete(One),
+    /// Make, list and revoke keys of the API
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        what: key::Key,
+    },
+    /// Set and show what owners may have at once
+    Owner {
+        /// What to do.
+        #[command(subcommand)]
+        what: owner::Owner,
+    },
+    /// Show the calls of the API
+    Audit(audit::Audit),
     /// Write a back-up of the whole platform into a file
     Backup(backup::Backup),
     /// Restore a back-up into a running platform
@@ -144,6 +162,10 @@ pub(crate) struct Up {
     /// Let the API listen where other machines can reach it, though it has no keys yet
     #[arg(long)]
     pub(crate) insecure_api: bool,
+    /// A name by which the API may be asked, besides localhost and its addresses; may be given
+    /// again
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api_name: Vec<String>,
     /// Deploy the bundled examples; without --data on throw-away data
     #[arg(long)]
     pub(crate) demo: bool,
@@ -218,6 +240,13 @@ pub(crate) struct Remote {
         default_value = "http://127.0.0.1:7070"
     )]
     pub(crate) api: String,
+    /// A key of the platform; other users of this machine can read it here, so rather name a file
+    /// or set USHER_KEY
+    #[arg(long, env = "USHER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<Hidden>,
+    /// A file with a key of the platform
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 /// `usher deploy`.

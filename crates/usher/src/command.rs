@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Bench, Cli, Command};
 use crate::{
-    backup, bench, completion, demo, deploy, dev, doctor, functions, invoke, logs, man, new, serve,
-    up,
+    audit, backup, bench, completion, demo, deploy, dev, doctor, functions, invoke, key, logs, man,
+    new, owner, serve, up,
 };
 
 /// Runs a command to its end.
@@ -47,6 +47,9 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
         Command::Show(one) => done(functions::show(one, json).await),
         Command::Logs(logs) => done(logs::run(logs, json).await),
         Command::Delete(one) => done(functions::delete(one, json).await),
+        Command::Key { what } => done(key::run(what, json).await),
+        Command::Owner { what } => done(owner::run(what, json).await),
+        Command::Audit(audit) => done(audit::run(audit, json).await),
         Command::Backup(what) => done(backup::backup(what, json).await),
         Command::Restore(what) => done(backup::restore(what, json).await),
         Command::Doctor => doctor::run(json).await,

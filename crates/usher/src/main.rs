@@ -5,12 +5,16 @@
 //!                 ├ doctor, bench ─► this machine
 //!                 ├ new, completion, man ─► files and texts
 //!                 └ deploy, invoke, list, show, logs, delete ─► the API of a running platform
+//!                 └ deploy, invoke, list, show, logs, delete, key, owner, audit
+//!                     └─► the API of a running platform
 //! ```
 //!
 //! Only here are the environment's variables read. Deliberately absent: anything a role decides.
 
 #![forbid(unsafe_code)]
 
+mod access;
+mod audit;
 mod backup;
 mod bench;
 mod build;
@@ -27,11 +31,14 @@ mod engines;
 mod folders;
 mod functions;
 mod invoke;
+mod key;
 mod logs;
 mod man;
 mod metrics;
+mod moment;
 mod new;
 mod output;
+mod owner;
 mod platform;
 mod serve;
 mod signals;

@@ -30,6 +30,7 @@ use usher_gateway::{Bounds, Config, Gateway, Gauge, RouteTable};
 use usher_node::logs::LogOptions;
 use usher_node::{Node, NodeOptions};
 
+use crate::access::Access;
 use crate::cli::Tuning;
 use crate::engines::{self, Engines};
 use crate::{folders, metrics, tls};
@@ -78,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) api: SocketAddr,
     /// Whether the API may be reached by other machines.
     pub(crate) insecure_api: bool,
+    /// By which names it may be asked, besides `localhost`.
+    pub(crate) api_names: Vec<String>,
     /// Functions answer under it by name.
     pub(crate) domain: Domain,
     /// Which function answers which address.
@@ -98,6 +101,7 @@ impl Settings {
             tls: None,
             api: free,
             insecure_api: false,
+            api_names: Vec::new(),
             domain: Domain::default(),
             routing: Routing::Named,
             brisk: true,
@@ -114,6 +118,7 @@ pub(crate) struct Platform {
     pub(crate) gateway_tls: Option<SocketAddr>,
     /// Where the API listens.
     pub(crate) api: SocketAddr,
+    access: Access,
     ready: watch::Sender<bool>,
     table: Arc<RouteTable>,
     following: Option<JoinHandle<()>>,
@@ -167,11 +172,12 @@ impl Platform {
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
         let engines = engines::make(&data, &cache, &settings.tuning)?;
-        let node = node(&backbone, &engines, &data, settings.tuning.audit_one_in)?;
+        let access = Access::follow(&backbone).await?;
+        let node = node(&backbone, &engines, &data, &access, &settings.tuning)?;
         if settings.routing == Routing::Named {
             prepare_sandboxes(&engines);
         }
-        let table = Arc::new(RouteTable::new());
+        let table = Arc::new(RouteTable::with(access.rules()));
         let following = match settings.routing {
             Routing::Named => Some(follow(&table, &backbone).await?),
             Routing::Single => None,
@@ -205,8 +211,9 @@ impl Platform {
         );
         let options = ApiOptions {
             insecure: settings.insecure_api,
+            names: settings.api_names,
             drain_max_ms: bounded.api_max_ms,
-            ..ApiOptions::new(settings.api)
+            ..access.api_options(settings.api, &data)
         };
         let (ready, is_ready) = watch::channel(settings.routing == Routing::Named);
         let figures = Arc::new(figures(gateway.gauge(), node.clone(), Arc::clone(&engines)));
@@ -216,6 +223,7 @@ impl Platform {
             gateway: gateway.local_addr(),
             gateway_tls: gateway.tls_addr(),
             api: api.local_addr(),
+            access,
             ready,
             table,
             following,
@@ -241,7 +249,7 @@ impl Platform {
 
     /// A client of this platform's API.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(&within(self.api).to_string())?)
+        self.access.client(within(self.api))
     }
 
     /// Who deploys, for what runs in this process.
@@ -290,6 +298,7 @@ impl Platform {
             following.abort();
             let _ = following.await;
         }
+        self.access.stop().await;
         // Closing waits for the disk, and the folder goes after it.
         let (backbone, folder) = (self.backbone, self._folder);
         let _ = tokio::task::spawn_blocking(move || {
@@ -314,14 +323,16 @@ fn node(
     backbone: &Arc<Embedded>,
     engines: &Arc<Engines>,
     data: &Path,
-    audit_one_in: u64,
+    access: &Access,
+    tuning: &Tuning,
 ) -> anyhow::Result<Node<Engines>> {
     let options = NodeOptions {
         logs: LogOptions {
             folder: Some(data.join("logs")),
             ..LogOptions::default()
         },
-        audit_one_in,
+        audit_one_in: tuning.audit_one_in,
+        owners: Arc::clone(&access.owners),
         ..NodeOptions::default()
     };
     let artifacts = Arc::new(Arc::clone(backbone));

@@ -43,6 +43,7 @@ pub(crate) async fn run(up: Up, json: bool) -> anyhow::Result<ExitCode> {
         tls: tls::wanted(up.tls, up.gateway)?,
         api: up.api,
         insecure_api: up.insecure_api,
+        api_names: up.api_name,
         domain: up.domain,
         routing: Routing::Named,
         brisk: false,

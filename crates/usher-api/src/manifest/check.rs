@@ -2,7 +2,9 @@
 //!
 //! Deliberately absent: the form the text was written in.
 
-use usher_core::function::{Isolation, Keep, Limits, RenewWhen, RenewalChoice, Settings, Twins};
+use usher_core::function::{
+    InvokeBy, Isolation, Keep, Limits, RenewWhen, RenewalChoice, Settings, Twins,
+};
 use usher_core::id::Name;
 use usher_core::outbound::ENTRIES_MAX;
 use usher_core::outbound::entry::{BadEntry, Entry};
@@ -136,6 +138,11 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
         &mut settings.renew,
     );
     section.texts("outbound", ENTRIES_MAX, outbound, &mut settings.outbound);
+    section.choice(
+        "invoke",
+        &[("public", InvokeBy::Public), ("key", InvokeBy::Key)],
+        &mut settings.invoke,
+    );
     section.flag("hide_proof", &mut settings.hide_proof);
     section.table("limits", |section| limits(section, &mut settings.limits));
     section.table("keep", |section| keep(section, &mut settings.keep));

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 use usher_core::function::{
-    Contract, Isolation, LintChoice, RenewWhen, RenewalChoice, Sample, Twins,
+    Contract, InvokeBy, Isolation, LintChoice, RenewWhen, RenewalChoice, Sample, Twins,
 };
 
 use super::*;
@@ -41,6 +41,7 @@ fn every_setting_is_read() {
         renewal = "fresh"
         renew = "before-run"
         outbound = ["https://api.example.com"]
+        invoke = "key"
         hide_proof = true
         [limits]
         first_byte_max_ms = 1_000
@@ -56,6 +57,7 @@ fn every_setting_is_read() {
     assert_eq!(settings.renewal, RenewalChoice::Fresh);
     assert_eq!(settings.renew, RenewWhen::BeforeRun);
     assert_eq!(settings.outbound, ["https://api.example.com"]);
+    assert_eq!(settings.invoke, InvokeBy::Key);
     assert!(settings.hide_proof);
     assert_eq!(settings.limits.first_byte_max_ms, 1_000);
     assert_eq!(settings.limits.total_max_ms, Some(0x1000));
@@ -184,7 +186,7 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
     assert_eq!(
         one_mistake("colour = \"red\"\n"),
         "line 3: colour: unknown; known here: name, component, isolation, renewal, renew, \
-         outbound, hide_proof, limits, keep, cors, process, warm_up, lint, build"
+         outbound, invoke, hide_proof, limits, keep, cors, process, warm_up, lint, build"
     );
 }
 

@@ -13,17 +13,25 @@ use http::{StatusCode, Uri, header};
 use serde::Deserialize;
 use usher_api::backup::{MEDIA_TYPE, OnConflict, ReadError, Restored};
 use usher_backbone::{PutBlobError, WriteError};
+use usher_core::api_key::Scope;
 
 use super::Shared;
 use super::error::ApiError;
+use super::gate::{Access, Of};
 use super::read;
 use super::routes::{Route, route};
 use crate::{RestoreError, TakeError};
 
 pub(super) fn routes() -> Vec<Route> {
+    // It holds what is everybody's, and what is kept of keys.
+    let admin = Access {
+        scope: Some(Scope::Admin),
+        of: Of::Platform,
+    };
     vec![
         Route {
             gives: MEDIA_TYPE,
+            access: admin,
             handler: routing::get(take),
             ..route("get", "/v1/backup", "Take a back-up of the whole platform")
         },
@@ -34,6 +42,7 @@ pub(super) fn routes() -> Vec<Route> {
                 "refuse (default), keep what is there, or replace it",
             )],
             takes: Some(MEDIA_TYPE),
+            access: admin,
             handler: routing::post(restore),
             ..route("post", "/v1/restore", "Restore a back-up")
         },

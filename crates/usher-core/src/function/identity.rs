@@ -1,13 +1,12 @@
 //! The text that tells revisions apart.
 //!
-//! Ids are kept for ever, so what is written here of a component must never change: the settings of
-//! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one, the requests that the platform makes itself in a fourth, that of twins in a
-//! fifth, and what pages of other origins may do in one of its own. Deliberately absent: the digest, which needs a crate.
+//! Ids are kept for ever, so what is written here of a component must never change. Settings that
+//! came later stand in parts of their own, each of which is left out where it says nothing.
+//! Deliberately absent: the digest, which needs a crate.
 
 use std::fmt;
 
-use super::{Keep, Limits, Lint, Process, Sample, Settings, Twins};
+use super::{InvokeBy, Keep, Limits, Lint, Process, Sample, Settings, Twins};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -35,6 +34,9 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     if let Some(cors) = &settings.cors {
         text.push_str(&format!("{cors:?}\n"));
     }
+    if settings.invoke != InvokeBy::default() {
+        text.push_str(&format!("Callers {{ invoke: {:?} }}\n", settings.invoke));
+    }
     text
 }
 
@@ -52,6 +54,7 @@ impl fmt::Debug for Component<'_> {
             keep,
             outbound,
             hide_proof,
+            invoke: _,
             warm_up: _,
             lint: _,
             process: _,
@@ -194,7 +197,7 @@ impl<'a> Program<'a> {
 mod tests {
     use super::*;
     use crate::cors::Cors;
-    use crate::function::{Contract, Isolation, LintChoice, Revision, Twins};
+    use crate::function::{Contract, InvokeBy, Isolation, LintChoice, Revision, Twins};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
@@ -268,6 +271,7 @@ mod tests {
             changed(|it| it.cors.insert(Cors::default()).methods.push(String::new())),
             changed(|it| it.cors.insert(Cors::default()).headers.push(String::new())),
             changed(|it| it.cors.insert(Cors::default()).expose.push(String::new())),
+            changed(|it| it.invoke = InvokeBy::Key),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");
