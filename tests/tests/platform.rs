@@ -11,6 +11,8 @@
 
 #[path = "platform/areas.rs"]
 mod areas;
+#[path = "platform/backup.rs"]
+mod backup;
 #[path = "platform/browser.rs"]
 mod browser;
 #[path = "platform/bundles.rs"]
@@ -41,6 +43,8 @@ mod limits;
 mod lint;
 #[path = "platform/logs.rs"]
 mod logs;
+#[path = "platform/many.rs"]
+mod many;
 #[path = "platform/mistakes.rs"]
 mod mistakes;
 #[path = "platform/outbound.rs"]
@@ -55,6 +59,10 @@ mod server;
 mod streams;
 #[path = "platform/twins.rs"]
 mod twins;
+#[path = "platform/variant.rs"]
+mod variant;
+#[path = "platform/warm.rs"]
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -23,6 +23,11 @@
 //! folder = "."                   # what is shipped, inside the manifest's folder
 //! [process.environment]
 //! COLOUR = "blue"
+//! ```
+//!
+//! Both kinds may have requests that the platform makes itself:
+//!
+//! ```toml
 //! [[warm_up]]                    # what it serves before its state is taken
 //! path = "/"
 //! [lint]                         # see `usher_core::function::Lint`

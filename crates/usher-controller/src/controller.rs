@@ -17,6 +17,7 @@ use usher_backbone::Backbone;
 use usher_core::id::{FunctionKey, Name, RevisionId};
 use usher_core::route::Domain;
 
+use crate::backup::OwnFiles;
 use crate::records::{self, Kept, RecordError};
 
 /// The last backbone revision that somebody who watches the records has acted on. A deployment is
@@ -47,6 +48,8 @@ pub struct Options {
     pub changes_max: usize,
     /// How often a change is tried again when somebody else's came between.
     pub tries_max: usize,
+    /// Files of the platform's own that belong into a back-up.
+    pub own_files: OwnFiles,
     /// How long a change waits until every gateway knows of it, in milliseconds.
     pub follow_wait_max_ms: u64,
 }
@@ -61,6 +64,7 @@ impl Options {
             collect_every_s: 3_600,
             changes_max: 64,
             tries_max: 16,
+            own_files: OwnFiles::default(),
             follow_wait_max_ms: 10_000,
         }
     }
@@ -87,7 +91,7 @@ pub(crate) struct Core {
     pub(crate) changes: Arc<Semaphore>,
     /// Held for reading while an artifact is on its way into a record, for writing while artifacts
     /// are collected.
-    pub(crate) artifacts: RwLock<()>,
+    pub(crate) artifacts: Arc<RwLock<()>>,
     functions: Mutex<HashMap<FunctionKey, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -104,7 +108,7 @@ impl Core {
             followers,
             changes: Arc::new(Semaphore::new(options.changes_max)),
             options,
-            artifacts: RwLock::new(()),
+            artifacts: Arc::default(),
             functions: Mutex::new(HashMap::new()),
         })
     }

@@ -13,6 +13,7 @@
 
 pub mod api;
 mod artifacts;
+mod backup;
 mod controller;
 mod deploy;
 mod plan;
@@ -24,6 +25,7 @@ mod start;
 mod tests;
 
 pub use artifacts::UploadError;
+pub use backup::{Archive, OwnFiles, RestoreError, TakeError};
 pub use controller::{Addresses, Controller, Follower, Options};
 pub use deploy::DeployError;
 pub use records::RecordError;

@@ -35,6 +35,13 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long a deployment waits for its first environment.
 const FIRST_START_MAX: Duration = Duration::from_secs(60);
 
+/// Images that stay loaded beside those in use, as a node has it by default: each with an
+/// environment has some thirty mappings, of which a process may have 65,530.
+const IMAGES_MAX: NonZeroUsize = match NonZeroUsize::new(1_000) {
+    Some(max) => max,
+    None => NonZeroUsize::MIN,
+};
+
 /// How a node works.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
@@ -42,6 +49,8 @@ pub struct NodeOptions {
     pub audit_one_in: u64,
     /// Environments of one revision that are started at the same time.
     pub starts_parallel_max: NonZeroUsize,
+    /// Images that stay loaded beside those in use.
+    pub images_max: NonZeroUsize,
     /// Where what is free of processors and memory is read.
     pub host: HostSource,
     /// The functions' logs.
@@ -55,6 +64,7 @@ impl Default for NodeOptions {
             audit_one_in: AUDIT_ONE_IN,
             // Starting is work of the processor alone, so more at once would only share it out.
             starts_parallel_max: cores.saturating_mul(NonZeroUsize::MIN.saturating_add(1)),
+            images_max: IMAGES_MAX,
             host: HostSource::default(),
             logs: LogOptions::default(),
         }
@@ -78,7 +88,7 @@ pub(crate) struct Shop<E: Engine> {
     pub(crate) engine: Arc<E>,
     pub(crate) artifacts: Arc<dyn ArtifactSource>,
     pub(crate) options: NodeOptions,
-    entries: RwLock<HashMap<RevisionId, Arc<Entry<E>>>>,
+    pub(crate) entries: RwLock<HashMap<RevisionId, Arc<Entry<E>>>>,
     /// Those that were registered, also for revisions that are not loaded.
     hooks: Mutex<HashMap<RevisionId, Arc<dyn BeforeRun>>>,
     logs: Logs,
@@ -246,6 +256,7 @@ impl<E: Engine> Shop<E> {
                 self.remove(revision, Entry::forgettable);
             }
         }
+        self.rest();
     }
 }
 
@@ -304,8 +315,7 @@ impl<E: Engine> NodeControl for Node<E> {
 
     fn image(&self, revision: RevisionId) -> Option<ImageReport> {
         let entry = self.shop.entries.read().get(&revision).cloned()?;
-        let pool = entry.pool()?;
-        Some(self.shop.engine.report(&pool.image))
+        entry.report(&self.shop.engine)
     }
 
     fn status(&self, revision: RevisionId) -> RevisionStatus {

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: what they do.
 
+pub(crate) mod backup;
 mod completion;
 mod dev;
 mod man;
@@ -65,6 +66,10 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Delete a function
     Delete(One),
+    /// Write a back-up of the whole platform into a file
+    Backup(backup::Backup),
+    /// Restore a back-up into a running platform
+    Restore(backup::Restore),
     /// Show what this machine gives, and what is made of it
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop
@@ -103,6 +108,20 @@ pub(crate) enum Bench {
         /// Sizes of state to measure, in bytes
         #[arg(long, value_delimiter = ',', default_values_t = [1 << 16, 1 << 20, 1 << 26, 1 << 30])]
         state_bytes: Vec<usize>,
+    },
+    /// Requests per second of the engine alone, by the number of threads
+    Engine {
+        /// A component that answers GET /
+        component: PathBuf,
+        /// Numbers of threads to measure
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+        threads: Vec<usize>,
+        /// Rounds of each
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// The length of a round, in milliseconds
+        #[arg(long, default_value_t = 1_000)]
+        round_ms: u64,
     },
 }
 

@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Bench, Cli, Command};
 use crate::{
-    bench, completion, demo, deploy, dev, doctor, functions, invoke, logs, man, new, serve, up,
+    backup, bench, completion, demo, deploy, dev, doctor, functions, invoke, logs, man, new, serve,
+    up,
 };
 
 /// Runs a command to its end.
@@ -46,10 +47,18 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
         Command::Show(one) => done(functions::show(one, json).await),
         Command::Logs(logs) => done(logs::run(logs, json).await),
         Command::Delete(one) => done(functions::delete(one, json).await),
+        Command::Backup(what) => done(backup::backup(what, json).await),
+        Command::Restore(what) => done(backup::restore(what, json).await),
         Command::Doctor => doctor::run(json).await,
         Command::Demo => demo::run(json).await,
         Command::Bench { what } => match what {
             Bench::Swap { state_bytes } => done(bench::swap(&state_bytes, json).await),
+            Bench::Engine {
+                component,
+                threads,
+                rounds,
+                round_ms,
+            } => done(bench::engine(&component, &threads, rounds, round_ms, json).await),
         },
         // `main` has seen to it before there was a runtime.
         Command::CompileComponent { .. } | Command::MakeSandboxes { .. } => Ok(ExitCode::FAILURE),

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use usher_core::function::{Contract, Isolation, LintChoice, RenewWhen, RenewalChoice, Twins};
+use usher_core::function::{
+    Contract, Isolation, LintChoice, RenewWhen, RenewalChoice, Sample, Twins,
+};
 
 use super::*;
 
@@ -472,12 +474,13 @@ fn mistakes_in_requests_of_the_platforms_own_are_told() {
     let server = server.replace("lambda", "http");
     let event = format!("{server}\n[[warm_up]]\nevent = \"1\"");
     assert!(mistakes(&event)[0].contains("only a Lambda function"));
-    for lines in ["[[warm_up]]", "[lint]\nfreshness = \"off\""] {
-        assert!(
-            one_mistake(lines).contains("only Linux programs"),
-            "{lines}"
-        );
-    }
+    assert!(one_mistake("[[warm_up]]\nevent = \"1\"").contains("only a Lambda function"));
+    // A component has them like a program.
+    let component =
+        "name = \"f\"\ncomponent = \"f.wasm\"\n[[warm_up]]\n[lint]\nfreshness = \"off\"";
+    let settings = Manifest::read(component).unwrap().settings;
+    assert_eq!(settings.warm_up, [Sample::default()]);
+    assert_eq!(settings.lint.freshness, LintChoice::Off);
 }
 
 #[test]

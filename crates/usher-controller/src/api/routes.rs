@@ -9,7 +9,7 @@ use axum::middleware;
 use axum::routing::{self, MethodRouter};
 
 use super::guard::{self, Guard};
-use super::{Shared, artifacts, error, functions, platform};
+use super::{Shared, artifacts, backup, error, functions, platform};
 
 /// One route.
 pub(super) struct Route {
@@ -51,6 +51,7 @@ pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
 pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
     routes.extend(for_the_platform());
+    routes.extend(backup::routes());
     routes
 }
 
@@ -148,7 +149,7 @@ fn for_the_platform() -> Vec<Route> {
     ]
 }
 
-fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
+pub(super) fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
     Route {
         method,
         path,
