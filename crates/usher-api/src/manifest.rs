@@ -12,6 +12,7 @@
 //! [keep]                         # see `usher_core::function::Keep`
 //! [build]                        # see `Build`
 //! command = ["make"]
+//! [cors]                         # see `usher_core::cors::Cors`
 //! ```
 //!
 //! A Linux program has a table in the place of the component:
@@ -42,6 +43,7 @@
 
 mod build;
 mod check;
+mod cors;
 mod process;
 mod sample;
 mod section;

@@ -42,6 +42,16 @@ pub enum Fault {
         /// The bound, in bytes.
         body_max_bytes: u64,
     },
+    /// The request has more headers than are read.
+    HeadTooLarge {
+        /// The bound, in headers.
+        headers_max: u32,
+    },
+    /// The request's body stopped coming while the function waited for it.
+    SlowBody {
+        /// The bound, in milliseconds.
+        body_stall_max_ms: u64,
+    },
     /// The client went away before the reply was complete.
     CallerGone,
     /// The waiting room is full, or the wait in it took too long.
@@ -116,6 +126,8 @@ impl Fault {
             Self::BadRequest => (Blame::Caller, 400, "bad-request", false),
             Self::BadKey { .. } => (Blame::Caller, 400, "bad-key", false),
             Self::BodyTooLarge { .. } => (Blame::Caller, 413, "body-too-large", false),
+            Self::HeadTooLarge { .. } => (Blame::Caller, 431, "head-too-large", false),
+            Self::SlowBody { .. } => (Blame::Caller, 408, "slow-body", false),
             Self::CallerGone => (Blame::Caller, 499, "caller-gone", false),
             Self::Busy { .. } => (Blame::Platform, 429, "busy", true),
             Self::Trap => (Blame::Function, 502, "trap", false),
@@ -150,6 +162,17 @@ impl fmt::Display for Fault {
                 f,
                 "the request's body is larger than {body_max_bytes} bytes; \
                  raise limits.body_max_bytes to allow it"
+            ),
+            Self::HeadTooLarge { headers_max } => {
+                write!(
+                    f,
+                    "the request has more than {headers_max} headers; send fewer"
+                )
+            }
+            Self::SlowBody { body_stall_max_ms } => write!(
+                f,
+                "nothing of the request's body came for {body_stall_max_ms} ms while the function \
+                 waited for it; send it without such a pause"
             ),
             Self::CallerGone => f.write_str("the client went away before the reply was complete"),
             Self::Busy { retry_after_s } => write!(

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use process::{AREA_MEMORY, Contract, PORT_MARK, Process};
 pub use sample::{Lint, LintChoice, Sample};
 
+use crate::cors::Cors;
 use crate::id::{Digest, FunctionKey, RevisionId};
 use crate::key::KeySource;
 
@@ -122,6 +123,9 @@ pub struct Settings {
     /// How the artifact is started, where it is the folder of a Linux program; none: it is a wasm
     /// component.
     pub process: Option<Process>,
+    /// Which pages of other origins may call it; none: the gateway says nothing about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
 }
 
 /// Bounds on what one invocation may use. Every default works; every bound has its unit in its

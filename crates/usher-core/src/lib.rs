@@ -11,7 +11,9 @@
 pub mod admit;
 pub mod area;
 pub mod audit;
+pub mod certificate;
 pub mod claim;
+pub mod cors;
 pub mod environment;
 pub mod fault;
 pub mod freshness;

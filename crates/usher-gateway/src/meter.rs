@@ -13,7 +13,7 @@ use usher_core::id::FunctionKey;
 use usher_core::proof::{Proof, Renewal, Start};
 
 /// What may become of a request: the class of the function's own status, or the label of a fault.
-const OUTCOMES: [&str; 17] = [
+const OUTCOMES: [&str; 19] = [
     "2xx",
     "3xx",
     "4xx",
@@ -31,6 +31,8 @@ const OUTCOMES: [&str; 17] = [
     "unavailable",
     "draining",
     "bad-key",
+    "head-too-large",
+    "slow-body",
 ];
 
 const STARTS: [Start; 3] = [Start::Warm, Start::Cold, Start::Joined];
@@ -78,6 +80,8 @@ impl Outcome {
             Fault::Unavailable => 14,
             Fault::Draining => 15,
             Fault::BadKey { .. } => 16,
+            Fault::HeadTooLarge { .. } => 17,
+            Fault::SlowBody { .. } => 18,
         })
     }
 }
@@ -244,6 +248,10 @@ mod tests {
             Fault::BadKey {
                 header: "x-tenant".to_owned(),
                 flaw: KeyFlaw::Missing,
+            },
+            Fault::HeadTooLarge { headers_max: 1 },
+            Fault::SlowBody {
+                body_stall_max_ms: 1,
             },
         ] {
             assert_eq!(OUTCOMES[Outcome::of_fault(&fault).0], fault.judge().label);

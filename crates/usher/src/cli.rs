@@ -7,6 +7,7 @@ mod completion;
 mod dev;
 mod man;
 mod new;
+pub(crate) mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -146,6 +147,8 @@ pub(crate) struct Up {
     /// Deploy the bundled examples; without --data on throw-away data
     #[arg(long)]
     pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) tls: tls::TlsArgs,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
 }

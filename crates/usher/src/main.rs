@@ -36,6 +36,7 @@ mod platform;
 mod serve;
 mod signals;
 mod source;
+mod tls;
 mod up;
 
 use std::process::ExitCode;

@@ -32,7 +32,7 @@ use usher_node::{Node, NodeOptions};
 
 use crate::cli::Tuning;
 use crate::engines::{self, Engines};
-use crate::{folders, metrics};
+use crate::{folders, metrics, tls};
 
 /// Bounds of an end that nobody is to wait long for.
 const BRISK: Bounded = Bounded {
@@ -72,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) data: Option<PathBuf>,
     /// Where functions answer.
     pub(crate) gateway: SocketAddr,
+    /// The same over TLS; none: nowhere.
+    pub(crate) tls: Option<tls::Wanted>,
     /// Where the API listens.
     pub(crate) api: SocketAddr,
     /// Whether the API may be reached by other machines.
@@ -93,6 +95,7 @@ impl Settings {
         Self {
             data: None,
             gateway: free,
+            tls: None,
             api: free,
             insecure_api: false,
             domain: Domain::default(),
@@ -107,12 +110,15 @@ impl Settings {
 pub(crate) struct Platform {
     /// Where functions answer.
     pub(crate) gateway: SocketAddr,
+    /// The same over TLS, if it is spoken.
+    pub(crate) gateway_tls: Option<SocketAddr>,
     /// Where the API listens.
     pub(crate) api: SocketAddr,
     ready: watch::Sender<bool>,
     table: Arc<RouteTable>,
     following: Option<JoinHandle<()>>,
     gateway_task: Role,
+    _certificates: Option<tls::Keepers>,
     api_task: Role,
     engines: Arc<Engines>,
     node: Node<Engines>,
@@ -170,15 +176,22 @@ impl Platform {
             Routing::Named => Some(follow(&table, &backbone).await?),
             Routing::Single => None,
         };
+        let opened = settings
+            .tls
+            .map(|wanted| wanted.open(&data, &settings.domain));
+        let (tls, served) = opened.transpose()?.unzip();
         let config = Config {
             listen: settings.gateway,
+            tls,
             domain: settings.domain.clone(),
             bounds: Bounds {
                 drain_max_ms: bounded.gateway_max_ms,
                 ..Bounds::default()
             },
         };
-        let gateway = Gateway::bind(config, Arc::clone(&table), Arc::new(node.clone())).await?;
+        let bind =
+            async |config| Gateway::bind(config, Arc::clone(&table), Arc::new(node.clone())).await;
+        let gateway = tls::bind(config, served.as_ref(), bind).await?;
         let addresses = Addresses {
             gateway: gateway.local_addr(),
             domain: settings.domain,
@@ -201,6 +214,7 @@ impl Platform {
         let api = Api::bind(options, Arc::clone(&controller), is_ready, figures).await?;
         Ok(Self {
             gateway: gateway.local_addr(),
+            gateway_tls: gateway.tls_addr(),
             api: api.local_addr(),
             ready,
             table,
@@ -208,6 +222,7 @@ impl Platform {
             gateway_task: Role::spawn(|stop| async move {
                 gateway.serve(asked(stop)).await;
             }),
+            _certificates: served.map(tls::Served::keep).transpose()?,
             api_task: Role::spawn(|stop| api.serve(asked(stop))),
             engines,
             node,

@@ -8,6 +8,7 @@ use usher_core::outbound::ENTRIES_MAX;
 use usher_core::outbound::entry::{BadEntry, Entry};
 
 use super::build;
+use super::cors;
 use super::process;
 use super::sample;
 use super::section::{Found, Section, shown};
@@ -138,6 +139,7 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
     section.flag("hide_proof", &mut settings.hide_proof);
     section.table("limits", |section| limits(section, &mut settings.limits));
     section.table("keep", |section| keep(section, &mut settings.keep));
+    section.table("cors", |section| settings.cors = Some(cors::read(section)));
     section.table("process", |section| {
         settings.process = process::read(section, folder);
     });

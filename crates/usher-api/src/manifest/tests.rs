@@ -184,7 +184,7 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
     assert_eq!(
         one_mistake("colour = \"red\"\n"),
         "line 3: colour: unknown; known here: name, component, isolation, renewal, renew, \
-         outbound, hide_proof, limits, keep, process, warm_up, lint, build"
+         outbound, hide_proof, limits, keep, cors, process, warm_up, lint, build"
     );
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Ids are kept for ever, so what is written here of a component must never change: the settings of
 //! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one, the requests that the platform makes itself in a fourth, and that of twins
-//! in a fifth. Deliberately absent: the digest, which needs a crate.
+//! keys in a third one, the requests that the platform makes itself in a fourth, that of twins in a
+//! fifth, and what pages of other origins may do in one of its own. Deliberately absent: the digest, which needs a crate.
 
 use std::fmt;
 
@@ -32,6 +32,9 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     if twins != Twins::default() {
         text.push_str(&format!("Twins {{ twins: {twins:?} }}\n"));
     }
+    if let Some(cors) = &settings.cors {
+        text.push_str(&format!("{cors:?}\n"));
+    }
     text
 }
 
@@ -52,6 +55,7 @@ impl fmt::Debug for Component<'_> {
             warm_up: _,
             lint: _,
             process: _,
+            cors: _,
         } = self.0;
         f.debug_struct("Settings")
             .field("isolation", isolation)
@@ -189,6 +193,7 @@ impl<'a> Program<'a> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::cors::Cors;
     use crate::function::{Contract, Isolation, LintChoice, Revision, Twins};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
@@ -256,6 +261,13 @@ mod tests {
             changed(|it| it.lint.freshness = LintChoice::Off),
             changed(|it| it.keep.twins = Twins::Always),
             changed(|it| it.keep.twins = Twins::Off),
+            changed(|it| it.cors = Some(Cors::default())),
+            changed(|it| it.cors.insert(Cors::default()).credentials = true),
+            changed(|it| it.cors.insert(Cors::default()).max_age_s += 1),
+            changed(|it| it.cors.insert(Cors::default()).origins.push(String::new())),
+            changed(|it| it.cors.insert(Cors::default()).methods.push(String::new())),
+            changed(|it| it.cors.insert(Cors::default()).headers.push(String::new())),
+            changed(|it| it.cors.insert(Cors::default()).expose.push(String::new())),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");
