@@ -4,8 +4,8 @@
 //!  started ─ends→ built, or failed with what it wrote;  any ─dropped→ killed, with its group
 //! ```
 //!
-//! What it writes is shown as it comes, and the beginning and the end of it are kept. A process that
-//! a finished build leaves running on purpose, such as a compiler's server, is left alone.
+//! What it writes is shown as it comes, and the beginning and the end of it are kept. A process
+//! that a finished build leaves running on purpose, such as a compiler's server, is left alone.
 //!
 //! Deliberately absent: when something is built.
 

@@ -85,7 +85,7 @@ async fn serve(
         project,
         watcher: Arc::clone(&watcher),
         stage,
-        attempt: Attempt::new(platform, dev.env),
+        attempt: Attempt::new(platform, dev.env, dev.lint),
     };
     tokio::select! {
         ended = cycle.run() => ended,

@@ -22,6 +22,9 @@ pub(crate) struct Dev {
     /// A variable that the program gets beside those of its manifest; may be given again
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
+    /// Run the freshness lint with every change too, which takes as long as all the rest
+    #[arg(long)]
+    pub(crate) lint: bool,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
 }

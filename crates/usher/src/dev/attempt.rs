@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use usher_api::http::{DeployRequest, Deployed};
 use usher_api::node::{LogEvent, LogLine, LogQuery};
+use usher_core::function::LintChoice;
 use usher_core::id::{FunctionKey, Name};
 
 use super::cycle::Project;
@@ -26,6 +27,8 @@ pub(crate) struct Attempt<'p> {
     platform: &'p Platform,
     /// Variables that a program gets besides those of its manifest.
     environment: Vec<(String, String)>,
+    /// Whether the freshness lint runs, which takes as long as all the rest.
+    lint: bool,
     shown: Option<(FunctionKey, JoinHandle<()>)>,
     /// What was told of the revision before, so that it is told once.
     told: Vec<String>,
@@ -41,10 +44,15 @@ impl Drop for Attempt<'_> {
 
 impl<'p> Attempt<'p> {
     /// Attempts on a platform.
-    pub(crate) fn new(platform: &'p Platform, environment: Vec<(String, String)>) -> Self {
+    pub(crate) fn new(
+        platform: &'p Platform,
+        environment: Vec<(String, String)>,
+        lint: bool,
+    ) -> Self {
         Self {
             platform,
             environment,
+            lint,
             shown: None,
             told: Vec::new(),
         }
@@ -72,7 +80,7 @@ impl<'p> Attempt<'p> {
         let since = Instant::now();
         let path = project.path.clone();
         let source = blocking(move || Source::read(&path, None)).await;
-        let source = source.and_then(|source| self.with_environment(source));
+        let source = source.and_then(|source| self.adapted(source));
         let source = source.map_err(wrong)?;
         if self.shown.is_none() {
             deploy::tell_recognised(&source);
@@ -91,7 +99,11 @@ impl<'p> Attempt<'p> {
         Ok(times)
     }
 
-    fn with_environment(&self, mut source: Source) -> anyhow::Result<Source> {
+    /// The source with what was asked for besides.
+    fn adapted(&self, mut source: Source) -> anyhow::Result<Source> {
+        if !self.lint {
+            source.settings.lint.freshness = LintChoice::Off;
+        }
         if self.environment.is_empty() {
             return Ok(source);
         }

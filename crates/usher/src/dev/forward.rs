@@ -1,7 +1,8 @@
 //! A request on its way to the gateway, and the answer on its way back: frame by frame, and byte by
 //! byte after a change of protocol.
 //!
-//! Deliberately absent: what the gateway does itself, such as taking out what a client must not say.
+//! Deliberately absent: what the gateway does itself, such as taking out what a client must not
+//! say.
 
 use std::net::SocketAddr;
 

@@ -1,12 +1,12 @@
 //! Pages that reload by themselves: a stream of events, and the script that listens to it.
 //!
 //! ```text
-//!  page with the number that it was served at ─► GET /__usher/dev/events ─► another number ─► reload
+//!  page with the number that it was served at ─► /__usher/dev/events ─► another number ─► reload
 //! ```
 //!
 //! The number carries when this platform was started, so that a page outlives its end and reloads
-//! from the next one. The script goes behind the end of a page, where every browser runs it, so that
-//! nothing of a page has to be held back to find a place in it.
+//! from the next one. The script goes behind the end of a page, where every browser runs it, so
+//! that nothing of a page has to be held back to find a place in it.
 //!
 //! Deliberately absent: pages that are compressed, or whose policy (CSP) forbids the script.
 

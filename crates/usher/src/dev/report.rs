@@ -115,6 +115,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_written_is_apart_from_what_happened() {
+        let error = anyhow::anyhow!("it ended; it wrote:\n  line 1\n    ^");
+        let report = Report::of(Phase::Deploy, &error.context("no start"));
+        assert_eq!(report.message, "no start: it ended; it wrote:");
+        assert_eq!(report.output, "  line 1\n    ^");
+    }
+
+    #[test]
     fn escapes_of_a_terminal_are_left_out() {
         let colour = "\u{1b}[1;31merror\u{1b}[0m: \u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{7}\n";
         assert_eq!(plain(colour), "error: link\n");
