@@ -18,7 +18,6 @@ use usher_core::proof::Renewal;
 use usher_engine::{RenewError, UsedFacts};
 use wasmtime::Store;
 use wasmtime::component::{Instance, TypedFunc};
-use wasmtime_wasi_http::p2::bindings::Proxy;
 
 use crate::areas::Areas;
 use crate::engine::Inner;
@@ -27,6 +26,7 @@ use crate::image::{Code, WasmImage};
 use crate::report::Alive;
 use crate::rewrite::LiveExports;
 use crate::run::Guest;
+use crate::serving::Serving;
 use crate::settings::{CodeKind, HEADROOM_BYTES};
 use crate::sys::memory::Nursery;
 
@@ -84,7 +84,7 @@ impl Live {
             .map_err(failed)?;
         drop(instantiating);
         let functions = Functions::find(&instance, &mut store, exports).map_err(failed)?;
-        let proxy = Proxy::new(&mut store, &instance).map_err(failed)?;
+        let serving = Serving::find(code.kind, &mut store, &instance).map_err(failed)?;
         if !store.data().table.is_empty() {
             return Err(NotLive::Reason(
                 "it holds resources of the host from the start".into(),
@@ -104,7 +104,7 @@ impl Live {
         }
         let headroom = match code.kind {
             CodeKind::Headroom => HEADROOM_BYTES,
-            CodeKind::Guarded | CodeKind::Fresh => 0,
+            CodeKind::Guarded | CodeKind::Fresh | CodeKind::Concurrent => 0,
         };
         let pairs = std::mem::take(&mut *nursery.pairs.lock());
         let (owner, ids) = inner.owner(revision);
@@ -117,7 +117,7 @@ impl Live {
             .determine(&store.data().bases)
             .map_err(NotLive::Failed)?;
         Ok(Started {
-            guest: Guest { store, proxy },
+            guest: Guest { store, serving },
             areas: Arc::new(areas),
             id: owner.environment,
             functions,
