@@ -12,6 +12,7 @@ pub mod admit;
 pub mod area;
 pub mod audit;
 pub mod claim;
+pub mod cloud_event;
 pub mod environment;
 pub mod fault;
 pub mod freshness;
