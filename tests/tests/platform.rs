@@ -21,6 +21,8 @@ mod commands;
 mod demo;
 #[path = "platform/ending.rs"]
 mod ending;
+#[path = "platform/events.rs"]
+mod events;
 #[path = "platform/faults.rs"]
 mod faults;
 #[path = "platform/folder.rs"]
@@ -41,6 +43,8 @@ mod logs;
 mod mistakes;
 #[path = "platform/outbound.rs"]
 mod outbound;
+#[path = "platform/p3.rs"]
+mod p3;
 #[path = "platform/programs.rs"]
 mod programs;
 #[path = "platform/serve.rs"]

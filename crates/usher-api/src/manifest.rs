@@ -10,6 +10,7 @@
 //! hide_proof = false
 //! [limits]                       # see `usher_core::function::Limits`
 //! [keep]                         # see `usher_core::function::Keep`
+//! [events]                       # see `usher_core::function::Events`
 //! ```
 //!
 //! A Linux program has a table in the place of the component:
@@ -34,6 +35,7 @@
 //! Deliberately absent: files. The caller reads them.
 
 mod check;
+mod events;
 mod process;
 mod sample;
 mod section;

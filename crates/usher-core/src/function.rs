@@ -4,12 +4,14 @@
 //! artifact and settings. Deliberately absent: reading the manifest (`usher-api`), storing anything
 //! (`usher-controller`).
 
+mod events;
 mod identity;
 mod process;
 mod sample;
 
 use serde::{Deserialize, Serialize};
 
+pub use events::{EventMode, Events};
 pub use process::{AREA_MEMORY, Contract, PORT_MARK, Process};
 pub use sample::{Lint, LintChoice, Sample};
 
@@ -121,6 +123,8 @@ pub struct Settings {
     /// How the artifact is started, where it is the folder of a Linux program; none: it is a wasm
     /// component.
     pub process: Option<Process>,
+    /// How it takes CloudEvents.
+    pub events: Events,
 }
 
 /// Bounds on what one invocation may use. Every default works; every bound has its unit in its

@@ -13,7 +13,7 @@ use usher_core::id::FunctionKey;
 use usher_core::proof::{Proof, Renewal, Start};
 
 /// What may become of a request: the class of the function's own status, or the label of a fault.
-const OUTCOMES: [&str; 17] = [
+const OUTCOMES: [&str; 21] = [
     "2xx",
     "3xx",
     "4xx",
@@ -31,6 +31,10 @@ const OUTCOMES: [&str; 17] = [
     "unavailable",
     "draining",
     "bad-key",
+    "bad-event",
+    "event-form",
+    "event-too-large",
+    "bad-reply-event",
 ];
 
 const STARTS: [Start; 3] = [Start::Warm, Start::Cold, Start::Joined];
@@ -78,6 +82,10 @@ impl Outcome {
             Fault::Unavailable => 14,
             Fault::Draining => 15,
             Fault::BadKey { .. } => 16,
+            Fault::BadEvent { .. } => 17,
+            Fault::EventForm { .. } => 18,
+            Fault::EventTooLarge { .. } => 19,
+            Fault::BadReplyEvent { .. } => 20,
         })
     }
 }
@@ -244,6 +252,16 @@ mod tests {
             Fault::BadKey {
                 header: "x-tenant".to_owned(),
                 flaw: KeyFlaw::Missing,
+            },
+            Fault::BadEvent {
+                mistakes: String::new(),
+            },
+            Fault::EventForm {
+                form: String::new(),
+            },
+            Fault::EventTooLarge { event_max_bytes: 1 },
+            Fault::BadReplyEvent {
+                mistakes: String::new(),
             },
         ] {
             assert_eq!(OUTCOMES[Outcome::of_fault(&fault).0], fault.judge().label);

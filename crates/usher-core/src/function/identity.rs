@@ -2,12 +2,13 @@
 //!
 //! Ids are kept for ever, so what is written here of a component must never change: the settings of
 //! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one, the requests that the platform makes itself in a fourth, and that of twins
-//! in a fifth. Deliberately absent: the digest, which needs a crate.
+//! keys in a third one, the requests that the platform makes itself in a fourth, that of twins
+//! in a fifth, and those of events in a sixth. Deliberately absent: the digest, which needs a
+//! crate.
 
 use std::fmt;
 
-use super::{Keep, Limits, Lint, Process, Sample, Settings, Twins};
+use super::{Events, Keep, Limits, Lint, Process, Sample, Settings, Twins};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -32,6 +33,9 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     if twins != Twins::default() {
         text.push_str(&format!("Twins {{ twins: {twins:?} }}\n"));
     }
+    if settings.events != Events::default() {
+        text.push_str(&format!("{:?}\n", settings.events));
+    }
     text
 }
 
@@ -52,6 +56,7 @@ impl fmt::Debug for Component<'_> {
             warm_up: _,
             lint: _,
             process: _,
+            events: _,
         } = self.0;
         f.debug_struct("Settings")
             .field("isolation", isolation)
@@ -189,7 +194,7 @@ impl<'a> Program<'a> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::function::{Contract, Isolation, LintChoice, Revision, Twins};
+    use crate::function::{Contract, EventMode, Isolation, LintChoice, Revision, Twins};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
@@ -256,6 +261,9 @@ mod tests {
             changed(|it| it.lint.freshness = LintChoice::Off),
             changed(|it| it.keep.twins = Twins::Always),
             changed(|it| it.keep.twins = Twins::Off),
+            changed(|it| it.events.mode = EventMode::Binary),
+            changed(|it| it.events.batches = true),
+            changed(|it| it.events.event_max_bytes += 1),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");
