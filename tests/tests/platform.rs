@@ -27,6 +27,8 @@ mod demo;
 mod dev;
 #[path = "platform/ending.rs"]
 mod ending;
+#[path = "platform/events.rs"]
+mod events;
 #[path = "platform/faults.rs"]
 mod faults;
 #[path = "platform/folder.rs"]
@@ -51,6 +53,8 @@ mod mistakes;
 mod outbound;
 #[path = "platform/owners.rs"]
 mod owners;
+#[path = "platform/p3.rs"]
+mod p3;
 #[path = "platform/programs.rs"]
 mod programs;
 #[path = "platform/serve.rs"]

@@ -15,6 +15,7 @@ mod hostile;
 mod http;
 mod program;
 mod recipe;
+mod service;
 mod source;
 mod stamp;
 mod tools;
@@ -32,7 +33,8 @@ pub(crate) use tools::apt;
 /// What `cargo xtask examples` is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these languages: rust, c, wat, js, py; lambda and http for programs, by contract;
+    /// Only these languages: rust, c, wat, js, py; rust-p3, js-p3, py-p3 for components of
+    /// wasi:http 0.3; lambda and http for programs, by contract;
     /// hostile and probe for those of tests.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Language>,

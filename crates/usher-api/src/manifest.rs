@@ -14,6 +14,7 @@
 //! [build]                        # see `Build`
 //! command = ["make"]
 //! [cors]                         # see `usher_core::cors::Cors`
+//! [events]                       # see `usher_core::function::Events`
 //! ```
 //!
 //! A Linux program has a table in the place of the component:
@@ -45,6 +46,7 @@
 mod build;
 mod check;
 mod cors;
+mod events;
 mod process;
 mod sample;
 mod section;

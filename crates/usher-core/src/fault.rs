@@ -38,6 +38,26 @@ pub enum Fault {
         /// What is wrong with it.
         flaw: KeyFlaw,
     },
+    /// The request is a CloudEvent that breaks the rules of one.
+    BadEvent {
+        /// All mistakes.
+        mistakes: String,
+    },
+    /// The request is a CloudEvent in a form that the function does not take.
+    EventForm {
+        /// The media type.
+        form: String,
+    },
+    /// An event is too large to be converted.
+    EventTooLarge {
+        /// The bound, in bytes.
+        event_max_bytes: u64,
+    },
+    /// The function answered with a CloudEvent that breaks the rules of one.
+    BadReplyEvent {
+        /// All mistakes.
+        mistakes: String,
+    },
     /// The request's body is larger than the function accepts.
     BodyTooLarge {
         /// The bound, in bytes.
@@ -135,6 +155,10 @@ impl Fault {
             Self::NoSuchFunction => (Blame::Caller, 404, "no-such-function", false),
             Self::BadRequest => (Blame::Caller, 400, "bad-request", false),
             Self::BadKey { .. } => (Blame::Caller, 400, "bad-key", false),
+            Self::BadEvent { .. } => (Blame::Caller, 400, "bad-event", false),
+            Self::EventForm { .. } => (Blame::Caller, 415, "event-form", false),
+            Self::EventTooLarge { .. } => (Blame::Caller, 413, "event-too-large", false),
+            Self::BadReplyEvent { .. } => (Blame::Function, 502, "bad-reply-event", false),
             Self::BodyTooLarge { .. } => (Blame::Caller, 413, "body-too-large", false),
             Self::HeadTooLarge { .. } => (Blame::Caller, 431, "head-too-large", false),
             Self::SlowBody { .. } => (Blame::Caller, 408, "slow-body", false),
@@ -170,6 +194,23 @@ impl fmt::Display for Fault {
                 "the function keeps state by the header {header}, and {flaw}; \
                  send it exactly once, with a value"
             ),
+            Self::BadEvent { mistakes } => write!(f, "the CloudEvent cannot be read: {mistakes}"),
+            Self::EventForm { form } => write!(
+                f,
+                "the function takes no CloudEvents in the form {form}; send single ones, in \
+                 headers or as application/cloudevents+json"
+            ),
+            Self::EventTooLarge { event_max_bytes } => write!(
+                f,
+                "the CloudEvent is larger than {event_max_bytes} bytes; \
+                 raise events.event_max_bytes to allow it"
+            ),
+            Self::BadReplyEvent { mistakes } => {
+                write!(
+                    f,
+                    "the function answered with a wrong CloudEvent: {mistakes}"
+                )
+            }
             Self::BodyTooLarge { body_max_bytes } => write!(
                 f,
                 "the request's body is larger than {body_max_bytes} bytes; \

@@ -4,12 +4,14 @@
 //! artifact and settings. Deliberately absent: reading the manifest (`usher-api`), storing anything
 //! (`usher-controller`).
 
+mod events;
 mod identity;
 mod process;
 mod sample;
 
 use serde::{Deserialize, Serialize};
 
+pub use events::{EventMode, Events};
 pub use process::{AREA_MEMORY, Contract, PORT_MARK, Process};
 pub use sample::{Lint, LintChoice, Sample};
 
@@ -139,6 +141,8 @@ pub struct Settings {
     /// Which pages of other origins may call it; none: the gateway says nothing about that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// How it takes CloudEvents.
+    pub events: Events,
 }
 
 /// Bounds on what one invocation may use. Every default works; every bound has its unit in its

@@ -14,6 +14,7 @@ pub mod area;
 pub mod audit;
 pub mod certificate;
 pub mod claim;
+pub mod cloud_event;
 pub mod cors;
 pub mod environment;
 pub mod fault;

@@ -13,7 +13,7 @@ use usher_core::id::FunctionKey;
 use usher_core::proof::{Proof, Renewal, Start};
 
 /// What may become of a request: the class of the function's own status, or the label of a fault.
-const OUTCOMES: [&str; 21] = [
+const OUTCOMES: [&str; 25] = [
     "2xx",
     "3xx",
     "4xx",
@@ -35,6 +35,10 @@ const OUTCOMES: [&str; 21] = [
     "slow-body",
     "owner-busy",
     "key-needed",
+    "bad-event",
+    "event-form",
+    "event-too-large",
+    "bad-reply-event",
 ];
 
 const STARTS: [Start; 3] = [Start::Warm, Start::Cold, Start::Joined];
@@ -86,6 +90,10 @@ impl Outcome {
             Fault::SlowBody { .. } => 18,
             Fault::OwnerBusy { .. } => 19,
             Fault::KeyNeeded => 20,
+            Fault::BadEvent { .. } => 21,
+            Fault::EventForm { .. } => 22,
+            Fault::EventTooLarge { .. } => 23,
+            Fault::BadReplyEvent { .. } => 24,
         })
     }
 }
@@ -262,6 +270,16 @@ mod tests {
                 retry_after_s: 1,
             },
             Fault::KeyNeeded,
+            Fault::BadEvent {
+                mistakes: String::new(),
+            },
+            Fault::EventForm {
+                form: String::new(),
+            },
+            Fault::EventTooLarge { event_max_bytes: 1 },
+            Fault::BadReplyEvent {
+                mistakes: String::new(),
+            },
         ] {
             assert_eq!(OUTCOMES[Outcome::of_fault(&fault).0], fault.judge().label);
         }

@@ -16,13 +16,14 @@ use usher_core::claim::Refusal;
 use usher_core::environment::Action;
 use usher_core::fault::Fault;
 use usher_core::function::Revision;
-use usher_core::id::RequestId;
+use usher_core::id::{EnvironmentId, RequestId};
 use usher_core::key::{Key, KeyFlaw};
 use usher_core::proof::{Proof, Start};
 use usher_engine::{Call, Ended, Engine, Environment, Over, Run, UsedFacts};
 
 use crate::account::Account;
 use crate::entry::{Entry, fault_of};
+use crate::events;
 use crate::logs::RequestOutput;
 use crate::node::Shop;
 use crate::pool::{Asked, Claimed, Lease, NoEnvironment, Parked, UsedOf};
@@ -65,6 +66,13 @@ impl<E: Engine> Shop<E> {
             &request,
         );
         drop(received.exit());
+        let (request, wanted) = match events::arrive(&revision, request).await {
+            Ok(arrived) => arrived,
+            Err(fault) => {
+                account.failed(&fault, None, None);
+                return Err(fault.into());
+            }
+        };
         let seated = self
             .seat(entry.clone(), &revision, key.as_ref(), &steps, &account)
             .await;
@@ -75,16 +83,7 @@ impl<E: Engine> Shop<E> {
                 return Err(fault.into());
             }
         };
-        let environment = seat.environment.id();
-        // Cloned out, so that no lock is held while foreign code runs.
-        let hook = entry.hook.read().clone();
-        if let Some(hook) = hook {
-            hook.before_run(&Upcoming {
-                request: request_id,
-                revision: &revision,
-                environment,
-            });
-        }
+        tell_hook(&entry, request_id, &revision, seat.environment.id());
         let output = RequestOutput::new(entry.log.clone(), revision.id, request_id);
         let output = Arc::new(output);
         let call = Call {
@@ -98,8 +97,23 @@ impl<E: Engine> Shop<E> {
             start,
         } = seat;
         let run = environment.run(call).instrument(steps.run()).await;
-        let _respond = steps.respond().entered();
-        respond(run, lease, start, account, output)
+        let reply = {
+            let _respond = steps.respond().entered();
+            respond(run, lease, start, account, output)?
+        };
+        let Some(wanted) = wanted else {
+            return Ok(reply);
+        };
+        let Reply { response, proof } = reply;
+        let response = events::leave(response, &wanted).await;
+        let failed = |fault| Failure {
+            fault,
+            proof: Some(proof),
+        };
+        Ok(Reply {
+            response: response.map_err(failed)?,
+            proof,
+        })
     }
 
     /// A clean environment, come by in one of the ways that there are.
@@ -176,6 +190,24 @@ impl<E: Engine> Seat<E> {
             lease,
             start,
         })
+    }
+}
+
+/// Tells whoever wanted to know that a run begins.
+fn tell_hook<E: Engine>(
+    entry: &Entry<E>,
+    request: RequestId,
+    revision: &Revision,
+    environment: EnvironmentId,
+) {
+    // Cloned out, so that no lock is held while foreign code runs.
+    let hook = entry.hook.read().clone();
+    if let Some(hook) = hook {
+        hook.before_run(&Upcoming {
+            request,
+            revision,
+            environment,
+        });
     }
 }
 

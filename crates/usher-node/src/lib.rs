@@ -18,6 +18,7 @@ mod account;
 mod artifact;
 mod audits;
 mod entry;
+mod events;
 mod flights;
 mod host;
 mod invoke;

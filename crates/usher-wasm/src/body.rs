@@ -15,7 +15,8 @@ use usher_api::body::{Body, BodyError};
 use usher_core::fault::Fault;
 use usher_engine::link::{Link, outbound};
 use wasmtime_wasi_http::Error;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use crate::reply::Reply;
 
 /// A request's body as a guest reads it.
 pub(crate) struct Inbound {
@@ -60,13 +61,13 @@ impl HttpBody for Inbound {
 }
 
 /// The reply of a run that goes on.
-pub(crate) fn streamed(body: HyperOutgoingBody, link: Arc<Link>) -> Body {
+pub(crate) fn streamed(body: Reply, link: Arc<Link>) -> Body {
     outbound(body, link)
 }
 
 /// The reply of a run that is over: all of its bytes are there already, so it is handed on whole
 /// and with its length. None if the guest left it incomplete.
-pub(crate) fn whole(body: HyperOutgoingBody) -> Option<Body> {
+pub(crate) fn whole(body: Reply) -> Option<Body> {
     // What is there is to be had at once, however much of its budget the task has used up.
     let collected = tokio::task::unconstrained(body.collect()).now_or_never();
     let collected: Collected<Bytes> = collected?.ok()?;

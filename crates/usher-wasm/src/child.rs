@@ -87,9 +87,13 @@ fn attempt(job: &Job) -> Result<Compiled, String> {
             bytes,
         ),
         Verdict::Live(_) => (CodeKind::Fresh, None, Vec::new(), artifact),
-        Verdict::Fresh { reasons } => {
+        Verdict::Fresh { ref reasons } => {
             let reasons = reasons.iter().map(ToString::to_string).collect();
-            (CodeKind::Fresh, None, reasons, bytes)
+            let kind = match plan.concurrent {
+                true => CodeKind::Concurrent,
+                false => CodeKind::Fresh,
+            };
+            (kind, None, reasons, bytes)
         }
     };
     let mut config = settings::config(kind, job.pool);
@@ -115,6 +119,7 @@ fn attempt(job: &Job) -> Result<Compiled, String> {
         kind,
         exports,
         reasons,
+        nested: plan.nested,
         sums: [(name, Digest(Sha256::digest(&code).into()))].into(),
     })
 }

@@ -72,6 +72,9 @@ pub(crate) struct Compiled {
     pub(crate) exports: Option<LiveExports>,
     /// Why it is not, one sentence each.
     pub(crate) reasons: Vec<String>,
+    /// Whether components with state of their own are nested in it.
+    #[serde(default)]
+    pub(crate) nested: bool,
     /// SHA-256 of each file of code, by name.
     pub(crate) sums: BTreeMap<String, usher_core::id::Digest>,
 }

@@ -47,6 +47,13 @@ const WASMTIME_VERSION: &str = "48.0.8";
 /// Rises when the rewriting or the settings of an engine change what is compiled.
 const CODE_FORMAT: u64 = 2;
 
+/// Tasks, streams, futures and their ends that one concurrent instance may have at once, unless
+/// `handles_max` is lower. A stream or a task counts two to three times.
+const ENTRIES_MAX: usize = 4_096;
+/// The same for an instance that is made of several with state: they can call each other, and each
+/// such call that waits has a fibre, whose stack no limit of memory counts.
+const ENTRIES_NESTED_MAX: usize = 256;
+
 /// What an engine is set to.
 #[derive(Clone, Debug)]
 pub struct WasmConfig {
@@ -82,7 +89,7 @@ pub(crate) struct Inner {
     /// is kept do not take the pool from all other functions.
     stay: Arc<Semaphore>,
     cache: Cache,
-    kinds: [OnceLock<Ready>; 3],
+    kinds: [OnceLock<Ready>; CodeKind::COUNT],
     engines: Arc<Engines>,
     _ticker: Ticker,
     codes: Mutex<HashMap<(Digest, CodeKind), Weak<Code>>>,
@@ -176,8 +183,11 @@ impl Inner {
         self.engines.add(&engine);
         let mut linker = Linker::new(&engine);
         host::link(&mut linker)?;
+        if kind == CodeKind::Concurrent {
+            host::link_concurrent(&mut linker)?;
+        }
         // Only rewritten components may call it; no other can, since names are not imported twice.
-        if kind != CodeKind::Fresh {
+        if kind.is_live() {
             linker.root().func_wrap(
                 BASE_IMPORT,
                 |mut store: wasmtime::StoreContextMut<'_, Host>, (bytes,): (WasmList<u8>,)| {
@@ -203,6 +213,14 @@ impl Inner {
         let mut store = Store::new(code.pre.engine(), host);
         store.limiter(|host| &mut host.meter);
         store.set_max_component_handles(handles_max);
+        if let Some(table) = store.concurrent_resource_table() {
+            let bound = if code.nested {
+                ENTRIES_NESTED_MAX
+            } else {
+                ENTRIES_MAX
+            };
+            table.set_max_capacity(bound.min(handles_max));
+        }
         store.epoch_deadline_async_yield_and_update(1);
         store.set_epoch_deadline(1);
         store
@@ -243,7 +261,13 @@ impl Inner {
         })?;
         self.counters.loaded.fetch_add(1, Ordering::Relaxed);
         let exports = entry.compiled.exports.clone();
-        let code = Arc::new(Code { kind, pre, exports });
+        let nested = entry.compiled.nested;
+        let code = Arc::new(Code {
+            kind,
+            pre,
+            exports,
+            nested,
+        });
         codes.insert((artifact, kind), Arc::downgrade(&code));
         Ok(code)
     }
@@ -263,7 +287,7 @@ impl Inner {
 
     /// Code for fresh instances of an image that was made ready to be served live.
     pub(crate) async fn fresh_code(&self, image: &WasmImage) -> Result<Arc<Code>, PrepareFault> {
-        if image.code.kind == CodeKind::Fresh {
+        if !image.code.kind.is_live() {
             return Ok(image.code.clone());
         }
         let made = image.fresh.get_or_try_init(async || {

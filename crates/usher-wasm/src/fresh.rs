@@ -12,13 +12,13 @@ use usher_core::area::AreaUse;
 use usher_core::id::{EnvironmentId, Generation};
 use usher_core::proof::Renewal;
 use usher_engine::UsedFacts;
-use wasmtime_wasi_http::p2::bindings::Proxy;
 
 use crate::engine::Inner;
 use crate::image::{Code, WasmImage};
 use crate::live::micros;
 use crate::report::Alive;
 use crate::run::Guest;
+use crate::serving::Serving;
 use crate::started::bounded_start;
 
 /// An instance, before or after its one run.
@@ -53,11 +53,12 @@ impl Fresh {
         let mut store = inner.store(code, revision, &image.allowed);
         let instance = bounded_start(code.pre.instantiate_async(&mut store)).await?;
         let instance = instance.map_err(|error| format!("{error:#}"))?;
-        let proxy = Proxy::new(&mut store, &instance).map_err(|error| format!("{error:#}"))?;
+        let serving = Serving::find(code.kind, &mut store, &instance);
+        let serving = serving.map_err(|error| format!("{error:#}"))?;
         store.data_mut().meter.freeze();
         let (owner, [area, _]) = inner.owner(revision);
         Ok(Box::new(Self {
-            guest: Guest { store, proxy },
+            guest: Guest { store, serving },
             rest: FreshRest {
                 image: image.clone(),
                 id: owner.environment,

@@ -242,6 +242,9 @@ impl HasData for Table {
 /// Adds every interface of the `wasi:http/proxy` world, and those of the command world that
 /// language runtimes import without need: they are empty (no arguments, no environment, no files)
 /// or denied (sockets).
+///
+/// Every kind of engine has these: a component for wasi:http 0.3 may import those of 0.2 too, as
+/// its language's standard library does. What else the platform offers to all guests belongs here.
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     type H = Host;
     let l = linker;
@@ -275,4 +278,12 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasi::sockets::udp_create_socket::add_to_linker::<H, WasiSockets>(l, H::sockets)?;
     wasi::sockets::udp::add_to_linker::<H, WasiSockets>(l, H::sockets)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)
+}
+
+/// Adds what components for wasi:http 0.3 have beside all that [`link`] adds: the interfaces of
+/// WASI 0.3, which need an engine of the concurrent kind. Files and sockets are empty or denied in
+/// them as well, since both generations ask the same context.
+pub(crate) fn link_concurrent(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)
 }

@@ -24,6 +24,8 @@ pub(crate) struct Code {
     pub(crate) pre: InstancePre<Host>,
     /// What the rewriting added; only code of the live kinds has it.
     pub(crate) exports: Option<LiveExports>,
+    /// Whether it consists of several instances with state that can call each other.
+    pub(crate) nested: bool,
 }
 
 /// An artifact made ready for one revision.

@@ -81,6 +81,10 @@ impl WasiHttpHooks for Outbound {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK_MAX_BYTES
     }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_MAX_BYTES
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -54,6 +54,7 @@ pub use world::WrongWorld;
 
 use module::Module;
 use survey::Survey;
+use world::Generation;
 
 /// Bit of `renew`'s first argument: the request that the host handed in is still alive, drop it.
 pub const RELEASE_REQUEST: u32 = 1;
@@ -101,7 +102,7 @@ pub enum RewriteError {
     /// The artifact breaks a rule of the binary format, or is cut off.
     #[error("the component is not valid")]
     Invalid(#[from] wasmparser::BinaryReaderError),
-    /// The component serves something else than HTTP requests of wasi:http 0.2.
+    /// The component serves something else than HTTP requests of wasi:http 0.2 or 0.3.
     #[error(transparent)]
     WrongWorld(#[from] WrongWorld),
 }
@@ -117,8 +118,18 @@ pub fn rewrite(component: &[u8]) -> Result<Rewritten, RewriteError> {
     let modules = survey.modules.iter().map(|bytes| Module::parse(bytes));
     let modules = modules.collect::<Result<Vec<_>, _>>()?;
 
-    let mut reasons = survey.reasons.clone();
-    for (index, module) in modules.iter().enumerate() {
+    let nested = |reason: &Reason| matches!(reason, Reason::NestedState { .. });
+    let nested = survey.reasons.iter().any(nested);
+    let mut reasons = match handler.generation {
+        Generation::Http02 => survey.reasons.clone(),
+        Generation::Http03 => vec![Reason::Concurrent],
+    };
+    // What its modules hold decides nothing where the component cannot be live in any case.
+    let judged = match handler.generation {
+        Generation::Http02 => modules.as_slice(),
+        Generation::Http03 => &[],
+    };
+    for (index, module) in judged.iter().enumerate() {
         let faults = module.faults()?;
         let id = module.id(index);
         reasons.extend(faults.into_iter().map(|construct| Reason::Module {
@@ -141,6 +152,8 @@ pub fn rewrite(component: &[u8]) -> Result<Rewritten, RewriteError> {
     let other_exports = other_exports.filter(|name| *name != handler.name);
     let plan = Plan {
         handler: handler.name.to_owned(),
+        concurrent: handler.generation == Generation::Http03,
+        nested,
         other_exports: other_exports.map(str::to_owned).collect(),
         modules: facts,
         verdict,

@@ -8,7 +8,11 @@
 //! ```
 //!
 //! A short run is polled to its end right where it was called: no task, no channel, no timer.
-//! Deliberately absent: what becomes of the guest afterwards.
+//! Deliberately absent: what becomes of the guest afterwards, and what goes on inside of a store
+//! that has tasks (`concurrent`).
+//!
+//! The limits are watched from out here for both generations of wasi:http, because nothing that a
+//! busy store holds is polled.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -25,15 +29,18 @@ use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p3::bindings::Service;
 
 use crate::body::{self, Inbound};
+use crate::concurrent;
 use crate::host::Host;
+use crate::reply::Reply;
+use crate::serving::Serving;
 
 /// An instance and its store: all that a run needs.
 pub(crate) struct Guest {
     pub(crate) store: Store<Host>,
-    pub(crate) proxy: Proxy,
+    pub(crate) serving: Serving,
 }
 
 /// What a run came to.
@@ -51,9 +58,15 @@ pub(crate) enum RanOver {
 /// A guest that goes on after its reply's head.
 pub(crate) type Rest = Pin<Box<dyn Future<Output = Result<Guest, Ended>> + Send>>;
 
+/// How often a store with tasks is driven once more before a head that is there is given out. Its
+/// parts wake each other, and a short reply comes to its end by that without waiting for anybody.
+const TURNS_MAX: u32 = 8;
+
 type Running = Pin<Box<dyn Future<Output = (Guest, wasmtime::Result<()>)> + Send>>;
-type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
-type Slot = Arc<Mutex<Option<Head>>>;
+/// A reply, or the error that the guest has answered with.
+type Head = Result<http::Response<Reply>, String>;
+/// Where a guest puts it.
+pub(crate) type Slot = Arc<Mutex<Option<Head>>>;
 
 /// Runs one call as far as the reply's head. With `keep` the guest's handles stay valid.
 pub(crate) async fn run(mut guest: Guest, mut call: Call, limits: &Limits, keep: bool) -> Ran {
@@ -65,32 +78,67 @@ pub(crate) async fn run(mut guest: Guest, mut call: Call, limits: &Limits, keep:
     host.begin(call.request_id, call.output, keep);
     guest.store.set_epoch_deadline(1);
     let request = call.request.map(|body| Inbound::new(body, link.clone()));
-    let mut http = guest.store.data_mut().http();
-    let answer = slot.clone();
-    let arguments = http
-        .new_incoming_request(Scheme::Http, request)
-        .and_then(|request| {
-            let set = move |head| *answer.lock() = Some(head);
-            Ok((request, http.new_response_outparam_from_callback(set)?))
-        });
-    let (request, outparam) = match arguments {
-        Ok(arguments) => arguments,
-        // Nothing of the guest has run, but its table may hold half of the arguments.
-        Err(error) => return destroyed(Fault::BadRequest, format!("{error:#}")),
+    let Guest { store, serving } = guest;
+    let (running, turns) = match serving {
+        Serving::Http02(proxy) => (handle(store, proxy, request, slot.clone()), 0),
+        Serving::Http03(service) => {
+            let running = handle_concurrently(store, service, request, slot.clone());
+            (running, TURNS_MAX)
+        }
     };
-    let running: Running = Box::pin(async move {
-        let handler = guest.proxy.wasi_http_incoming_handler();
-        let result = handler
-            .call_handle(&mut guest.store, request, outparam)
-            .await;
-        (guest, result)
-    });
+    let running = match running {
+        Ok(running) => running,
+        // Nothing of the guest has run, but its table may hold half of the arguments.
+        Err(cause) => return destroyed(Fault::BadRequest, cause),
+    };
     let drive = Drive {
         running,
+        turns,
         link,
         clock: Clock::new(limits),
     };
     drive.until_head(&slot).await
+}
+
+/// A call by wasi:http 0.2.
+fn handle(
+    mut store: Store<Host>,
+    proxy: Proxy,
+    request: http::Request<Inbound>,
+    slot: Slot,
+) -> Result<Running, String> {
+    let mut http = store.data_mut().http();
+    let arguments = http
+        .new_incoming_request(Scheme::Http, request)
+        .and_then(|request| {
+            let set = move |head: Result<http::Response<_>, ErrorCode>| {
+                let head = head.map(|head| head.map(Reply::apart));
+                *slot.lock() = Some(head.map_err(|code| format!("{code:?}")));
+            };
+            Ok((request, http.new_response_outparam_from_callback(set)?))
+        });
+    let (request, outparam) = arguments.map_err(|error| format!("{error:#}"))?;
+    Ok(Box::pin(async move {
+        let handler = proxy.wasi_http_incoming_handler();
+        let result = handler.call_handle(&mut store, request, outparam).await;
+        let serving = Serving::Http02(proxy);
+        (Guest { store, serving }, result)
+    }))
+}
+
+/// A call by wasi:http 0.3.
+fn handle_concurrently(
+    mut store: Store<Host>,
+    service: Service,
+    request: http::Request<Inbound>,
+    slot: Slot,
+) -> Result<Running, String> {
+    let arrived = concurrent::arrived(&mut store, request)?;
+    Ok(Box::pin(async move {
+        let result = concurrent::serve(&mut store, &service, arrived, &slot).await;
+        let serving = Serving::Http03(service);
+        (Guest { store, serving }, result)
+    }))
 }
 
 fn destroyed(fault: Fault, cause: String) -> Ran {
@@ -107,6 +155,7 @@ fn destroyed(fault: Fault, cause: String) -> Ran {
 /// A run in progress.
 struct Drive {
     running: Running,
+    turns: u32,
     link: Arc<Link>,
     clock: Clock,
 }
@@ -133,13 +182,10 @@ impl Drive {
                     over: RanOver::Later(Box::pin(self.until_end())),
                 }
             }
-            Event::Head(Err(code)) => {
-                let (fault, cause) = refused(&code);
-                Ran {
-                    reply: Err((fault, cause)),
-                    over: RanOver::Later(Box::pin(self.until_end())),
-                }
-            }
+            Event::Head(Err(code)) => Ran {
+                reply: Err(refused(&code)),
+                over: RanOver::Later(Box::pin(self.until_end())),
+            },
             Event::Late(limit, limit_ms) => {
                 drop(self.running);
                 let fault = Fault::TimeOut { limit, limit_ms };
@@ -173,8 +219,15 @@ impl Drive {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, slot: Option<&Slot>) -> Poll<Event> {
-        if let Poll::Ready(returned) = self.running.as_mut().poll(cx) {
-            return Poll::Ready(Event::Returned(Box::new(returned)));
+        let mut turns = self.turns;
+        loop {
+            if let Poll::Ready(returned) = self.running.as_mut().poll(cx) {
+                return Poll::Ready(Event::Returned(Box::new(returned)));
+            }
+            if turns == 0 || slot.is_none_or(|slot| slot.lock().is_none()) {
+                break;
+            }
+            turns -= 1;
         }
         match slot {
             Some(slot) => {
@@ -213,8 +266,8 @@ fn finished(guest: Guest, result: wasmtime::Result<()>, head: Option<Head>) -> R
     Ran { reply, over }
 }
 
-fn refused(code: &ErrorCode) -> (Fault, String) {
-    (Fault::Trap, format!("it answered with the error {code:?}"))
+fn refused(code: &str) -> (Fault, String) {
+    (Fault::Trap, format!("it answered with the error {code}"))
 }
 
 fn fault_of(guest: &Guest) -> Fault {

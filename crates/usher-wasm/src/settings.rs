@@ -5,6 +5,10 @@
 //! | guarded | live | ours, two areas | guard pages trap |
 //! | headroom | live, small and growing | ours, some open behind the size | explicit checks trap |
 //! | fresh | one instance per request | wasmtime's pool | guard pages trap |
+//! | concurrent | wasi:http 0.3, one instance per request | a pool of its own | guard pages trap |
+//!
+//! Only the last one can run several tasks in a store: the other engines have no such state, so
+//! that none of it can outlive a renewal, and their calls do not pay for it.
 //!
 //! Each is made when the first component needs it. Code is compiled for one kind and never run by
 //! another. Deliberately absent: which kind a component gets (`child`).
@@ -26,15 +30,26 @@ pub(crate) enum CodeKind {
     Headroom,
     /// A new instance for each request.
     Fresh,
+    /// A new instance for each request, whose tasks, streams and futures the store keeps.
+    Concurrent,
 }
 
 impl CodeKind {
+    /// How many kinds there are.
+    pub(crate) const COUNT: usize = 4;
+
+    /// Whether the rewritten component is served, by instances that stay.
+    pub(crate) const fn is_live(self) -> bool {
+        matches!(self, Self::Guarded | Self::Headroom)
+    }
+
     /// The name of its file in the cache.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Guarded => "guarded",
             Self::Headroom => "headroom",
             Self::Fresh => "fresh",
+            Self::Concurrent => "concurrent",
         }
     }
 }
@@ -80,6 +95,7 @@ pub(crate) fn config(kind: CodeKind, pool: FreshPool) -> Config {
         .max_wasm_stack(GUEST_STACK_BYTES)
         .async_stack_size(FIBRE_STACK_BYTES)
         .async_stack_zeroing(true)
+        .concurrency_support(kind == CodeKind::Concurrent)
         .cranelift_opt_level(OptLevel::Speed);
     match kind {
         CodeKind::Guarded => {
@@ -99,12 +115,20 @@ pub(crate) fn config(kind: CodeKind, pool: FreshPool) -> Config {
         CodeKind::Fresh => {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pool)));
         }
+        CodeKind::Concurrent => {
+            let mut pooling = pooling(pool);
+            pooling.total_stacks(pool.instances_max.saturating_mul(STACKS_PER_CONCURRENT));
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+        }
     }
     config
 }
 
 /// Core instances, memories and tables that one component may have in the pool, on average.
 const PER_COMPONENT: u32 = 4;
+/// Fibres that one concurrent instance may have in the pool, on average: that of its task, and
+/// those of the calls between its parts that wait.
+const STACKS_PER_CONCURRENT: u32 = 4;
 /// Memories, and tables, that one component may have in the pool, all in one module if it likes.
 const PER_COMPONENT_MAX: u32 = 20;
 
@@ -130,4 +154,32 @@ fn pooling(pool: FreshPool) -> PoolingAllocationConfig {
         .pagemap_scan(Enabled::Auto)
         .memory_protection_keys(Enabled::Auto);
     pooling
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// What a store keeps of tasks and streams would outlive a renewal, and costs each call
+    /// something.
+    #[test]
+    fn only_the_concurrent_kind_has_tasks_in_its_stores() {
+        let kinds = [
+            CodeKind::Guarded,
+            CodeKind::Headroom,
+            CodeKind::Fresh,
+            CodeKind::Concurrent,
+        ];
+        assert_eq!(kinds.len(), CodeKind::COUNT);
+        let pool = FreshPool {
+            instances_max: 1,
+            ..FreshPool::default()
+        };
+        for kind in kinds {
+            let engine = wasmtime::Engine::new(&config(kind, pool)).unwrap();
+            let concurrent = engine.config().get_concurrency_support();
+            assert_eq!(concurrent, kind == CodeKind::Concurrent, "{}", kind.word());
+        }
+    }
 }

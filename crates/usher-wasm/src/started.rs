@@ -21,7 +21,6 @@ use usher_core::outbound::AllowList;
 use usher_engine::ask::Answered;
 use wasmtime::Store;
 use wasmtime::component::{Instance, TypedFunc};
-use wasmtime_wasi_http::p2::bindings::Proxy;
 
 use crate::areas::Areas;
 use crate::engine::Inner;
@@ -32,6 +31,7 @@ use crate::rehearsal::{NotAnswered, Rehearsal, rehearse};
 use crate::report::Alive;
 use crate::rewrite::LiveExports;
 use crate::run::Guest;
+use crate::serving::Serving;
 use crate::settings::{CodeKind, HEADROOM_BYTES};
 use crate::sys::image::MemoryImage;
 use crate::sys::memory::Nursery;
@@ -179,7 +179,7 @@ impl Making {
             .map_err(failed)?;
         drop(instantiating);
         let functions = Functions::find(&instance, &mut store, start.exports).map_err(failed)?;
-        let proxy = Proxy::new(&mut store, &instance).map_err(failed)?;
+        let serving = Serving::find(code.kind, &mut store, &instance).map_err(failed)?;
         if !store.data().table.is_empty() {
             return Err(NotLive::Reason(
                 "it holds resources of the host from the start".into(),
@@ -187,7 +187,7 @@ impl Making {
         }
         let drew = store.data().drew();
         Ok(Self {
-            guest: Guest { store, proxy },
+            guest: Guest { store, serving },
             functions,
             nursery,
             handles: FIRST_HANDLES,
@@ -351,7 +351,7 @@ impl Functions {
 fn headroom(kind: CodeKind) -> usize {
     match kind {
         CodeKind::Headroom => HEADROOM_BYTES,
-        CodeKind::Guarded | CodeKind::Fresh => 0,
+        CodeKind::Guarded | CodeKind::Fresh | CodeKind::Concurrent => 0,
     }
 }
 

@@ -13,6 +13,7 @@ use super::command;
 use super::hostile;
 use super::http;
 use super::program;
+use super::service;
 use super::source::{Guest, Language};
 use super::tools::{self, Tools};
 
@@ -38,7 +39,7 @@ const C_STACK_BYTES: u32 = 64 * 1024;
 /// The compiler's own words, if it refuses.
 pub(super) fn build(root: &Path, guest: &Guest, tools: &Tools, target: &Path) -> Result<()> {
     match guest.language {
-        Language::Rust => rust(root, guest, tools, target),
+        Language::Rust | Language::RustP3 => rust(root, guest, tools, target),
         Language::C => c(guest, tools, target),
         Language::Wat => {
             let text = guest.folder.join(format!("{}.wat", guest.name));
@@ -46,6 +47,8 @@ pub(super) fn build(root: &Path, guest: &Guest, tools: &Tools, target: &Path) ->
         }
         Language::Js => js(guest, tools, target),
         Language::Py => py(guest, tools, target),
+        Language::JsP3 => service::js(guest, tools, target),
+        Language::PyP3 => service::py(guest, tools, target),
         Language::Lambda => program::build(guest, tools, target),
         Language::Http => http::build(guest, tools, target),
         Language::Hostile | Language::Probe => hostile::build(guest, tools, target),
@@ -53,12 +56,13 @@ pub(super) fn build(root: &Path, guest: &Guest, tools: &Tools, target: &Path) ->
 }
 
 /// The standard library is built along (`examples/rust/.cargo/config.toml`): the distribution ships
-/// its source but not its binary for this target.
+/// its source but not its binary for this target. Both generations of wasi:http share one build of
+/// it.
 fn rust(root: &Path, guest: &Guest, tools: &Tools, target: &Path) -> Result<()> {
     let folder = tools.scratch("rust");
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--locked", "--package", &guest.name]);
-    cargo.current_dir(root.join("examples/rust"));
+    cargo.current_dir(root.join("examples").join(guest.language.folder()));
     cargo
         .env("RUSTC", tools::RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")

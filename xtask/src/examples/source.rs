@@ -14,6 +14,12 @@ pub(super) enum Language {
     Wat,
     Js,
     Py,
+    /// Rust for wasi:http 0.3; the others are for 0.2.
+    RustP3,
+    /// JavaScript for wasi:http 0.3, by another tool chain than for 0.2.
+    JsP3,
+    /// Python for wasi:http 0.3.
+    PyP3,
     /// Programs for AWS Lambda's clients, whatever they are written in: folders, not components.
     Lambda,
     /// Programs that listen on `$PORT`, likewise.
@@ -41,6 +47,9 @@ impl Language {
             Self::Wat => "wat",
             Self::Js => "js",
             Self::Py => "py",
+            Self::RustP3 => "rust-p3",
+            Self::JsP3 => "js-p3",
+            Self::PyP3 => "py-p3",
             Self::Lambda => "lambda",
             Self::Http => "http",
             Self::Hostile => "hostile",
@@ -80,6 +89,9 @@ pub(super) fn discover(root: &Path) -> Result<Vec<Guest>> {
         Language::Wat,
         Language::Js,
         Language::Py,
+        Language::RustP3,
+        Language::JsP3,
+        Language::PyP3,
         Language::Lambda,
         Language::Http,
         Language::Hostile,
@@ -118,7 +130,7 @@ pub(super) fn files(root: &Path, guest: &Guest) -> Result<Vec<PathBuf>> {
         .filter(|entry| entry.is_file() && !entry.ends_with("Cargo.lock"))
         .collect();
     walk(&guest.folder, &mut found)?;
-    if guest.language == Language::Rust {
+    if matches!(guest.language, Language::Rust | Language::RustP3) {
         walk(&shared.join("guest"), &mut found)?;
         walk(&shared.join(".cargo"), &mut found)?;
     }

@@ -18,6 +18,8 @@ const RECIPE: &[u8] = include_bytes!("recipe.rs");
 const PROGRAM: &[u8] = include_bytes!("program.rs");
 /// And a changed recipe for servers every server.
 const HTTP: &[u8] = include_bytes!("http.rs");
+/// And a changed recipe for components of wasi:http 0.3 those.
+const SERVICE: &[u8] = include_bytes!("service.rs");
 /// And so on.
 const HOSTILE: &[u8] = include_bytes!("hostile.rs");
 
@@ -60,17 +62,26 @@ pub(super) fn digest(root: &Path, guest: &Guest) -> Result<String> {
     hash.update(RECIPE);
     let pins = root.join("examples/requirements.txt");
     hash.update(fs::read(&pins).with_context(|| format!("reading {}", pins.display()))?);
-    hash.update(crates(root)?);
-    if guest.language == Language::Rust {
+    match guest.language {
+        Language::RustP3 => hash.update(crates(root, "rust-p3")?),
+        Language::JsP3 | Language::PyP3 => {
+            let lock = root.join("examples/js/package-lock.json");
+            hash.update(fs::read(&lock).with_context(|| format!("reading {}", lock.display()))?);
+            hash.update(SERVICE);
+        }
+        _ => hash.update(crates(root, "rust")?),
+    }
+    if matches!(guest.language, Language::Rust | Language::RustP3) {
         hash.update(tools::rustc_version().unwrap_or_default());
     }
     Ok(hex(&hash.finalize()))
 }
 
-/// The crates from the registry that `examples/rust/Cargo.lock` pins: they bring the WIT for all.
+/// The crates from the registry that the lock file of `examples/WORKSPACE` pins: those of `rust`
+/// bring the WIT for all components of wasi:http 0.2.
 /// Our own crates are left out, so that a new function makes no other one stale.
-fn crates(root: &Path) -> Result<String> {
-    let lock = root.join("examples/rust/Cargo.lock");
+fn crates(root: &Path, workspace: &str) -> Result<String> {
+    let lock = root.join("examples").join(workspace).join("Cargo.lock");
     let text = fs::read_to_string(&lock).with_context(|| format!("reading {}", lock.display()))?;
     let packages = text.split("[[package]]");
     Ok(packages

@@ -60,8 +60,9 @@ impl Tools {
         }
         self.python_packages()?;
         match language {
-            Language::Rust => self.rust()?,
-            Language::Js => self.npm_packages()?,
+            Language::Rust | Language::RustP3 => self.rust()?,
+            // Python's functions for wasi:http 0.3 take the WIT that npm's packages bring.
+            Language::Js | Language::JsP3 | Language::PyP3 => self.npm_packages()?,
             Language::C | Language::Wat | Language::Py => {}
             Language::Lambda | Language::Http | Language::Hostile | Language::Probe => {}
         }
@@ -82,6 +83,17 @@ impl Tools {
     /// The command line of componentize-js.
     pub(super) fn componentize_js(&self) -> PathBuf {
         self.npm_folder().join("node_modules/.bin/componentize-js")
+    }
+
+    /// The command line of componentize-qjs, which comes along with componentize-js.
+    pub(super) fn componentize_qjs(&self) -> PathBuf {
+        self.npm_folder().join("node_modules/.bin/componentize-qjs")
+    }
+
+    /// The WIT of wasi:http 0.3.0, as `jco` ships it.
+    pub(super) fn wit_p3(&self) -> PathBuf {
+        let builtin = "node_modules/@bytecodealliance/jco/lib/wit/builtin/0.3.0";
+        self.npm_folder().join(builtin)
     }
 
     /// The engine that componentize-js puts into a component: it carries its own WIT.

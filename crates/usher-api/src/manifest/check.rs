@@ -11,6 +11,7 @@ use usher_core::outbound::entry::{BadEntry, Entry};
 
 use super::build;
 use super::cors;
+use super::events;
 use super::process;
 use super::sample;
 use super::section::{Found, Section, shown};
@@ -151,6 +152,7 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
         settings.process = process::read(section, folder);
     });
     sample::read(section, &mut settings);
+    events::read(section, &mut settings);
     let of_programs = matches!(
         settings.renewal,
         RenewalChoice::Swap | RenewalChoice::InPlace

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 use usher_core::function::{
-    Contract, InvokeBy, Isolation, LintChoice, RenewWhen, RenewalChoice, Sample, Twins,
+    Contract, EventMode, InvokeBy, Isolation, LintChoice, RenewWhen, RenewalChoice, Sample, Twins,
 };
 
 use super::*;
@@ -186,7 +186,7 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
     assert_eq!(
         one_mistake("colour = \"red\"\n"),
         "line 3: colour: unknown; known here: name, component, isolation, renewal, renew, \
-         outbound, invoke, hide_proof, limits, keep, cors, process, warm_up, lint, build"
+         outbound, invoke, hide_proof, limits, keep, cors, process, warm_up, lint, build, events"
     );
 }
 
@@ -314,6 +314,36 @@ fn settings_written_as_json_are_read_back() {
         let json = serde_json::to_value(&request).unwrap();
         assert_eq!(deploy_request(&json).unwrap(), request);
     }
+}
+
+#[test]
+fn events_are_read_and_their_mistakes_told() {
+    let read = |text: &str| Manifest::read(&format!("name = \"f\"\ncomponent = \"f\"\n{text}"));
+    let events = read("[events]\nmode = \"structured\"\nbatches = true\nevent_max_bytes = 5\n");
+    let events = events.unwrap().settings.events;
+    assert_eq!(events.mode, EventMode::Structured);
+    assert!(events.batches);
+    assert_eq!(events.event_max_bytes, 5);
+    for (text, told) in [
+        ("[events]\nmode = \"batch\"\n", "events.mode: "),
+        (
+            "[events]\nbatches = true\n",
+            "events.batches: a list of events",
+        ),
+        (
+            "[events]\nevent_max_bytes = 0\n",
+            "events.event_max_bytes: 0 is out of",
+        ),
+    ] {
+        let mistakes = read(text).unwrap_err().to_string();
+        assert!(mistakes.contains(told), "{mistakes}");
+    }
+    let lambda = format!("{PROGRAM}\n[events]\nmode = \"binary\"\n");
+    let mistakes = Manifest::read(&lambda).unwrap_err().to_string();
+    assert!(
+        mistakes.contains("a Lambda function gets an event as JSON"),
+        "{mistakes}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::{InvokeBy, Keep, Limits, Lint, Process, Sample, Settings, Twins};
+use super::{Events, InvokeBy, Keep, Limits, Lint, Process, Sample, Settings, Twins};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -37,6 +37,9 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     if settings.invoke != InvokeBy::default() {
         text.push_str(&format!("Callers {{ invoke: {:?} }}\n", settings.invoke));
     }
+    if settings.events != Events::default() {
+        text.push_str(&format!("{:?}\n", settings.events));
+    }
     text
 }
 
@@ -59,6 +62,7 @@ impl fmt::Debug for Component<'_> {
             lint: _,
             process: _,
             cors: _,
+            events: _,
         } = self.0;
         f.debug_struct("Settings")
             .field("isolation", isolation)
@@ -197,7 +201,7 @@ impl<'a> Program<'a> {
 mod tests {
     use super::*;
     use crate::cors::Cors;
-    use crate::function::{Contract, InvokeBy, Isolation, LintChoice, Revision, Twins};
+    use crate::function::{Contract, EventMode, InvokeBy, Isolation, LintChoice, Revision, Twins};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
@@ -272,6 +276,9 @@ mod tests {
             changed(|it| it.cors.insert(Cors::default()).headers.push(String::new())),
             changed(|it| it.cors.insert(Cors::default()).expose.push(String::new())),
             changed(|it| it.invoke = InvokeBy::Key),
+            changed(|it| it.events.mode = EventMode::Binary),
+            changed(|it| it.events.batches = true),
+            changed(|it| it.events.event_max_bytes += 1),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");

@@ -9,8 +9,13 @@ use serde::{Deserialize, Serialize};
 /// The report of one component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The exported interface that takes requests, `wasi:http/incoming-handler@0.2.x`.
+    /// The exported interface that takes requests, `wasi:http/incoming-handler@0.2.x` or
+    /// `wasi:http/handler@0.3.x`.
     pub handler: String,
+    /// Whether it is the latter, so that only an engine which can run several tasks serves it.
+    pub concurrent: bool,
+    /// Whether components with state of their own are nested in it.
+    pub nested: bool,
     /// Further exports of the component. The platform never calls them.
     pub other_exports: Vec<String>,
     /// One entry for each core module, in the component's order.
@@ -109,6 +114,9 @@ pub struct ImportedResource {
 /// Why a component is not served live.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
+    /// It takes its requests by an interface whose tasks and streams the runtime keeps.
+    #[error("it is for wasi:http 0.3, whose tasks and streams keep state outside of its memories")]
+    Concurrent,
     /// A core module whose code is not in the artifact.
     #[error("it instantiates a core module that it imports, whose state cannot be put back")]
     ForeignModule,

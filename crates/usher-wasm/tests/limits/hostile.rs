@@ -33,8 +33,8 @@ async fn what_is_no_component_of_this_world_is_refused_with_the_reason() {
             "the component is a command",
         ),
         (
-            &exporting("wasi:http/handler@0.3.0"),
-            "is for wasi:http 0.3",
+            &exporting("wasi:http/handler@0.3.0-rc-2026-03-15"),
+            "is for 0.3.0-rc-2026-03-15, a draft of wasi:http 0.3",
         ),
         (&assemble("(component)"), "it exports nothing"),
     ];

@@ -79,7 +79,7 @@ pub(super) fn arguments(resources: &[Imported<'_>], handler: Handler<'_>) -> Vec
     let arguments = (1..).zip(ARGUMENTS).filter_map(|(number, (name, bit))| {
         let places = (0_u32..).zip(resources).filter_map(|(place, resource)| {
             let version = resource.interface.strip_prefix("wasi:http/types@")?;
-            let fits = resource.name == name && world::released(version);
+            let fits = resource.name == name && world::released(version, "0.2.");
             fits.then_some((version != handler.version, place))
         });
         let (_, resource) = places.min()?;
