@@ -8,6 +8,7 @@
 //! caller's.
 
 mod lines;
+mod secrets;
 
 use std::error::Error;
 use std::time::Duration;

@@ -9,11 +9,13 @@
 #![forbid(unsafe_code)]
 
 pub mod body;
+pub mod buckets;
 pub mod client;
 pub mod http;
 pub mod invoke;
 pub mod manifest;
 pub mod node;
 pub mod record;
+pub mod secret;
 pub mod shape;
 pub mod upgrade;

@@ -10,6 +10,8 @@
 //! hide_proof = false
 //! [limits]                       # see `usher_core::function::Limits`
 //! [keep]                         # see `usher_core::function::Keep`
+//! [env]                          # and [config], [secrets], [keyvalue]: what it is given
+//! COLOUR = "blue"
 //! ```
 //!
 //! A Linux program has a table in the place of the component:
@@ -34,6 +36,7 @@
 //! Deliberately absent: files. The caller reads them.
 
 mod check;
+mod given;
 mod process;
 mod sample;
 mod section;

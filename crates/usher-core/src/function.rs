@@ -4,12 +4,16 @@
 //! artifact and settings. Deliberately absent: reading the manifest (`usher-api`), storing anything
 //! (`usher-controller`).
 
+mod given;
 mod identity;
 mod process;
 mod sample;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+pub use given::{Delivery, KeyValueGrant, SecretUse};
 pub use process::{AREA_MEMORY, Contract, PORT_MARK, Process};
 pub use sample::{Lint, LintChoice, Sample};
 
@@ -121,6 +125,14 @@ pub struct Settings {
     /// How the artifact is started, where it is the folder of a Linux program; none: it is a wasm
     /// component.
     pub process: Option<Process>,
+    /// Its environment variables, beside those that the platform sets.
+    pub env: BTreeMap<String, String>,
+    /// What `wasi:config` answers to a component.
+    pub config: BTreeMap<String, String>,
+    /// Secrets of its owner that it is granted, by the name under which it gets each.
+    pub secrets: BTreeMap<String, SecretUse>,
+    /// State that it shares with later runs on purpose.
+    pub keyvalue: KeyValueGrant,
 }
 
 /// Bounds on what one invocation may use. Every default works; every bound has its unit in its

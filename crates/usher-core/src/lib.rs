@@ -11,6 +11,7 @@
 pub mod admit;
 pub mod area;
 pub mod audit;
+pub mod bucket;
 pub mod claim;
 pub mod environment;
 pub mod fault;
@@ -23,5 +24,6 @@ pub mod outbound;
 pub mod proof;
 pub mod renewal;
 pub mod route;
+pub mod secret;
 pub mod start;
 pub mod trace;

@@ -7,6 +7,7 @@ use usher_core::id::Name;
 use usher_core::outbound::ENTRIES_MAX;
 use usher_core::outbound::entry::{BadEntry, Entry};
 
+use super::given;
 use super::process;
 use super::sample;
 use super::section::{Found, Section, shown};
@@ -132,6 +133,7 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
         settings.process = process::read(section, folder);
     });
     sample::read(section, &mut settings);
+    given::read(section, &mut settings);
     let of_programs = matches!(
         settings.renewal,
         RenewalChoice::Swap | RenewalChoice::InPlace

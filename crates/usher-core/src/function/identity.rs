@@ -2,12 +2,13 @@
 //!
 //! Ids are kept for ever, so what is written here of a component must never change: the settings of
 //! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one, the requests that the platform makes itself in a fourth, and that of twins
-//! in a fifth. Deliberately absent: the digest, which needs a crate.
+//! keys in a third one, the requests that the platform makes itself in a fourth, that of twins in a
+//! fifth, and what a function is given in one of its own. Deliberately absent: the digest, which needs a crate.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Keep, Limits, Lint, Process, Sample, Settings, Twins};
+use super::{Keep, KeyValueGrant, Limits, Lint, Process, Sample, SecretUse, Settings, Twins};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -32,6 +33,10 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     if twins != Twins::default() {
         text.push_str(&format!("Twins {{ twins: {twins:?} }}\n"));
     }
+    let given = Given::of(settings);
+    if given != Given::of(&Settings::default()) {
+        text.push_str(&format!("{given:?}\n"));
+    }
     text
 }
 
@@ -52,6 +57,10 @@ impl fmt::Debug for Component<'_> {
             warm_up: _,
             lint: _,
             process: _,
+            env: _,
+            config: _,
+            secrets: _,
+            keyvalue: _,
         } = self.0;
         f.debug_struct("Settings")
             .field("isolation", isolation)
@@ -158,6 +167,28 @@ impl<'a> Own<'a> {
     }
 }
 
+/// What a function is given beside its code. Of a secret this is its name: a value never decides
+/// about an id.
+// Read by its derived `Debug` and `PartialEq`.
+#[derive(Debug, PartialEq)]
+struct Given<'a> {
+    env: &'a BTreeMap<String, String>,
+    config: &'a BTreeMap<String, String>,
+    secrets: &'a BTreeMap<String, SecretUse>,
+    keyvalue: &'a KeyValueGrant,
+}
+
+impl<'a> Given<'a> {
+    fn of(settings: &'a Settings) -> Self {
+        Self {
+            env: &settings.env,
+            config: &settings.config,
+            secrets: &settings.secrets,
+            keyvalue: &settings.keyvalue,
+        }
+    }
+}
+
 /// What came with programs.
 // Read by its derived `Debug` and `PartialEq`.
 #[derive(Debug, PartialEq)]
@@ -189,12 +220,19 @@ impl<'a> Program<'a> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::function::{Contract, Isolation, LintChoice, Revision, Twins};
+    use crate::function::{Contract, Delivery, Isolation, LintChoice, Revision, Twins};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
             owner: owner.parse().unwrap(),
             name: name.parse().unwrap(),
+        }
+    }
+
+    fn secret(delivery: Delivery) -> SecretUse {
+        SecretUse {
+            secret: "db".parse().unwrap(),
+            delivery,
         }
     }
 
@@ -256,6 +294,14 @@ mod tests {
             changed(|it| it.lint.freshness = LintChoice::Off),
             changed(|it| it.keep.twins = Twins::Always),
             changed(|it| it.keep.twins = Twins::Off),
+            changed(|it| drop(it.env.insert("A".to_owned(), "2".to_owned()))),
+            changed(|it| drop(it.config.insert("A".to_owned(), "2".to_owned()))),
+            changed(|it| drop(it.secrets.insert("A".to_owned(), secret(Delivery::Store)))),
+            changed(|it| drop(it.secrets.insert("A".to_owned(), secret(Delivery::Env)))),
+            changed(|it| it.keyvalue.buckets.push("default".to_owned())),
+            changed(|it| it.keyvalue.keys_max += 1),
+            changed(|it| it.keyvalue.value_max_bytes += 1),
+            changed(|it| it.keyvalue.bucket_max_bytes += 1),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");
