@@ -15,6 +15,7 @@ mod openapi;
 mod platform;
 mod read;
 mod routes;
+mod secrets;
 mod serve;
 
 use std::io;

@@ -18,6 +18,7 @@ use usher_core::id::{FunctionKey, Name, RevisionId};
 use usher_core::route::Domain;
 
 use crate::records::{self, Kept, RecordError};
+use crate::secrets::Vault;
 
 /// The last backbone revision that somebody who watches the records has acted on. A deployment is
 /// acknowledged when every follower has reached its revision.
@@ -49,6 +50,8 @@ pub struct Options {
     pub tries_max: usize,
     /// How long a change waits until every gateway knows of it, in milliseconds.
     pub follow_wait_max_ms: u64,
+    /// What seals secrets; none: there are none.
+    pub vault: Option<Arc<Vault>>,
 }
 
 impl Options {
@@ -62,6 +65,7 @@ impl Options {
             changes_max: 64,
             tries_max: 16,
             follow_wait_max_ms: 10_000,
+            vault: None,
         }
     }
 }
@@ -88,6 +92,8 @@ pub(crate) struct Core {
     /// Held for reading while an artifact is on its way into a record, for writing while artifacts
     /// are collected.
     pub(crate) artifacts: RwLock<()>,
+    /// One secret is set at a time.
+    pub(crate) secrets: tokio::sync::Mutex<()>,
     functions: Mutex<HashMap<FunctionKey, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -105,6 +111,7 @@ impl Core {
             changes: Arc::new(Semaphore::new(options.changes_max)),
             options,
             artifacts: RwLock::new(()),
+            secrets: tokio::sync::Mutex::new(()),
             functions: Mutex::new(HashMap::new()),
         })
     }

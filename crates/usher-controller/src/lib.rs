@@ -18,6 +18,7 @@ mod deploy;
 mod plan;
 mod records;
 mod remove;
+pub mod secrets;
 mod start;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]

@@ -17,6 +17,7 @@
 mod account;
 mod artifact;
 mod audits;
+mod buckets;
 mod entry;
 mod flights;
 mod host;
@@ -30,5 +31,6 @@ mod reply;
 pub mod steps;
 
 pub use artifact::{ArtifactError, ArtifactSource};
+pub use buckets::BucketStore;
 pub use host::HostSource;
 pub use node::{Node, NodeOptions};

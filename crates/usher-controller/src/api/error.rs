@@ -42,7 +42,7 @@ impl ApiError {
     }
 
     /// A failure of ours, with its whole chain in the log.
-    fn platform(status: StatusCode, label: &str, error: &(dyn Error + 'static)) -> Self {
+    pub(super) fn platform(status: StatusCode, label: &str, error: &(dyn Error + 'static)) -> Self {
         tracing::error!(label, error, "the API failed");
         Self::new(status, label, Blame::Platform, error.to_string())
     }
@@ -163,7 +163,8 @@ fn busy(error: &(dyn Error + 'static)) -> ApiError {
     ApiError::new(status, "busy", Blame::Platform, error.to_string())
 }
 
-fn write_failed(error: &(dyn Error + 'static), source: &WriteError) -> ApiError {
+/// A write that the backbone did not take.
+pub(super) fn write_failed(error: &(dyn Error + 'static), source: &WriteError) -> ApiError {
     let full = matches!(
         source,
         WriteError::StoreFull { .. } | WriteError::DiskFull(_)

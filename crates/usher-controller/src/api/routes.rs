@@ -9,7 +9,7 @@ use axum::middleware;
 use axum::routing::{self, MethodRouter};
 
 use super::guard::{self, Guard};
-use super::{Shared, artifacts, error, functions, platform};
+use super::{Shared, artifacts, error, functions, platform, secrets};
 
 /// One route.
 pub(super) struct Route {
@@ -50,6 +50,7 @@ pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
 /// Every route there is.
 pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
+    routes.extend(secrets::routes());
     routes.extend(for_the_platform());
     routes
 }
@@ -148,7 +149,8 @@ fn for_the_platform() -> Vec<Route> {
     ]
 }
 
-fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
+/// A route without parameters and body, whose answer is JSON.
+pub(super) fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
     Route {
         method,
         path,
