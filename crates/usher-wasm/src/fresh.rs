@@ -49,7 +49,7 @@ impl Fresh {
     ) -> Result<Box<Self>, String> {
         let begun = Instant::now();
         let revision = &image.revision;
-        let mut store = inner.store(code, revision, &image.allowed);
+        let mut store = inner.store(code, revision, &image.allowed, &image.given);
         let instance = bounded_start(code.pre.instantiate_async(&mut store)).await?;
         let instance = instance.map_err(|error| format!("{error:#}"))?;
         let proxy = Proxy::new(&mut store, &instance).map_err(|error| format!("{error:#}"))?;

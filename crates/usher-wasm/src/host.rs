@@ -13,7 +13,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use usher_core::id::RequestId;
-use usher_engine::GuestOutput;
+use usher_engine::{Given, GuestOutput};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
@@ -26,7 +26,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::meter::Meter;
 use crate::outbound::Outbound;
-use crate::output;
+use crate::{config, keyvalue, output};
 
 /// Entries that the resource table of one run has room for before it grows, enough for most runs.
 const TABLE_ROOM: usize = 16;
@@ -37,6 +37,8 @@ pub(crate) struct Host {
     wasi: Option<Box<WasiCtx>>,
     http: WasiHttpCtx,
     outbound: Outbound,
+    /// Variables, configuration, secrets, buckets.
+    pub(crate) given: Arc<Given>,
     run: Option<(RequestId, Arc<dyn GuestOutput>)>,
     /// Counts and bounds memory, tables and instances.
     pub(crate) meter: Meter,
@@ -45,12 +47,13 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(meter: Meter, outbound: Outbound) -> Self {
+    pub(crate) fn new(meter: Meter, outbound: Outbound, given: Arc<Given>) -> Self {
         Self {
             table: ResourceTable::new(),
             wasi: None,
             http: WasiHttpCtx::new(),
             outbound,
+            given,
             run: None,
             meter,
             bases: Vec::new(),
@@ -120,6 +123,10 @@ impl Host {
             let (stdout, stderr) = output::streams(*request, output);
             builder.stdout(stdout).stderr(stderr);
         }
+        // The same for all environments of an image, so that no renewal has anything to put back.
+        for (name, value) in self.given.environment() {
+            builder.env(name, value);
+        }
         builder.allow_tcp(false).allow_udp(false);
         Box::new(builder.build())
     }
@@ -161,6 +168,8 @@ fn kind(entry: &dyn Any) -> (&'static str, &'static str) {
         (STREAMS, "output-stream")
     } else if entry.is::<wasmtime_wasi::p2::DynPollable>() {
         (POLL, "pollable")
+    } else if let Some(named) = keyvalue::kind(entry) {
+        named
     } else {
         ("", "resource")
     }
@@ -206,8 +215,8 @@ impl HasData for Table {
 }
 
 /// Adds every interface of the `wasi:http/proxy` world, and those of the command world that
-/// language runtimes import without need: they are empty (no arguments, no environment, no files)
-/// or denied (sockets).
+/// language runtimes import without need: they are empty (no arguments, no files) or denied
+/// (sockets). Configuration and buckets are linked for all, and empty without a grant.
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     type H = Host;
     let l = linker;
@@ -240,5 +249,7 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasi::sockets::tcp::add_to_linker::<H, WasiSockets>(l, H::sockets)?;
     wasi::sockets::udp_create_socket::add_to_linker::<H, WasiSockets>(l, H::sockets)?;
     wasi::sockets::udp::add_to_linker::<H, WasiSockets>(l, H::sockets)?;
+    config::link(l)?;
+    keyvalue::link(l)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)
 }

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use usher_api::node::{ImageReport, Mode};
 use usher_core::function::Revision;
 use usher_core::outbound::AllowList;
+use usher_engine::Given;
 use wasmtime::component::InstancePre;
 
 use crate::host::Host;
@@ -29,6 +30,8 @@ pub(crate) struct Code {
 pub struct WasmImage {
     pub(crate) revision: Arc<Revision>,
     pub(crate) allowed: Arc<AllowList>,
+    /// What its code is given beside requests.
+    pub(crate) given: Arc<Given>,
     pub(crate) code: Arc<Code>,
     /// The folder of the artifact, from which code for fresh instances is made when it is needed.
     pub(crate) artifact: PathBuf,

@@ -71,10 +71,11 @@ impl Live {
             exports,
             revision,
             allowed,
+            given,
             known,
         } = start;
         let failed = |error: wasmtime::Error| NotLive::Failed(format!("{error:#}"));
-        let mut store = inner.store(code, revision, allowed);
+        let mut store = inner.store(code, revision, allowed, given);
         let nursery = Nursery::new(store.data().meter.memory_max_bytes());
         let mut instantiating = Box::pin(code.pre.instantiate_async(&mut store));
         let bounded = std::future::poll_fn(|cx| nursery.during(|| instantiating.as_mut().poll(cx)));
@@ -212,6 +213,7 @@ pub(crate) struct Start<'a> {
     pub(crate) exports: &'a LiveExports,
     pub(crate) revision: &'a usher_core::function::Revision,
     pub(crate) allowed: &'a Arc<usher_core::outbound::AllowList>,
+    pub(crate) given: &'a Arc<usher_engine::Given>,
     pub(crate) known: &'a [Arc<crate::sys::image::MemoryImage>],
 }
 

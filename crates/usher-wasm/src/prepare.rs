@@ -11,17 +11,20 @@ use usher_api::node::{ImageReport, Mode, PrepareFault};
 use usher_core::fault::Blame;
 use usher_core::function::{Isolation, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
+use usher_engine::Given;
 
 use crate::cache::Entry;
 use crate::compile::{ARTIFACT_FILE, code_file};
 use crate::engine::Inner;
 use crate::image::{Code, WasmImage};
 use crate::live::{Live, NotLive, Start};
+use crate::{config, keyvalue};
 
 /// An image in the making.
 pub(crate) struct Preparation {
     revision: Arc<Revision>,
     allowed: Arc<AllowList>,
+    given: Arc<Given>,
     code: Arc<Code>,
     entry: Entry,
 }
@@ -32,6 +35,7 @@ impl Preparation {
         inner: &Inner,
         revision: Arc<Revision>,
         entry: Entry,
+        given: Given,
     ) -> Result<Self, PrepareFault> {
         let refused = |message: String| PrepareFault {
             blame: Blame::Function,
@@ -46,9 +50,12 @@ impl Preparation {
             refused(bad.join("; "))
         })?;
         let code = inner.code(revision.artifact, &entry)?;
+        config::check(&given).map_err(refused)?;
+        keyvalue::check(&code, &given).map_err(refused)?;
         Ok(Self {
             revision,
             allowed: Arc::new(allowed),
+            given: Arc::new(given),
             code,
             entry,
         })
@@ -65,6 +72,7 @@ impl Preparation {
                 exports,
                 revision: &self.revision,
                 allowed: &self.allowed,
+                given: &self.given,
                 known: &[],
             };
             match Live::start(inner, start).await {
@@ -91,6 +99,7 @@ impl Preparation {
         Ok(Arc::new(WasmImage {
             revision: self.revision,
             allowed: self.allowed,
+            given: self.given,
             code: self.code,
             artifact: self.entry.folder.join(ARTIFACT_FILE),
             fresh: OnceCell::new(),
