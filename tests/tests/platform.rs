@@ -25,10 +25,14 @@ mod ending;
 mod faults;
 #[path = "platform/folder.rs"]
 mod folder;
+#[path = "platform/given.rs"]
+mod given;
 #[path = "platform/isolation.rs"]
 mod isolation;
 #[path = "platform/keys.rs"]
 mod keys;
+#[path = "platform/keyvalue.rs"]
+mod keyvalue;
 #[path = "platform/lambda.rs"]
 mod lambda;
 #[path = "platform/limits.rs"]
@@ -43,6 +47,8 @@ mod mistakes;
 mod outbound;
 #[path = "platform/programs.rs"]
 mod programs;
+#[path = "platform/secrets.rs"]
+mod secrets;
 #[path = "platform/serve.rs"]
 mod serve;
 #[path = "platform/server.rs"]

@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: what they do.
 
+pub(crate) mod secret;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -51,6 +53,12 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Delete a function
     Delete(One),
+    /// Keep secrets that functions are granted
+    Secret {
+        /// What to do.
+        #[command(subcommand)]
+        what: secret::Secret,
+    },
     /// Show what this machine gives, and what is made of it
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop
@@ -127,6 +135,10 @@ pub(crate) struct Tuning {
     /// apart: quicker changes between programs, and a side channel from one to the other
     #[arg(long)]
     pub(crate) shared_predictors: bool,
+    /// The key that seals secrets, so that it is elsewhere than the data [default: secrets.key in
+    /// the data folder, made if it is not there]
+    #[arg(long, env = "USHER_SECRETS_KEY", value_name = "FILE")]
+    pub(crate) secrets_key: Option<PathBuf>,
 }
 
 impl Default for Tuning {
@@ -135,6 +147,7 @@ impl Default for Tuning {
             audit_one_in: AUDIT_ONE_IN,
             areas: Vec::new(),
             shared_predictors: false,
+            secrets_key: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  cli ─► command ┬ up, serve, demo ─► platform: backbone, node, gateway, controller, API
 //!                 ├ doctor, bench ─► this machine
-//!                 └ deploy, invoke, list, show, logs, delete ─► the API of a running platform
+//!                 └ deploy, invoke, list, show, logs, delete, secret ─► the API of a running platform
 //! ```
 //!
 //! Only here are the environment's variables read. Deliberately absent: anything a role decides.
@@ -18,14 +18,17 @@ mod command;
 mod demo;
 mod deploy;
 mod doctor;
+mod dumps;
 mod engines;
 mod folders;
 mod functions;
+mod given;
 mod invoke;
 mod logs;
 mod metrics;
 mod output;
 mod platform;
+mod secret;
 mod serve;
 mod signals;
 mod source;

@@ -29,7 +29,7 @@ use usher_node::{Node, NodeOptions};
 
 use crate::cli::Tuning;
 use crate::engines::{self, Engines};
-use crate::{folders, metrics};
+use crate::{dumps, folders, given, metrics};
 
 /// Bounds of an end that nobody is to wait long for.
 const BRISK: Bounded = Bounded {
@@ -79,7 +79,7 @@ pub(crate) struct Settings {
     pub(crate) routing: Routing,
     /// End within three seconds, cutting requests that take longer.
     pub(crate) brisk: bool,
-    /// Audits, where memory areas can be, what programs share.
+    /// Audits, where memory areas can be, what programs share, which key seals secrets.
     pub(crate) tuning: Tuning,
 }
 
@@ -145,6 +145,7 @@ impl Role {
 impl Platform {
     /// Starts all roles; on return both addresses answer.
     pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
+        dumps::never();
         let bounded = if settings.brisk { BRISK } else { PATIENT };
         let (data, folder) = match settings.data {
             Some(data) => (data, None),
@@ -156,7 +157,9 @@ impl Platform {
         let backbone = Arc::new(open(data.clone()).await?);
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
-        let engines = engines::make(&data, &cache, &settings.tuning)?;
+        let key = settings.tuning.secrets_key.as_deref();
+        let (vault, sources) = given::open(&backbone, &data, key).await?;
+        let engines = engines::make(&data, &cache, &settings.tuning, sources)?;
         let node = node(&backbone, &engines, &data, settings.tuning.audit_one_in)?;
         if settings.routing == Routing::Named {
             prepare_sandboxes(&engines);
@@ -184,7 +187,10 @@ impl Platform {
             Arc::clone(&backbone) as _,
             Arc::new(node.clone()),
             followers,
-            Options::new(addresses),
+            Options {
+                vault: Some(vault),
+                ..Options::new(addresses)
+            },
         );
         let options = ApiOptions {
             insecure: settings.insecure_api,
@@ -255,8 +261,10 @@ impl Platform {
             let _ = following.await;
         }
         // Closing waits for the disk, and the folder goes after it.
-        let (backbone, folder) = (self.backbone, self._folder);
+        let (engines, backbone, folder) = (self.engines, self.backbone, self._folder);
         let _ = tokio::task::spawn_blocking(move || {
+            // They hold the store of buckets.
+            drop(engines);
             drop(backbone);
             drop(folder);
         })
