@@ -33,10 +33,14 @@ mod events;
 mod faults;
 #[path = "platform/folder.rs"]
 mod folder;
+#[path = "platform/given.rs"]
+mod given;
 #[path = "platform/isolation.rs"]
 mod isolation;
 #[path = "platform/keys.rs"]
 mod keys;
+#[path = "platform/keyvalue.rs"]
+mod keyvalue;
 #[path = "platform/lambda.rs"]
 mod lambda;
 #[path = "platform/limits.rs"]
@@ -57,6 +61,8 @@ mod owners;
 mod p3;
 #[path = "platform/programs.rs"]
 mod programs;
+#[path = "platform/secrets.rs"]
+mod secrets;
 #[path = "platform/serve.rs"]
 mod serve;
 #[path = "platform/server.rs"]

@@ -11,6 +11,7 @@
 
 mod bundle;
 mod command;
+mod given;
 mod hostile;
 mod http;
 mod program;
@@ -119,7 +120,10 @@ fn build(root: &Path, wanted: impl Fn(&Guest) -> bool, out: &Path) -> Result<()>
     let _alone = alone(root)?;
     fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     let mut tools = Tools::new(root);
-    let guests: Vec<Guest> = source::discover(root)?.into_iter().filter(wanted).collect();
+    let all = source::discover(root)?
+        .into_iter()
+        .chain(given::discover(root)?);
+    let guests: Vec<Guest> = all.filter(wanted).collect();
     ensure!(
         !guests.is_empty(),
         "no function in examples/ is called so; see `ls examples/*`"
@@ -133,15 +137,21 @@ fn build(root: &Path, wanted: impl Fn(&Guest) -> bool, out: &Path) -> Result<()>
 
 fn build_one(root: &Path, guest: &Guest, tools: &mut Tools, out: &Path) -> Result<()> {
     let target = out.join(guest.file_name());
-    let digest = stamp::digest(root, guest)?;
-    if stamp::is_current(&target, &digest) {
+    let digest = || match given::holds(root, guest) {
+        true => given::digest(root, guest),
+        false => stamp::digest(root, guest),
+    };
+    if stamp::is_current(&target, &digest()?) {
         println!("{:<24} up to date", guest.file_name());
         return Ok(());
     }
     tools.ensure(guest.language)?;
     let begun = Instant::now();
-    recipe::build(root, guest, tools, &target)?;
-    stamp::write(&target, &stamp::digest(root, guest)?)?;
+    match given::holds(root, guest) {
+        true => given::build(root, guest, tools, &target)?,
+        false => recipe::build(root, guest, tools, &target)?,
+    }
+    stamp::write(&target, &digest()?)?;
     let made = match guest.language.is_program() {
         true => source::tree(&target)?,
         false => vec![target],

@@ -9,6 +9,7 @@
 mod access;
 mod backup;
 mod lines;
+mod secrets;
 
 use std::error::Error;
 use std::time::Duration;

@@ -11,11 +11,13 @@
 pub mod access;
 pub mod backup;
 pub mod body;
+pub mod buckets;
 pub mod client;
 pub mod http;
 pub mod invoke;
 pub mod manifest;
 pub mod node;
 pub mod record;
+pub mod secret;
 pub mod shape;
 pub mod upgrade;

@@ -15,6 +15,8 @@
 //! command = ["make"]
 //! [cors]                         # see `usher_core::cors::Cors`
 //! [events]                       # see `usher_core::function::Events`
+//! [env]                          # and [config], [secrets], [keyvalue]: what it is given
+//! COLOUR = "blue"
 //! ```
 //!
 //! A Linux program has a table in the place of the component:
@@ -47,6 +49,7 @@ mod build;
 mod check;
 mod cors;
 mod events;
+mod given;
 mod process;
 mod sample;
 mod section;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use usher_core::fault::Blame;
 use usher_core::function::Revision;
-use usher_core::id::{FunctionKey, RequestId, RevisionId};
+use usher_core::id::{FunctionKey, Name, RequestId, RevisionId};
 use usher_core::proof::Proof;
 
 use crate::invoke::BoxFuture;
@@ -195,6 +195,11 @@ pub trait NodeControl: Send + Sync + 'static {
     /// when those that run are finished and its environments are gone. Preparing it again, even
     /// before that end, puts it back into service.
     fn retire(&self, revision: RevisionId) -> BoxFuture<'_, ()>;
+
+    /// A secret has another value. When the future has ended no request begins any more in an
+    /// environment that was given the old one. Those that run are finished in theirs; kept state of
+    /// functions that use the secret is lost.
+    fn secret_changed<'a>(&'a self, owner: &'a Name, secret: &'a Name) -> BoxFuture<'a, ()>;
 
     /// The revision's image, where it is ready.
     fn image(&self, revision: RevisionId) -> Option<ImageReport>;

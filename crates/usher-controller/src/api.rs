@@ -20,6 +20,7 @@ mod openapi;
 mod platform;
 mod read;
 mod routes;
+mod secrets;
 mod serve;
 
 use std::io;

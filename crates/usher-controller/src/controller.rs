@@ -20,6 +20,7 @@ use usher_core::route::Domain;
 
 use crate::backup::OwnFiles;
 use crate::records::{self, Kept, RecordError};
+use crate::secrets::Vault;
 
 /// The last backbone revision that somebody who watches the records has acted on. A deployment is
 /// acknowledged when every follower has reached its revision.
@@ -53,6 +54,8 @@ pub struct Options {
     pub own_files: OwnFiles,
     /// How long a change waits until every gateway knows of it, in milliseconds.
     pub follow_wait_max_ms: u64,
+    /// What seals secrets; none: there are none.
+    pub vault: Option<Arc<Vault>>,
 }
 
 impl Options {
@@ -67,6 +70,7 @@ impl Options {
             tries_max: 16,
             own_files: OwnFiles::default(),
             follow_wait_max_ms: 10_000,
+            vault: None,
         }
     }
 }
@@ -95,6 +99,8 @@ pub(crate) struct Core {
     pub(crate) artifacts: Arc<RwLock<()>>,
     functions: Turns<FunctionKey>,
     owners: Turns<Name>,
+    /// One secret is set at a time.
+    pub(crate) secrets: tokio::sync::Mutex<()>,
 }
 
 impl Core {
@@ -111,6 +117,7 @@ impl Core {
             changes: Arc::new(Semaphore::new(options.changes_max)),
             options,
             artifacts: Arc::default(),
+            secrets: tokio::sync::Mutex::new(()),
             functions: Mutex::new(HashMap::new()),
             owners: Mutex::new(HashMap::new()),
         })

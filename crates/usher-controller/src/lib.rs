@@ -22,6 +22,7 @@ mod owners;
 mod plan;
 mod records;
 mod remove;
+pub mod secrets;
 mod start;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]

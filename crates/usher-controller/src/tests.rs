@@ -8,5 +8,6 @@ mod deploy;
 mod kill;
 mod remove;
 mod rig;
+mod secrets;
 mod start;
 mod wire;

@@ -5,13 +5,17 @@
 //! (`usher-controller`).
 
 mod events;
+mod given;
 mod identity;
 mod process;
 mod sample;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use events::{EventMode, Events};
+pub use given::{Delivery, KeyValueGrant, SecretUse};
 pub use process::{AREA_MEMORY, Contract, PORT_MARK, Process};
 pub use sample::{Lint, LintChoice, Sample};
 
@@ -143,6 +147,14 @@ pub struct Settings {
     pub cors: Option<Cors>,
     /// How it takes CloudEvents.
     pub events: Events,
+    /// Its environment variables, beside those that the platform sets.
+    pub env: BTreeMap<String, String>,
+    /// What `wasi:config` answers to a component.
+    pub config: BTreeMap<String, String>,
+    /// Secrets of its owner that it is granted, by the name under which it gets each.
+    pub secrets: BTreeMap<String, SecretUse>,
+    /// State that it shares with later runs on purpose.
+    pub keyvalue: KeyValueGrant,
 }
 
 /// Bounds on what one invocation may use. Every default works; every bound has its unit in its

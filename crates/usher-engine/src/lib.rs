@@ -20,6 +20,7 @@ mod clock;
 pub mod contract;
 mod environment;
 pub mod fake;
+mod given;
 pub mod link;
 pub mod number;
 pub mod outbound;
@@ -32,3 +33,4 @@ pub use environment::{
     Behind, Ended, Engine, Environment, LoadError, Over, RenewError, Renewed, Run, RunReply,
     StartError, Used, UsedFacts,
 };
+pub use given::{Access, Given, Sources};

@@ -26,7 +26,7 @@ use usher_core::claim::{Code, Offered, Refusal, claim};
 use usher_core::environment::State as Life;
 use usher_core::fault::{Blame, Fault};
 use usher_core::function::Revision;
-use usher_core::id::Digest;
+use usher_core::id::{Digest, Name};
 use usher_engine::{Artifact, Engine};
 
 use crate::artifact::ArtifactSource;
@@ -110,6 +110,14 @@ impl<E: Engine> Entry<E> {
         Ok(())
     }
 
+    /// Whether its image is made with this secret.
+    pub(crate) fn uses_secret(&self, owner: &Name, secret: &Name) -> bool {
+        let known = self.known.load();
+        known.as_ref().is_some_and(|revision| {
+            revision.function.owner == *owner && revision.settings.uses_secret(secret)
+        })
+    }
+
     /// The pool, where the image is loaded.
     pub(crate) fn pool(&self) -> Option<Arc<Pool<E>>> {
         self.pool.load_full()
@@ -179,6 +187,32 @@ impl<E: Engine> Entry<E> {
             self.join(&mut load, shop, revision, progress)
         };
         loading.await
+    }
+
+    /// The image was made of what has changed meanwhile: it is given up with its environments, and
+    /// made anew. Requests that begin after this wait for the new one.
+    pub(crate) async fn remake(self: &Arc<Self>, shop: &Arc<Shop<E>>) {
+        loop {
+            let loading = {
+                let mut load = self.load.lock();
+                match &load.state {
+                    // It may have seen the old or the new; when it is there it is given up too.
+                    LoadState::Loading(loading) => loading.clone(),
+                    LoadState::Absent | LoadState::Failed { .. } => {
+                        load.state = LoadState::Absent;
+                        let Some(old) = self.pool() else { return };
+                        self.pool.store(None);
+                        shop.leave(&old);
+                        let (progress, _) = mpsc::channel(1);
+                        // It goes on by itself; nobody has to wait for it here.
+                        drop(self.join(&mut load, shop, &old.revision, progress));
+                        return;
+                    }
+                }
+            };
+            // What came of it is settled before this returns.
+            let _settled = loading.await;
+        }
     }
 
     fn join(

@@ -17,6 +17,7 @@
 mod account;
 mod artifact;
 mod audits;
+mod buckets;
 mod entry;
 mod events;
 mod flights;
@@ -33,5 +34,6 @@ mod rest;
 pub mod steps;
 
 pub use artifact::{ArtifactError, ArtifactSource};
+pub use buckets::BucketStore;
 pub use host::HostSource;
 pub use node::{Node, NodeOptions};

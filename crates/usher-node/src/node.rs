@@ -17,7 +17,7 @@ use usher_api::node::{
 use usher_backbone::Watched;
 use usher_core::audit::AUDIT_ONE_IN;
 use usher_core::function::Revision;
-use usher_core::id::{FunctionKey, RevisionId};
+use usher_core::id::{FunctionKey, Name, RevisionId};
 use usher_core::owner::OwnerRecord;
 use usher_engine::Engine;
 
@@ -318,6 +318,15 @@ impl<E: Engine> NodeControl for Node<E> {
             let entry = self.shop.remove(revision, |_| true);
             if let Some(pool) = entry.and_then(|entry| entry.pool()) {
                 pool.emptied().await;
+            }
+        })
+    }
+
+    fn secret_changed<'a>(&'a self, owner: &'a Name, secret: &'a Name) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let entries: Vec<_> = self.shop.entries.read().values().cloned().collect();
+            for entry in entries.iter().filter(|it| it.uses_secret(owner, secret)) {
+                entry.remake(&self.shop).await;
             }
         })
     }

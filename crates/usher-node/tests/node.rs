@@ -14,6 +14,8 @@ mod pool;
 mod renewal;
 #[path = "node/rest.rs"]
 mod rest;
+#[path = "node/secrets.rs"]
+mod secrets;
 #[path = "node/steps.rs"]
 mod steps;
 #[path = "node/streams.rs"]

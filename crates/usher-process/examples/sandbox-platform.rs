@@ -59,6 +59,7 @@ async fn serve(state_folder: PathBuf, code: PathBuf, spawner: PathBuf) {
             folder: code.clone(),
             command: words.split(' ').map(str::to_owned).collect(),
             environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+            secrets: Vec::new(),
             bounds: BOUNDS,
         };
         let shell = sandboxes.shell().await.unwrap();

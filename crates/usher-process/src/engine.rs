@@ -22,7 +22,7 @@ use usher_core::fault::Blame;
 use usher_core::function::{AREA_MEMORY, Process, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
 use usher_core::renewal::choice::Way;
-use usher_engine::{Artifact, Engine, LoadError, StartError};
+use usher_engine::{Artifact, Engine, LoadError, Sources, StartError};
 
 use crate::bundle::Bundles;
 use crate::cause::chain;
@@ -88,6 +88,7 @@ pub struct ProcessEngine {
 /// What all environments of an engine share.
 pub(crate) struct Inner {
     config: ProcessConfig,
+    sources: Sources,
     sandboxes: OnceCell<Result<Sandboxes, String>>,
     folders: OnceCell<Folders>,
     pub(crate) endings: Endings,
@@ -99,7 +100,13 @@ impl ProcessEngine {
     /// Makes an engine. What the machine permits is found out when somebody asks for
     /// [`ProcessEngine::means`] or deploys a program: one that permits no sandbox runs components
     /// all the same.
+    /// It gives functions no secrets.
     pub fn new(config: ProcessConfig) -> Self {
+        Self::with(config, Sources::default())
+    }
+
+    /// The same, which gives functions what these sources have.
+    pub fn with(config: ProcessConfig, sources: Sources) -> Self {
         let abi = RuntimeAbi {
             engine: "process".into(),
             version: std::env::consts::ARCH.into(),
@@ -107,6 +114,7 @@ impl ProcessEngine {
         };
         let inner = Inner {
             config,
+            sources,
             sandboxes: OnceCell::new(),
             folders: OnceCell::new(),
             endings: Endings::default(),
@@ -205,6 +213,14 @@ impl ProcessEngine {
             message: chain(&error),
         })?;
         let areas = self.areas(&process)?;
+        let given = self.inner.sources.given(revision).await?;
+        if areas.is_some() && !given.secrets.is_empty() {
+            return Err(function(
+                "secrets would reach the device that areas names, as a program's memory does; \
+                 leave out one of the two"
+                    .to_owned(),
+            ));
+        }
         let allowed = AllowList::parse(&revision.settings.outbound).map_err(|bad| {
             let bad = bad.iter().map(|entry| entry.text.clone());
             let bad = bad.collect::<Vec<_>>().join(", ");
@@ -213,6 +229,7 @@ impl ProcessEngine {
         Ok(ProcessImage {
             revision: revision.clone(),
             process,
+            given,
             folder,
             allowed: Arc::new(allowed),
             unpack_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use usher_core::function::{Contract, Process, Revision};
+use usher_core::function::{Contract, Delivery, Process, Revision};
 use usher_core::outbound::AllowList;
+use usher_core::secret::Secret;
+use usher_engine::Given;
 
 use crate::cloned::Clones;
 use crate::contract::lambda::{self, LATEST};
@@ -22,6 +24,8 @@ use crate::served::Served;
 pub struct ProcessImage {
     pub(crate) revision: Arc<Revision>,
     pub(crate) process: Process,
+    /// Variables and secrets.
+    pub(crate) given: Given,
     /// The bundle's files.
     pub(crate) folder: Arc<Shared>,
     pub(crate) allowed: Arc<AllowList>,
@@ -77,7 +81,7 @@ impl ProcessImage {
             memory_max_mib: self.revision.settings.limits.memory_max_mib,
             handler: self.process.handler.clone().unwrap_or_default(),
             region: lambda::DEFAULT_REGION.to_owned(),
-            environment: self.process.environment.clone(),
+            environment: self.given.environment(),
             snap_start: self.process.snap_start,
         }
     }
@@ -99,12 +103,20 @@ impl ProcessImage {
         let mut all = port_environment(&about)
             .into_iter()
             .collect::<BTreeMap<_, _>>();
-        for (name, value) in &self.process.environment {
+        for (name, value) in self.given.environment() {
             if !port::RESERVED.contains(&name.as_str()) {
-                all.insert(name.clone(), value.clone());
+                all.insert(name, value);
             }
         }
         all.into_iter().collect()
+    }
+
+    /// The secrets that a program finds in files.
+    pub(crate) fn secrets(&self) -> Vec<(String, Secret)> {
+        let secrets = self.given.of(Delivery::Store);
+        secrets
+            .map(|(name, it)| (name.to_owned(), it.clone()))
+            .collect()
     }
 
     /// What a program of this image may use.

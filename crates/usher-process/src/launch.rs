@@ -104,6 +104,7 @@ pub(crate) async fn run_in(
         folder: image.folder.path().to_owned(),
         command,
         environment,
+        secrets: image.secrets(),
         bounds: image.bounds(),
     };
     let mut program = shell.launch(launch).await?;

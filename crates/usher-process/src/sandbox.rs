@@ -26,6 +26,7 @@ mod means;
 mod probe;
 mod program;
 mod root;
+mod secrets;
 mod shell;
 mod sockets;
 mod spawner;
@@ -43,12 +44,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::runtime;
 use tokio::sync::watch as changes;
+use usher_core::secret::Secret;
 
 pub use self::denials::Denial;
 pub use self::errors::{LaunchError, OpenError, ShellError};
 pub(crate) use self::init::API_PORT;
 pub use self::means::{Mean, Means};
 pub use self::program::{Exit, Program};
+pub use self::secrets::SECRETS_FOLDER;
 pub use self::shell::Shell;
 pub use self::spawner::spawner_main;
 pub use self::wire::Fault;
@@ -83,8 +86,8 @@ pub enum Root {
     /// The host's programs and libraries, and of `/etc` what programs look up.
     Host,
     /// A folder that holds a root of its own, with empty folders `proc`, `tmp`, `dev` and
-    /// `var/task`; an empty folder `opt/usher` besides if programs are to have the shims of
-    /// [`crate::restored`].
+    /// `var/task`; empty folders `opt/usher` and `run/secrets` besides if programs are to have the
+    /// shims of [`crate::restored`], and secrets.
     Folder(PathBuf),
 }
 
@@ -98,6 +101,8 @@ pub struct Launch {
     pub command: Vec<String>,
     /// The whole environment.
     pub environment: Vec<(String, String)>,
+    /// Files in memory below [`SECRETS_FOLDER`], which only the program reads.
+    pub secrets: Vec<(String, Secret)>,
     /// What it may use.
     pub bounds: Bounds,
 }

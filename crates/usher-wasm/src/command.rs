@@ -43,7 +43,8 @@ async fn attempt(bytes: &[u8], output: Arc<dyn GuestOutput>) -> wasmtime::Result
     host::link_concurrent(&mut linker)?;
     let component = Component::new(&engine, bytes)?;
     let nowhere = Arc::new(AllowList::default());
-    let mut host = Host::new(Meter::new(&Limits::default()), Outbound::new(nowhere));
+    let meter = Meter::new(&Limits::default());
+    let mut host = Host::new(meter, Outbound::new(nowhere), Arc::default());
     host.begin(RequestId(0), output, false);
     let mut store = Store::new(&engine, host);
     store.limiter(|host| &mut host.meter);

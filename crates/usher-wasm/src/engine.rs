@@ -22,7 +22,7 @@ use usher_core::fault::{Blame, Fault};
 use usher_core::function::{RenewalChoice, Revision};
 use usher_core::id::{AreaId, Digest};
 use usher_core::outbound::AllowList;
-use usher_engine::{Artifact, Engine, LoadError, StartError, number};
+use usher_engine::{Artifact, Engine, Given, LoadError, Sources, StartError, number};
 use wasmtime::Store;
 use wasmtime::component::{Linker, WasmList};
 
@@ -93,6 +93,7 @@ pub(crate) struct Inner {
     engines: Arc<Engines>,
     _ticker: Ticker,
     codes: Mutex<HashMap<(Digest, CodeKind), Weak<Code>>>,
+    sources: Sources,
     pub(crate) counters: Arc<Counters>,
     pub(crate) injected: Arc<Injected>,
 }
@@ -105,7 +106,13 @@ struct Ready {
 
 impl WasmEngine {
     /// Makes an engine. The engines of wasmtime below it are made when they are first needed.
+    /// It gives functions no secrets and no buckets.
     pub fn new(config: WasmConfig) -> Result<Self, EngineError> {
+        Self::with(config, Sources::default())
+    }
+
+    /// The same, which gives functions what these sources have.
+    pub fn with(config: WasmConfig, sources: Sources) -> Result<Self, EngineError> {
         let abi = RuntimeAbi {
             engine: "wasm".into(),
             version: WASMTIME_VERSION.into(),
@@ -123,6 +130,7 @@ impl WasmEngine {
             engines,
             _ticker: ticker,
             codes: Mutex::default(),
+            sources,
             counters: Arc::default(),
             injected: Arc::default(),
         };
@@ -206,10 +214,11 @@ impl Inner {
         code: &Code,
         revision: &Revision,
         allowed: &Arc<AllowList>,
+        given: &Arc<Given>,
     ) -> Store<Host> {
         let meter = Meter::new(&revision.settings.limits);
         let handles_max = meter.handles_max();
-        let host = Host::new(meter, Outbound::new(allowed.clone()));
+        let host = Host::new(meter, Outbound::new(allowed.clone()), given.clone());
         let mut store = Store::new(code.pre.engine(), host);
         store.limiter(|host| &mut host.meter);
         store.set_max_component_handles(handles_max);
@@ -329,7 +338,8 @@ impl Engine for WasmEngine {
         let bytes = async || artifact.bytes().await;
         let entry = inner.entry(revision.artifact, live, bytes).await?;
         tell("starting");
-        let image = Preparation::new(inner, revision, entry)?;
+        let given = inner.sources.given(&revision).await?;
+        let image = Preparation::new(inner, revision, entry, given)?;
         Ok(image.finish(inner, &tell).await?)
     }
 

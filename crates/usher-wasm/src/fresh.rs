@@ -50,7 +50,7 @@ impl Fresh {
     ) -> Result<Box<Self>, String> {
         let begun = Instant::now();
         let revision = &image.revision;
-        let mut store = inner.store(code, revision, &image.allowed);
+        let mut store = inner.store(code, revision, &image.allowed, &image.given);
         let instance = bounded_start(code.pre.instantiate_async(&mut store)).await?;
         let instance = instance.map_err(|error| format!("{error:#}"))?;
         let serving = Serving::find(code.kind, &mut store, &instance);

@@ -13,7 +13,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use usher_core::id::RequestId;
-use usher_engine::GuestOutput;
+use usher_engine::{Given, GuestOutput};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksCtxView, WasiClocksView};
@@ -26,8 +26,8 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::meter::Meter;
 use crate::outbound::Outbound;
-use crate::output;
 use crate::rehearsal::{Rehearsal, Shifted};
+use crate::{config, keyvalue, output};
 
 /// Entries that the resource table of one run has room for before it grows, enough for most runs.
 const TABLE_ROOM: usize = 16;
@@ -38,6 +38,8 @@ pub(crate) struct Host {
     wasi: Option<Box<WasiCtx>>,
     http: WasiHttpCtx,
     outbound: Outbound,
+    /// Variables, configuration, secrets, buckets.
+    pub(crate) given: Arc<Given>,
     run: Option<(RequestId, Arc<dyn GuestOutput>)>,
     /// Counts and bounds memory, tables and instances.
     pub(crate) meter: Meter,
@@ -50,12 +52,13 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(meter: Meter, outbound: Outbound) -> Self {
+    pub(crate) fn new(meter: Meter, outbound: Outbound, given: Arc<Given>) -> Self {
         Self {
             table: ResourceTable::new(),
             wasi: None,
             http: WasiHttpCtx::new(),
             outbound,
+            given,
             run: None,
             meter,
             bases: Vec::new(),
@@ -154,6 +157,10 @@ impl Host {
         if let Some(rehearsal) = &self.rehearsal {
             builder.wall_clock(Shifted(rehearsal.ahead));
         }
+        // The same for all environments of an image, so that no renewal has anything to put back.
+        for (name, value) in self.given.environment() {
+            builder.env(name, value);
+        }
         builder.allow_tcp(false).allow_udp(false);
         Box::new(builder.build())
     }
@@ -196,7 +203,7 @@ fn kind(entry: &dyn Any) -> (&'static str, &'static str) {
     } else if entry.is::<wasmtime_wasi::p2::DynPollable>() {
         (POLL, "pollable")
     } else {
-        ("", "resource")
+        keyvalue::kind(entry).unwrap_or(("", "resource"))
     }
 }
 
@@ -240,8 +247,8 @@ impl HasData for Table {
 }
 
 /// Adds every interface of the `wasi:http/proxy` world, and those of the command world that
-/// language runtimes import without need: they are empty (no arguments, no environment, no files)
-/// or denied (sockets).
+/// language runtimes import without need: they are empty (no arguments, no files) or denied
+/// (sockets). Configuration and buckets are linked for all, and empty without a grant.
 ///
 /// Every kind of engine has these: a component for wasi:http 0.3 may import those of 0.2 too, as
 /// its language's standard library does. What else the platform offers to all guests belongs here.
@@ -277,6 +284,8 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasi::sockets::tcp::add_to_linker::<H, WasiSockets>(l, H::sockets)?;
     wasi::sockets::udp_create_socket::add_to_linker::<H, WasiSockets>(l, H::sockets)?;
     wasi::sockets::udp::add_to_linker::<H, WasiSockets>(l, H::sockets)?;
+    config::link(l)?;
+    keyvalue::link(l)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use usher_api::node::{ImageReport, Mode};
 use usher_core::function::Revision;
 use usher_core::outbound::AllowList;
+use usher_engine::Given;
 use wasmtime::component::InstancePre;
 
 use crate::engine::Inner;
@@ -32,6 +33,8 @@ pub(crate) struct Code {
 pub struct WasmImage {
     pub(crate) revision: Arc<Revision>,
     pub(crate) allowed: Arc<AllowList>,
+    /// What its code is given beside requests.
+    pub(crate) given: Arc<Given>,
     pub(crate) code: Arc<Code>,
     /// The folder of the artifact, from which code for fresh instances is made when it is needed.
     pub(crate) artifact: PathBuf,
@@ -88,6 +91,7 @@ impl WasmImage {
             exports,
             revision: &self.revision,
             allowed: &self.allowed,
+            given: &self.given,
             known,
         }
     }

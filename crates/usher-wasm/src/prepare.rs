@@ -22,6 +22,7 @@ use usher_api::node::{ImageReport, Mode, PrepareFault};
 use usher_core::fault::Blame;
 use usher_core::function::{Isolation, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
+use usher_engine::Given;
 
 use crate::cache::Entry;
 use crate::compile::{ARTIFACT_FILE, code_file};
@@ -32,6 +33,7 @@ use crate::lint::{self, Found};
 use crate::rehearsal::NotAnswered;
 use crate::rewrite::LiveExports;
 use crate::started::{NotLive, NotWarm, Start, Started, Warmth};
+use crate::{config, keyvalue};
 
 /// How warm-up requests are signed.
 const WARM_UP_AGENT: &str = "usher-warm-up";
@@ -43,6 +45,7 @@ const UNWARMED: &str = "the warm-up is not served: each environment is a new ins
 pub(crate) struct Preparation {
     revision: Arc<Revision>,
     allowed: Arc<AllowList>,
+    given: Arc<Given>,
     code: Arc<Code>,
     entry: Entry,
 }
@@ -53,6 +56,7 @@ impl Preparation {
         inner: &Inner,
         revision: Arc<Revision>,
         entry: Entry,
+        given: Given,
     ) -> Result<Self, PrepareFault> {
         let demanded = revision.settings.renewal == RenewalChoice::Live;
         if demanded && entry.compiled.exports.is_none() {
@@ -63,9 +67,12 @@ impl Preparation {
             refused(bad.join("; "))
         })?;
         let code = inner.code(revision.artifact, &entry)?;
+        config::check(&given).map_err(refused)?;
+        keyvalue::check(&code, &given).map_err(refused)?;
         Ok(Self {
             revision,
             allowed: Arc::new(allowed),
+            given: Arc::new(given),
             code,
             entry,
         })
@@ -189,6 +196,7 @@ impl Preparation {
             exports,
             revision: &self.revision,
             allowed: &self.allowed,
+            given: &self.given,
             known: &[],
         }
     }
@@ -218,6 +226,7 @@ impl Preparation {
         Arc::new(WasmImage {
             revision: self.revision.clone(),
             allowed: self.allowed.clone(),
+            given: self.given.clone(),
             code: self.code.clone(),
             artifact: self.entry.folder.join(ARTIFACT_FILE),
             fresh: OnceCell::new(),

@@ -18,6 +18,7 @@ use std::time::Duration;
 use usher_core::function::{Revision, Sample};
 use usher_core::id::EnvironmentId;
 use usher_core::outbound::AllowList;
+use usher_engine::Given;
 use usher_engine::ask::Answered;
 use wasmtime::Store;
 use wasmtime::component::{Instance, TypedFunc};
@@ -48,6 +49,7 @@ pub(crate) struct Start<'a> {
     pub(crate) exports: &'a LiveExports,
     pub(crate) revision: &'a Revision,
     pub(crate) allowed: &'a Arc<AllowList>,
+    pub(crate) given: &'a Arc<Given>,
     /// Images that may turn out to be this one's too.
     pub(crate) known: &'a [Arc<MemoryImage>],
 }
@@ -168,7 +170,7 @@ struct Making {
 
 impl Making {
     async fn instantiate(inner: &Arc<Inner>, start: Start<'_>) -> Result<Self, NotLive> {
-        let mut store = inner.store(start.code, start.revision, start.allowed);
+        let mut store = inner.store(start.code, start.revision, start.allowed, start.given);
         store.data_mut().rehearse(Some(Rehearsal::default()));
         let nursery = Nursery::new(store.data().meter.memory_max_bytes());
         let mut instantiating = Box::pin(start.code.pre.instantiate_async(&mut store));
@@ -179,7 +181,7 @@ impl Making {
             .map_err(failed)?;
         drop(instantiating);
         let functions = Functions::find(&instance, &mut store, start.exports).map_err(failed)?;
-        let serving = Serving::find(code.kind, &mut store, &instance).map_err(failed)?;
+        let serving = Serving::find(start.code.kind, &mut store, &instance).map_err(failed)?;
         if !store.data().table.is_empty() {
             return Err(NotLive::Reason(
                 "it holds resources of the host from the start".into(),

@@ -10,6 +10,7 @@ pub(crate) mod key;
 mod man;
 mod new;
 pub(crate) mod owner;
+pub(crate) mod secret;
 pub(crate) mod tls;
 
 use std::net::SocketAddr;
@@ -89,6 +90,12 @@ pub(crate) enum Command {
     Backup(backup::Backup),
     /// Restore a back-up into a running platform
     Restore(backup::Restore),
+    /// Keep secrets that functions are granted
+    Secret {
+        /// What to do.
+        #[command(subcommand)]
+        what: secret::Secret,
+    },
     /// Show what this machine gives, and what is made of it
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop
@@ -189,6 +196,10 @@ pub(crate) struct Tuning {
     /// apart: quicker changes between programs, and a side channel from one to the other
     #[arg(long)]
     pub(crate) shared_predictors: bool,
+    /// The key that seals secrets, so that it is elsewhere than the data [default: secrets.key in
+    /// the data folder, made if it is not there]
+    #[arg(long, env = "USHER_SECRETS_KEY", value_name = "FILE")]
+    pub(crate) secrets_key: Option<PathBuf>,
 }
 
 impl Default for Tuning {
@@ -197,6 +208,7 @@ impl Default for Tuning {
             audit_one_in: AUDIT_ONE_IN,
             areas: Vec::new(),
             shared_predictors: false,
+            secrets_key: None,
         }
     }
 }

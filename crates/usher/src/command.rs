@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Bench, Cli, Command};
 use crate::{
     audit, backup, bench, completion, demo, deploy, dev, doctor, functions, invoke, key, logs, man,
-    new, owner, serve, up,
+    new, owner, secret, serve, up,
 };
 
 /// Runs a command to its end.
@@ -52,6 +52,7 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
         Command::Audit(audit) => done(audit::run(audit, json).await),
         Command::Backup(what) => done(backup::backup(what, json).await),
         Command::Restore(what) => done(backup::restore(what, json).await),
+        Command::Secret { what } => done(secret::run(what, json).await),
         Command::Doctor => doctor::run(json).await,
         Command::Demo => demo::run(json).await,
         Command::Bench { what } => match what {

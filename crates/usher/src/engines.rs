@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use usher_engine::Sources;
 use usher_engine::pair::Pair;
 use usher_process::sandbox::{Mean, Root, SandboxOptions};
 use usher_process::{ProcessConfig, ProcessEngine};
@@ -29,25 +30,38 @@ const SHELLS_READY: usize = 4;
 pub(crate) type Engines = Pair<WasmEngine, ProcessEngine>;
 
 /// Makes both engines. `data` is the platform's own, `cache` may be shared with others.
-pub(crate) fn make(data: &Path, cache: &Path, tuning: &Tuning) -> anyhow::Result<Arc<Engines>> {
+/// Functions get what `sources` have.
+pub(crate) fn make(
+    data: &Path,
+    cache: &Path,
+    tuning: &Tuning,
+    sources: Sources,
+) -> anyhow::Result<Arc<Engines>> {
     let program = std::env::current_exe().context("the path of this program is not known")?;
-    let components = WasmEngine::new(WasmConfig {
+    let config = WasmConfig {
         cache_folder: cache.join("compiled"),
         compiler: Compiler::Child {
             program: program.clone(),
             args: vec![COMPILE_COMMAND.to_owned()],
         },
         pool: FreshPool::default(),
-    })
-    .context("the engine was not made")?;
+    };
+    let components = WasmEngine::with(config, sources.clone());
+    let components = components.context("the engine was not made")?;
     Ok(Arc::new(Pair {
         first: components,
-        second: programs(data, program, SHELLS_READY, tuning),
+        second: programs(data, program, SHELLS_READY, tuning, sources),
     }))
 }
 
-fn programs(data: &Path, program: PathBuf, stock: usize, tuning: &Tuning) -> ProcessEngine {
-    ProcessEngine::new(ProcessConfig {
+fn programs(
+    data: &Path,
+    program: PathBuf,
+    stock: usize,
+    tuning: &Tuning,
+    sources: Sources,
+) -> ProcessEngine {
+    let config = ProcessConfig {
         bundles_folder: data.join("bundles"),
         sandboxes: SandboxOptions {
             program,
@@ -58,14 +72,16 @@ fn programs(data: &Path, program: PathBuf, stock: usize, tuning: &Tuning) -> Pro
             predictors_apart: !tuning.shared_predictors,
         },
         areas: tuning.areas.iter().cloned().collect(),
-    })
+    };
+    ProcessEngine::with(config, sources)
 }
 
 /// What this machine gives sandboxes, found out now; or why there can be none.
 pub(crate) async fn sandboxes() -> anyhow::Result<Result<Vec<Mean>, String>> {
     let folder = tempfile::tempdir().context("no folder could be made")?;
     let program = std::env::current_exe().context("the path of this program is not known")?;
-    let engine = programs(folder.path(), program, 0, &Tuning::default());
+    let tuning = Tuning::default();
+    let engine = programs(folder.path(), program, 0, &tuning, Sources::default());
     let found = match engine.means().await {
         Ok(means) => Ok(means.rows().to_vec()),
         Err(why) => Err(why.to_owned()),

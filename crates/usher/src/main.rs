@@ -7,6 +7,7 @@
 //!                 └ deploy, invoke, list, show, logs, delete ─► the API of a running platform
 //!                 └ deploy, invoke, list, show, logs, delete, key, owner, audit
 //!                     └─► the API of a running platform
+//!                 └ deploy, invoke, list, show, logs, delete, secret ─► the API of a running platform
 //! ```
 //!
 //! Only here are the environment's variables read. Deliberately absent: anything a role decides.
@@ -27,9 +28,11 @@ mod demo;
 mod deploy;
 mod dev;
 mod doctor;
+mod dumps;
 mod engines;
 mod folders;
 mod functions;
+mod given;
 mod invoke;
 mod key;
 mod logs;
@@ -40,6 +43,7 @@ mod new;
 mod output;
 mod owner;
 mod platform;
+mod secret;
 mod serve;
 mod signals;
 mod source;

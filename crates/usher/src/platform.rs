@@ -33,7 +33,7 @@ use usher_node::{Node, NodeOptions};
 use crate::access::Access;
 use crate::cli::Tuning;
 use crate::engines::{self, Engines};
-use crate::{folders, metrics, tls};
+use crate::{dumps, folders, given, metrics, tls};
 
 /// Bounds of an end that nobody is to wait long for.
 const BRISK: Bounded = Bounded {
@@ -87,7 +87,7 @@ pub(crate) struct Settings {
     pub(crate) routing: Routing,
     /// End within three seconds, cutting requests that take longer.
     pub(crate) brisk: bool,
-    /// Audits, where memory areas can be, what programs share.
+    /// Audits, where memory areas can be, what programs share, which key seals secrets.
     pub(crate) tuning: Tuning,
 }
 
@@ -160,6 +160,7 @@ impl Role {
 impl Platform {
     /// Starts all roles; on return both addresses answer.
     pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
+        dumps::never();
         let bounded = if settings.brisk { BRISK } else { PATIENT };
         let (data, folder) = match settings.data {
             Some(data) => (data, None),
@@ -171,7 +172,9 @@ impl Platform {
         let backbone = Arc::new(open(data.clone()).await?);
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
-        let engines = engines::make(&data, &cache, &settings.tuning)?;
+        let key = settings.tuning.secrets_key.as_deref();
+        let (vault, sources) = given::open(&backbone, &data, key).await?;
+        let engines = engines::make(&data, &cache, &settings.tuning, sources)?;
         let access = Access::follow(&backbone).await?;
         let node = node(&backbone, &engines, &data, &access, &settings.tuning)?;
         if settings.routing == Routing::Named {
@@ -207,7 +210,10 @@ impl Platform {
             Arc::clone(&backbone) as _,
             Arc::new(node.clone()),
             followers,
-            Options::new(addresses),
+            Options {
+                vault: Some(vault),
+                ..Options::new(addresses)
+            },
         );
         let options = ApiOptions {
             insecure: settings.insecure_api,
@@ -300,8 +306,10 @@ impl Platform {
         }
         self.access.stop().await;
         // Closing waits for the disk, and the folder goes after it.
-        let (backbone, folder) = (self.backbone, self._folder);
+        let (engines, backbone, folder) = (self.engines, self.backbone, self._folder);
         let _ = tokio::task::spawn_blocking(move || {
+            // They hold the store of buckets.
+            drop(engines);
             drop(backbone);
             drop(folder);
         })

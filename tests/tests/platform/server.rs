@@ -145,7 +145,7 @@ impl Server {
         command.arg(small).arg(binary());
         let (free, data) = ("127.0.0.1:0", data.to_str().unwrap());
         let words = ["up", "--gateway", free, "--api", free, "--data", data];
-        Self::start_as(as_usual(command), &words).await
+        Self::start_by(as_usual(command), &words).await
     }
 
     /// A path as the platform sees it.
@@ -155,10 +155,20 @@ impl Server {
     }
 
     async fn start(args: &[&str]) -> Self {
-        Self::start_as(usher(), args).await
+        Self::start_by(usher(), args).await
     }
 
-    async fn start_as(mut command: Command, args: &[&str]) -> Self {
+    /// The platform on a folder, in another working folder.
+    pub(crate) async fn up_within(within: &Path, data: &Path) -> Self {
+        let mut command = usher();
+        command.current_dir(within);
+        let data = data.to_str().unwrap();
+        let free = "127.0.0.1:0";
+        let args = ["up", "--gateway", free, "--api", free, "--data", data];
+        Self::start_by(command, &args).await
+    }
+
+    async fn start_by(mut command: Command, args: &[&str]) -> Self {
         let stderr = NamedTempFile::new().unwrap();
         let mut child = command
             .args(args)
@@ -190,6 +200,18 @@ impl Server {
     /// Runs a command that speaks to it.
     pub(crate) async fn run(&self, args: &[&str]) -> Told {
         run(Some(self.api), args).await
+    }
+
+    /// What it told on standard error so far.
+    pub(crate) fn told(&self) -> String {
+        read(self.stderr.path())
+    }
+
+    /// Has it crash, as a fault of its own would.
+    pub(crate) async fn crash(mut self) {
+        let pid = Pid::from_raw(self.pid()).unwrap();
+        kill_process(pid, Signal::ABORT).unwrap();
+        self.ended().await;
     }
 
     fn pid(&self) -> i32 {

@@ -12,6 +12,7 @@ use usher_core::outbound::entry::{BadEntry, Entry};
 use super::build;
 use super::cors;
 use super::events;
+use super::given;
 use super::process;
 use super::sample;
 use super::section::{Found, Section, shown};
@@ -153,6 +154,7 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
     });
     sample::read(section, &mut settings);
     events::read(section, &mut settings);
+    given::read(section, &mut settings);
     let of_programs = matches!(
         settings.renewal,
         RenewalChoice::Swap | RenewalChoice::InPlace

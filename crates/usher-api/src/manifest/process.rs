@@ -28,11 +28,11 @@ const WORD_MAX_BYTES: usize = 4_096;
 /// The length of a handler, in bytes.
 const HANDLER_MAX_BYTES: usize = 256;
 /// How many variables a program may be given.
-const VARIABLES_MAX: usize = 200;
+pub(super) const VARIABLES_MAX: usize = 200;
 /// The length of a variable's name, in bytes.
 const NAME_MAX_BYTES: usize = 128;
 /// The length of a variable's value, in bytes.
-const VALUE_MAX_BYTES: usize = 16 << 10;
+pub(super) const VALUE_MAX_BYTES: usize = 16 << 10;
 /// The areas of a program's memory.
 const AREAS: usize = 2;
 
@@ -137,7 +137,8 @@ fn handler(handler: &str) -> Result<String, String> {
     })
 }
 
-fn variable(name: &str, value: &str) -> Result<(), String> {
+/// Whether a variable may have this name and this value.
+pub(super) fn variable(name: &str, value: &str) -> Result<(), String> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let legal = (1..=NAME_MAX_BYTES).contains(&name.len())
         && name.bytes().all(letter)

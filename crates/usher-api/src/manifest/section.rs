@@ -303,6 +303,59 @@ impl<'t, 'f> Section<'t, 'f> {
         }
     }
 
+    /// A table of entries under names that `judge` is asked about: each is a text, given to `brief`,
+    /// or a table, given to `whole`.
+    pub(super) fn entries_by_name<T>(
+        &mut self,
+        key: &'static str,
+        entries_max: usize,
+        judge: impl Fn(&str) -> Result<(), String>,
+        brief: impl Fn(&str) -> Result<T, String>,
+        whole: impl Fn(&mut Section<'_, '_>) -> Option<T>,
+        into: &mut BTreeMap<String, T>,
+    ) {
+        let Some(node) = self.get(key) else { return };
+        let Value::Table(entries) = &node.value else {
+            return self.wrong_kind(key, node, "a table");
+        };
+        if entries.len() > entries_max {
+            let most = format!("write at most {entries_max}");
+            let text = format!("it has {} entries; {most}", entries.len());
+            return self.add(node.line, key, text);
+        }
+        for (name, node) in entries {
+            let at = format!("{key}.{}", clipped(name));
+            if let Err(said) = judge(name) {
+                self.add(node.line, &at, said);
+                continue;
+            }
+            let entry = match &node.value {
+                Value::Text(text) => match brief(text) {
+                    Ok(entry) => Some(entry),
+                    Err(said) => {
+                        self.add(node.line, &at, said);
+                        None
+                    }
+                },
+                Value::Table(_) => {
+                    let prefix = format!("{}{at}.", self.prefix);
+                    Section::open(node, prefix, self.found).and_then(|mut section| {
+                        let entry = whole(&mut section);
+                        section.close();
+                        entry
+                    })
+                }
+                _ => {
+                    self.wrong_kind(&at, node, "a text in quotes or a table");
+                    None
+                }
+            };
+            if let Some(entry) = entry {
+                into.insert(name.clone(), entry);
+            }
+        }
+    }
+
     /// A table within this one; all its keys are told that `read` does not ask for.
     pub(super) fn table(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, '_>)) {
         let Some(node) = self.get(key) else { return };

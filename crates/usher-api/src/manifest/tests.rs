@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 use usher_core::function::{
-    Contract, EventMode, InvokeBy, Isolation, LintChoice, RenewWhen, RenewalChoice, Sample, Twins,
+    Contract, Delivery, EventMode, InvokeBy, Isolation, LintChoice, RenewWhen, RenewalChoice,
+    Sample, Twins,
 };
 
 use super::*;
@@ -707,4 +708,105 @@ fn mistakes_about_the_build_are_told() {
         "line 2: component: build.artifact names the component already; leave out one"
     );
     assert!(mistakes("name = \"f\"\n[build]\nartifact = \"f.wasm\"\n")[0].contains("command"));
+}
+
+#[test]
+fn what_a_function_is_given_is_read() {
+    let text = r#"
+        name = "f"
+        component = "f.wasm"
+        [env]
+        COLOUR = "blue"
+        [config]
+        "any.key with spaces" = "1"
+        [secrets]
+        DB_PASSWORD = "db-password"
+        TOKEN = { secret = "token", as = "env" }
+        [keyvalue]
+        buckets = ["default", "owner:rates"]
+        keys_max = 5
+        "#;
+    let settings = Manifest::read(text).unwrap().settings;
+    assert_eq!(settings.env["COLOUR"], "blue");
+    assert_eq!(settings.config["any.key with spaces"], "1");
+    let used = |name: &str| {
+        let used = &settings.secrets[name];
+        (used.secret.as_str(), used.delivery)
+    };
+    assert_eq!(used("DB_PASSWORD"), ("db-password", Delivery::Store));
+    assert_eq!(used("TOKEN"), ("token", Delivery::Env));
+    assert_eq!(settings.keyvalue.buckets, ["default", "owner:rates"]);
+    assert_eq!(settings.keyvalue.keys_max, 5);
+    // What is written is read again: the client sends what it has read.
+    let artifact = usher_core::id::Digest([0; 32]);
+    let request = json!({"name": "f", "artifact": artifact, "settings": settings});
+    assert_eq!(deploy_request(&request).unwrap().settings, settings);
+}
+
+#[test]
+fn mistakes_in_what_a_function_is_given_are_told() {
+    for (lines, at, said) in [
+        ("[env]\n\"A=B\" = \"1\"", "env.A=B", "no name of a variable"),
+        ("[env]\nA = 1", "env.A", "write a text in quotes"),
+        ("[secrets]\nA = \"No Name\"", "secrets.A", "is not a name"),
+        (
+            "[secrets]\nA = { as = \"env\" }",
+            "secrets.A.secret",
+            "missing",
+        ),
+        (
+            "[secrets]\nA = { secret = \"a\", as = \"file\" }",
+            "secrets.A.as",
+            "\"store\"",
+        ),
+        (
+            "[secrets]\nA = { secret = \"a\", value = \"b\" }",
+            "secrets.A.value",
+            "unknown",
+        ),
+        (
+            "[secrets]\nA = 5",
+            "secrets.A",
+            "a text in quotes or a table",
+        ),
+        (
+            "[secrets]\n\"../A\" = \"a\"",
+            "secrets.../A",
+            "no name of a variable",
+        ),
+        (
+            "[config]\nA = \"1\"\n[secrets]\nA = \"a\"",
+            "secrets",
+            "config too",
+        ),
+        (
+            "[env]\nA = \"1\"\n[secrets]\nA = { secret = \"a\", as = \"env\" }",
+            "secrets",
+            "env too",
+        ),
+        (
+            "[keyvalue]\nbuckets = [\"a.b\"]",
+            "keyvalue.buckets",
+            "no name of a bucket",
+        ),
+        ("[keyvalue]\nkeys_max = 0", "keyvalue.keys_max", "from 1 to"),
+    ] {
+        let mistake = one_mistake(lines);
+        assert!(
+            mistake.contains(&format!("{at}: ")) && mistake.contains(said),
+            "{lines}: {mistake}"
+        );
+    }
+    let program = "name = \"f\"\n[process]\ncontract = \"http\"\ncommand = [\"x\"]\n";
+    for (lines, said) in [
+        (
+            "[process.environment]\nA = \"1\"\n[env]\nA = \"2\"",
+            "process.environment too",
+        ),
+        ("[config]\nA = \"1\"", "write [env] for a program"),
+        ("[keyvalue]\nbuckets = [\"default\"]", "only components"),
+    ] {
+        let all = mistakes(&format!("{program}{lines}"));
+        assert!(all.len() == 1 && all[0].contains(said), "{all:?}");
+    }
 }

@@ -240,7 +240,8 @@ fn busy(error: &(dyn Error + 'static)) -> ApiError {
     ApiError::new(status, "busy", Blame::Platform, error.to_string())
 }
 
-fn write_failed(error: &(dyn Error + 'static), source: &WriteError) -> ApiError {
+/// A write that the backbone did not take.
+pub(super) fn write_failed(error: &(dyn Error + 'static), source: &WriteError) -> ApiError {
     let full = matches!(
         source,
         WriteError::StoreFull { .. } | WriteError::DiskFull(_)

@@ -11,7 +11,7 @@ use axum::routing::{self, MethodRouter};
 use super::call::{self, Outer};
 use super::gate::{self, Access, Gate, Of};
 use super::guard::Guard;
-use super::{Shared, access, artifacts, backup, error, functions, platform};
+use super::{Shared, access, artifacts, backup, error, functions, platform, secrets};
 
 /// One route.
 pub(super) struct Route {
@@ -60,6 +60,7 @@ pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
 /// Every route there is.
 pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
+    routes.extend(secrets::routes());
     routes.extend(for_the_platform());
     routes.extend(access::routes());
     routes.extend(backup::routes());
@@ -171,6 +172,7 @@ const fn asked_with(of: Of) -> Access {
     Access { scope: None, of }
 }
 
+/// A route without parameters and body, whose answer is JSON.
 pub(super) fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
     Route {
         method,

@@ -19,16 +19,17 @@ use usher_api::node::{
 use usher_api::record::FUNCTIONS_PREFIX;
 use usher_backbone::{Backbone, Embedded, Event, Limits};
 use usher_core::function::{Revision, Settings};
-use usher_core::id::{Digest, FunctionKey, RevisionId};
+use usher_core::id::{Digest, FunctionKey, Name, RevisionId};
 
 use crate::api::{Api, ApiOptions};
 use crate::controller::{Addresses, Controller, Follower, Options};
 
 /// What a fake node was asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Prepare(RevisionId),
     Retire(RevisionId),
+    Changed(Name),
 }
 
 /// Something that happens within a prepare, once.
@@ -125,6 +126,12 @@ impl NodeControl for FakeNode {
             self.images.lock().remove(&revision);
             let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
         })
+    }
+
+    fn secret_changed<'a>(&'a self, _: &'a Name, secret: &'a Name) -> BoxFuture<'a, ()> {
+        self.asked
+            .send_modify(|asked| asked.push(Asked::Changed(secret.clone())));
+        Box::pin(async {})
     }
 
     fn image(&self, revision: RevisionId) -> Option<ImageReport> {

@@ -4,9 +4,13 @@
 //! came later stand in parts of their own, each of which is left out where it says nothing.
 //! Deliberately absent: the digest, which needs a crate.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Events, InvokeBy, Keep, Limits, Lint, Process, Sample, Settings, Twins};
+use super::{
+    Events, InvokeBy, Keep, KeyValueGrant, Limits, Lint, Process, Sample, SecretUse, Settings,
+    Twins,
+};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -40,6 +44,10 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     if settings.events != Events::default() {
         text.push_str(&format!("{:?}\n", settings.events));
     }
+    let given = Given::of(settings);
+    if given != Given::of(&Settings::default()) {
+        text.push_str(&format!("{given:?}\n"));
+    }
     text
 }
 
@@ -63,6 +71,10 @@ impl fmt::Debug for Component<'_> {
             process: _,
             cors: _,
             events: _,
+            env: _,
+            config: _,
+            secrets: _,
+            keyvalue: _,
         } = self.0;
         f.debug_struct("Settings")
             .field("isolation", isolation)
@@ -169,6 +181,28 @@ impl<'a> Own<'a> {
     }
 }
 
+/// What a function is given beside its code. Of a secret this is its name: a value never decides
+/// about an id.
+// Read by its derived `Debug` and `PartialEq`.
+#[derive(Debug, PartialEq)]
+struct Given<'a> {
+    env: &'a BTreeMap<String, String>,
+    config: &'a BTreeMap<String, String>,
+    secrets: &'a BTreeMap<String, SecretUse>,
+    keyvalue: &'a KeyValueGrant,
+}
+
+impl<'a> Given<'a> {
+    fn of(settings: &'a Settings) -> Self {
+        Self {
+            env: &settings.env,
+            config: &settings.config,
+            secrets: &settings.secrets,
+            keyvalue: &settings.keyvalue,
+        }
+    }
+}
+
 /// What came with programs.
 // Read by its derived `Debug` and `PartialEq`.
 #[derive(Debug, PartialEq)]
@@ -201,12 +235,21 @@ impl<'a> Program<'a> {
 mod tests {
     use super::*;
     use crate::cors::Cors;
-    use crate::function::{Contract, EventMode, InvokeBy, Isolation, LintChoice, Revision, Twins};
+    use crate::function::{
+        Contract, Delivery, EventMode, InvokeBy, Isolation, LintChoice, Revision, Twins,
+    };
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
             owner: owner.parse().unwrap(),
             name: name.parse().unwrap(),
+        }
+    }
+
+    fn secret(delivery: Delivery) -> SecretUse {
+        SecretUse {
+            secret: "db".parse().unwrap(),
+            delivery,
         }
     }
 
@@ -279,6 +322,14 @@ mod tests {
             changed(|it| it.events.mode = EventMode::Binary),
             changed(|it| it.events.batches = true),
             changed(|it| it.events.event_max_bytes += 1),
+            changed(|it| drop(it.env.insert("A".to_owned(), "2".to_owned()))),
+            changed(|it| drop(it.config.insert("A".to_owned(), "2".to_owned()))),
+            changed(|it| drop(it.secrets.insert("A".to_owned(), secret(Delivery::Store)))),
+            changed(|it| drop(it.secrets.insert("A".to_owned(), secret(Delivery::Env)))),
+            changed(|it| it.keyvalue.buckets.push("default".to_owned())),
+            changed(|it| it.keyvalue.keys_max += 1),
+            changed(|it| it.keyvalue.value_max_bytes += 1),
+            changed(|it| it.keyvalue.bucket_max_bytes += 1),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one}");

@@ -29,7 +29,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, Signal, WaitOptions, chdir, pivot_root, wait};
 
 use super::wire::{Failure, Note, Refusal, Settle, Start, Step as _, Task, receive, send};
-use super::{child, generation, watch};
+use super::{child, generation, secrets, watch};
 use crate::sys;
 use crate::sys::alone::{Alone, Forked};
 use crate::sys::signals;
@@ -324,6 +324,10 @@ fn launch(
     let output = beside.next();
     let errors = beside.next();
     let hook = start.hook.then(|| beside.next()).flatten();
+    let secrets = start.secrets.then(|| beside.next()).flatten();
+    if let Some(secrets) = secrets {
+        secrets::mount(secrets, shell.settle.user).map_err(Refusal::Failed)?;
+    }
     furnish(start, beside.next(), shell.settle).map_err(Refusal::Failed)?;
     retire(shell.settle).map_err(Refusal::Failed)?;
     let streams = output.iter().chain(&errors).chain(&hook);

@@ -171,10 +171,11 @@ async fn attempt(inner: &Arc<Inner>, modes: Modes) -> Result<(), String> {
         scratch_max_bytes: bounds.scratch_max_bytes,
         files_max: bounds.files_max,
         hook: false,
+        secrets: false,
         probe: true,
     };
     let watched = !modes.bounds(&inner.groups, Resource::Memory);
-    let launched = program::launched(shell, start, None);
+    let launched = program::launched(shell, start, None, None);
     let launched = tokio::time::timeout(Duration::from_millis(PROBE_WAIT_MAX_MS), launched).await;
     let launched = launched.map_err(|_| "the probe did not start".to_owned())?;
     let mut program = launched.map_err(|error| chain(&error))?;

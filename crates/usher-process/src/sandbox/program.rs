@@ -24,6 +24,7 @@ use super::channel::Channel;
 use super::denials::{self, Answering, Denial};
 use super::errors::LaunchError;
 use super::init::WRITABLE;
+use super::secrets;
 use super::shell::{Hold, pid_of};
 use super::sockets::{Asked, Give, Spare, connect};
 use super::wire::{MESSAGE_MAX_BYTES, Note, Order, Refusal, Start, Task};
@@ -87,7 +88,10 @@ pub(super) async fn launch(shell: Shell, launch: Launch) -> Result<Program, Laun
     let wait = Duration::from_millis(LAUNCH_WAIT_MAX_MS);
     let bounds = shell.hold.group().bound(&launch.bounds);
     bounds.map_err(LaunchError::Bounds)?;
-    match tokio::time::timeout(wait, launched(shell, start, Some(tree))).await {
+    let secrets = secrets::packed(&launch.secrets)
+        .map_err(|error| LaunchError::Step(format!("its secrets could not be passed: {error}")))?;
+    let launched = launched(shell, start, secrets, Some(tree));
+    match tokio::time::timeout(wait, launched).await {
         Ok(launched) => launched,
         Err(_) => Err(LaunchError::TooLate(LAUNCH_WAIT_MAX_MS)),
     }
@@ -133,6 +137,7 @@ fn start(launch: &Launch, hook: bool) -> Result<Start, LaunchError> {
         scratch_max_bytes: launch.bounds.scratch_max_bytes,
         files_max: launch.bounds.files_max,
         hook,
+        secrets: !launch.secrets.is_empty(),
         probe: false,
     };
     let bytes = serde_json::to_vec(&start).map(|bytes| bytes.len());
@@ -149,6 +154,7 @@ fn start(launch: &Launch, hook: bool) -> Result<Start, LaunchError> {
 pub(super) async fn launched(
     shell: Shell,
     start: Start,
+    secrets: Option<OwnedFd>,
     tree: Option<OwnedFd>,
 ) -> Result<Program, LaunchError> {
     let Shell {
@@ -170,7 +176,12 @@ pub(super) async fn launched(
     let (output, output_end) = pipe().map_err(LaunchError::Socket)?;
     let (errors, errors_end) = pipe().map_err(LaunchError::Socket)?;
     let mut beside = vec![output_end.as_fd(), errors_end.as_fd()];
-    beside.extend(hook.iter().chain(&tree).map(|it| it.as_fd()));
+    beside.extend(
+        hook.iter()
+            .chain(&secrets)
+            .chain(&tree)
+            .map(|it| it.as_fd()),
+    );
     let given = [
         (1, Some(&output_end)),
         (2, Some(&errors_end)),
@@ -182,7 +193,7 @@ pub(super) async fn launched(
     let given = given.collect();
     let sent = channel.send(&Task::Launch(Box::new(start)), &beside).await;
     sent.map_err(LaunchError::Socket)?;
-    drop((output_end, errors_end, hook, tree));
+    drop((output_end, errors_end, hook, secrets, tree));
     let told = channel.receive().await.map_err(LaunchError::Socket)?;
     let pidfd = begun(told, program)?;
     hold.count();

@@ -2,8 +2,8 @@
 //! read-only.
 //!
 //! Each sandbox starts with a copy of the spawner's mounts and turns into this root, so that the
-//! work is done once. Nothing in it belongs to one sandbox: `/proc`, `/tmp`, `/dev/shm` and
-//! `/var/task` are places, on which each puts its own.
+//! work is done once. Nothing in it belongs to one sandbox: `/proc`, `/tmp`, `/dev/shm`,
+//! `/var/task` and `/run/secrets` are places, on which each puts its own.
 //!
 //! ```text
 //! /           tmpfs, or the given folder                    read-only
@@ -94,13 +94,15 @@ const PLACES: [(&str, u32); 4] = [
     ("var", 0o755),
     ("var/task", 0o755),
 ];
+/// The same, without which a root of one's own does too.
+const RUN: [(&str, u32); 2] = [("run", 0o755), ("run/secrets", 0o755)];
 
 /// Mounts the root at `place`, an empty folder.
 pub(super) fn make(root: &Root, place: &Path) -> Result<(), Failure> {
     match root {
         Root::Host => {
             frame(place, FRAME_MAX_BYTES)?;
-            for (path, mode) in PLACES {
+            for (path, mode) in PLACES.into_iter().chain(RUN) {
                 folder(&place.join(path), mode)?;
             }
             for name in SHARED {

@@ -26,7 +26,7 @@ use super::speculation::Guard;
 /// Bytes of one message.
 pub(super) const MESSAGE_MAX_BYTES: usize = 96 << 10;
 /// Descriptors beside one message.
-const DESCRIPTORS_MAX: usize = 4;
+const DESCRIPTORS_MAX: usize = 5;
 
 /// What the platform wants from the spawner.
 #[derive(Debug, Deserialize, Serialize)]
@@ -61,8 +61,8 @@ pub(super) enum Done {
 pub(super) enum Task {
     /// Become a shell.
     Settle(Settle),
-    /// Run a program; comes with standard output and error, the hook's socket if it has one, and
-    /// its folder unless it is a probe.
+    /// Run a program; comes with standard output and error, the hook's socket if it has one, its
+    /// secrets if it has any, and its folder unless it is a probe.
     Launch(Box<Start>),
     /// A new TCP socket, of the sandbox's network.
     Socket,
@@ -98,6 +98,8 @@ pub(super) struct Start {
     pub(super) files_max: u32,
     /// The socket of the restored hook is beside this.
     pub(super) hook: bool,
+    /// A file with its secrets is beside this.
+    pub(super) secrets: bool,
     /// Run this probe and no program.
     pub(super) probe: bool,
 }

@@ -57,6 +57,7 @@ async fn sandboxed(predictors_apart: bool) -> (Mean, String, String) {
         folder: code,
         command: ["/bin/sleep", "1000"].map(str::to_owned).to_vec(),
         environment: Vec::new(),
+        secrets: Vec::new(),
         bounds: BOUNDS,
     };
     let program = sandboxes.shell().await.unwrap().launch(launch).await;

@@ -233,6 +233,7 @@ async fn a_folder_can_be_the_root_if_it_has_the_places() {
         folder: root.clone(),
         command: words.iter().map(|&word| word.to_owned()).collect(),
         environment: Vec::new(),
+        secrets: Vec::new(),
         bounds: BOUNDS,
     };
     for (words, said) in [

@@ -73,6 +73,7 @@ impl Rig {
             folder: self.code(),
             command: command.iter().map(|&word| word.to_owned()).collect(),
             environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+            secrets: Vec::new(),
             bounds: BOUNDS,
         }
     }

@@ -117,6 +117,7 @@ async fn launched(command: &[&str]) -> (tempfile::TempDir, Sandboxes, Program) {
         folder: code,
         command: command.iter().map(|&word| word.to_owned()).collect(),
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+        secrets: Vec::new(),
         bounds: Bounds {
             memory_max_bytes: 256 << 20,
             tasks_max: 64,
