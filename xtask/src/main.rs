@@ -13,6 +13,7 @@ mod proc;
 mod prove;
 mod test;
 mod tidy;
+mod wasi_suite;
 mod workspace;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Chore {
     Peers,
     /// Run everything that has to hold: what continuous integration runs.
     Test(test::Args),
+    /// Run the public test suite of WASI against ours.
+    WasiSuite(wasi_suite::Args),
     /// Run the long counts and record them.
     Prove(prove::Args),
     /// Measure ours and the baselines in turn.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Chore::WasiSuite(args) => wasi_suite::run(&args),
         Chore::Prove(args) => prove::run(&args),
         Chore::Bench(which) => bench::run(&which),
         Chore::Peer(which) => bench::peer::run(which),
