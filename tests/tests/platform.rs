@@ -15,6 +15,8 @@ mod areas;
 mod bundles;
 #[path = "platform/caller.rs"]
 mod caller;
+#[path = "platform/collector.rs"]
+mod collector;
 #[path = "platform/commands.rs"]
 mod commands;
 #[path = "platform/demo.rs"]
@@ -39,6 +41,8 @@ mod lint;
 mod logs;
 #[path = "platform/mistakes.rs"]
 mod mistakes;
+#[path = "platform/observe.rs"]
+mod observe;
 #[path = "platform/outbound.rs"]
 mod outbound;
 #[path = "platform/programs.rs"]
@@ -49,6 +53,8 @@ mod serve;
 mod server;
 #[path = "platform/streams.rs"]
 mod streams;
+#[path = "platform/traces.rs"]
+mod traces;
 #[path = "platform/twins.rs"]
 mod twins;
 

@@ -8,6 +8,7 @@
 //! caller's.
 
 mod lines;
+mod observe;
 
 use std::error::Error;
 use std::time::Duration;

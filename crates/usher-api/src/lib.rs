@@ -16,4 +16,6 @@ pub mod manifest;
 pub mod node;
 pub mod record;
 pub mod shape;
+pub mod top;
+pub mod trace;
 pub mod upgrade;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use usher_core::fault::Blame;
 use usher_core::function::Revision;
-use usher_core::id::{FunctionKey, RequestId, RevisionId};
+use usher_core::id::{FunctionKey, Name, RequestId, RevisionId};
 use usher_core::proof::Proof;
 
 use crate::invoke::BoxFuture;
@@ -79,6 +79,17 @@ pub struct LogLine {
     /// What it is.
     #[serde(flatten)]
     pub event: LogEvent,
+}
+
+/// One line of the logs of several functions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionLogLine {
+    /// Whose line it is.
+    #[serde(flatten)]
+    pub function: FunctionKey,
+    /// The line.
+    #[serde(flatten)]
+    pub line: LogLine,
 }
 
 /// What a log line says.
@@ -204,4 +215,9 @@ pub trait NodeControl: Send + Sync + 'static {
 
     /// The function's log, oldest line first.
     fn logs(&self, function: &FunctionKey, query: LogQuery) -> BoxStream<'static, LogLine>;
+
+    /// The logs of all functions, or of those of one owner, oldest line first; functions that come
+    /// to be while it follows are among them.
+    fn all_logs(&self, owner: Option<Name>, query: LogQuery)
+    -> BoxStream<'static, FunctionLogLine>;
 }

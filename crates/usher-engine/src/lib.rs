@@ -22,6 +22,7 @@ pub mod link;
 pub mod number;
 pub mod outbound;
 pub mod pair;
+pub mod phases;
 
 pub use call::{Call, GuestOutput, GuestStream};
 pub use clock::Clock;

@@ -27,18 +27,19 @@ use usher_api::body::Body;
 use usher_api::invoke::{Failure, Invocation, Reply};
 use usher_core::fault::Fault;
 use usher_core::route::{NoTarget, route};
+use usher_core::trace::Step;
 
 use crate::connection::{Beat, Connection};
 use crate::door::Who;
 use crate::head::{self, Arrived, Side};
 use crate::inbound;
 use crate::loan::Offer;
-use crate::meter::Outcome;
 use crate::outgoing::Outgoing;
 use crate::refusal;
 use crate::stamp::Stamp;
 use crate::table::{Entry, Routes};
-use crate::tally::Tally;
+use crate::tally::{Arrival, Tally};
+use crate::trace::Traced;
 
 /// Where a request goes.
 struct Route {
@@ -54,6 +55,7 @@ struct Asked<'a> {
     incoming: Incoming,
     route: Route,
     offer: Option<&'a Offer>,
+    traced: &'a Traced,
 }
 
 /// Answers one request; a failure is an answer too.
@@ -80,20 +82,23 @@ async fn respond(
     let started = Instant::now();
     let stamp = Stamp::draw();
     let (parts, incoming) = request.into_parts();
+    let traced = connection.gateway.traces.begin(&parts, &stamp, started);
+    let arrival = Arrival::new(&parts.method, started, traced.recording.clone());
     let route = match find(&connection, &parts) {
         Ok(route) => route,
         Err(fault) => {
-            connection.gateway.unrouted.ended(Outcome::of_fault(&fault));
+            arrival.unrouted(&connection.gateway.unrouted, &fault);
             return refuse(&fault.into(), &stamp, beat);
         }
     };
-    let mut tally = Tally::open(Arc::clone(&route.entry), started);
+    let mut tally = Tally::open(Arc::clone(&route.entry), arrival);
     let bodiless_method = parts.method == Method::HEAD;
     let asked = Asked {
         parts,
         incoming,
         route,
         offer: offer.as_ref(),
+        traced: &traced,
     };
     let mut failure = match serve(&connection, asked, &mut tally, &stamp).await {
         Ok(reply) => {
@@ -123,6 +128,7 @@ async fn respond(
         Err(failure) => failure,
     };
     tally.failed(&failure.fault);
+    tally.ran(failure.proof);
     failure.proof = failure.proof.filter(|_| !hides_proof(&tally));
     refuse(&failure, &stamp, beat)
 }
@@ -196,10 +202,13 @@ async fn serve(
         incoming,
         route,
         offer,
+        traced,
     } = asked;
     let gateway = &connection.gateway;
     let entry = route.entry;
     let limits = &entry.revision.settings.limits;
+    let receive = tally.recording().and_then(|it| it.step(Step::Receive));
+    tally.asks_with(incoming.size_hint().exact());
     let inbound = inbound::bounded(incoming, limits.body_max_bytes)?;
     let look = head::look(&parts.headers, Side::Client);
     let source = entry.revision.settings.isolation.key();
@@ -223,6 +232,8 @@ async fn serve(
         upgrade: offer.map(|offer| offer.protocols().clone()),
     };
     head::request(&mut parts, arrived, stamp)?;
+    traced.hand_on(&mut parts);
+    drop(receive);
     if let Some(offer) = offer {
         parts.extensions.insert(offer.upgrade());
     }
@@ -261,13 +272,16 @@ fn pass(
         None => head::reply(&mut parts, body.size_hint().exact(), bodiless),
     };
     let owed = passed.map_err(|error| {
-        tracing::warn!(request = %stamp.id, %error, "a function's reply was not passed on");
+        let trace = tally
+            .recording()
+            .map(|it| tracing::field::display(it.span()));
+        tracing::warn!(request = %stamp.id, trace, %error, "a function's reply was not passed on");
         Failure {
             fault: Fault::Trap,
             proof: Some(proof),
         }
     })?;
-    tally.head_ready(&proof);
+    tally.head_ready(parts.status, &proof);
     let shown = (!hides_proof(tally)).then_some(&proof);
     head::sign(&mut parts.headers, stamp, shown);
     let owed = if bodiless { Some(0) } else { owed };

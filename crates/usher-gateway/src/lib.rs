@@ -18,6 +18,7 @@ mod answer;
 mod config;
 mod connection;
 mod door;
+mod gauge;
 mod head;
 mod inbound;
 mod loan;
@@ -29,9 +30,14 @@ mod server;
 mod stamp;
 mod table;
 mod tally;
+mod trace;
 mod wire;
 
 pub use config::{Bounds, Config};
-pub use meter::{FunctionFigures, GatewayFigures, Latency, ServedCount};
-pub use server::{BindError, Drained, Gateway, Gauge};
+pub use gauge::Gauge;
+pub use meter::{
+    Brief, Example, Figures, FunctionFigures, GatewayFigures, HttpFigures, Latency, SeriesFigures,
+    ServedCount,
+};
+pub use server::{BindError, Drained, Gateway};
 pub use table::{FollowError, RouteTable};

@@ -111,6 +111,9 @@ impl Outgoing {
         if let Some(data) = frame.data_ref() {
             let bytes = data.len() as u64;
             self.owed = self.owed.map(|owed| owed.saturating_sub(bytes));
+            if let Some(tally) = &mut self.tally {
+                tally.sent(bytes);
+            }
         } else if let Some(trailers) = frame.trailers_mut() {
             cleanse(trailers, Side::Function);
         }

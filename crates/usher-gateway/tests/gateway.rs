@@ -20,3 +20,5 @@ mod routes;
 mod streams;
 #[path = "gateway/upgrades.rs"]
 mod upgrades;
+#[path = "gateway/watched.rs"]
+mod watched;

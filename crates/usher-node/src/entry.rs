@@ -26,6 +26,7 @@ use usher_core::fault::{Blame, Fault};
 use usher_core::function::Revision;
 use usher_core::id::Digest;
 use usher_engine::Engine;
+use usher_engine::phases::Phase;
 
 use crate::audits::Audits;
 use crate::logs::FunctionLog;
@@ -210,6 +211,7 @@ impl<E: Engine> Entry<E> {
         revision: Arc<Revision>,
         progress: mpsc::Sender<Progress>,
     ) -> Loaded<E> {
+        let begun = std::time::Instant::now();
         let fetched = shop.artifacts.fetch(revision.artifact).await;
         let artifact = fetched.map_err(|error| {
             tracing::warn!(function = %revision.function, error = &error as &dyn std::error::Error,
@@ -222,6 +224,7 @@ impl<E: Engine> Entry<E> {
                 "the bytes of artifact {digest} have another digest; deploy the function again"
             )));
         }
+        shop.phases.since(Phase::Fetch, begun);
         let loading = shop.engine.load(revision.clone(), artifact, progress);
         let image = loading.await.map_err(|error| error.0)?;
         self.counters.loaded.add(1);

@@ -72,6 +72,10 @@ pub(crate) struct Compiled {
     pub(crate) exports: Option<LiveExports>,
     /// Why it is not, one sentence each.
     pub(crate) reasons: Vec<String>,
+    /// What rewriting and compiling took, in microseconds. It says nothing where the code was made
+    /// before.
+    #[serde(default)]
+    pub(crate) took_us: [u64; 2],
     /// SHA-256 of each file of code, by name.
     pub(crate) sums: BTreeMap<String, usher_core::id::Digest>,
 }

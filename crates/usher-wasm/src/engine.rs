@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -22,6 +23,7 @@ use usher_core::fault::{Blame, Fault};
 use usher_core::function::{RenewalChoice, Revision};
 use usher_core::id::{AreaId, Digest};
 use usher_core::outbound::AllowList;
+use usher_engine::phases::Phase;
 use usher_engine::{Engine, LoadError, StartError, number};
 use wasmtime::Store;
 use wasmtime::component::{Linker, WasmList};
@@ -227,6 +229,7 @@ impl Inner {
             return Ok(code);
         }
         let ready = self.ready(kind)?;
+        let begun = Instant::now();
         let path = entry.folder.join(code_file(kind));
         let component = map_own(&ready.engine, &path).map_err(|error| PrepareFault {
             // The code is whole, so what is not the machine's word is that it does not fit the
@@ -242,6 +245,7 @@ impl Inner {
             blame: Blame::Function,
             message: format!("the component asks for something the platform lacks: {error:#}"),
         })?;
+        self.counters.phases.since(Phase::Map, begun);
         self.counters.loaded.fetch_add(1, Ordering::Relaxed);
         let exports = entry.compiled.exports.clone();
         let code = Arc::new(Code { kind, pre, exports });
@@ -255,9 +259,17 @@ impl Inner {
         live: bool,
         bytes: impl AsyncFnOnce() -> std::io::Result<Bytes>,
     ) -> Result<Entry, PrepareFault> {
+        let begun = Instant::now();
         let entry = self.cache.entry(artifact, live, bytes).await?;
-        if entry.compile_ms.is_some() {
-            self.counters.compiled.fetch_add(1, Ordering::Relaxed);
+        let phases = &self.counters.phases;
+        match entry.compile_ms {
+            Some(_) => {
+                self.counters.compiled.fetch_add(1, Ordering::Relaxed);
+                let [rewrite, compile] = entry.compiled.took_us.map(Duration::from_micros);
+                phases.took(Phase::Rewrite, rewrite);
+                phases.took(Phase::Compile, compile);
+            }
+            None => phases.since(Phase::Look, begun),
         }
         Ok(entry)
     }
@@ -331,6 +343,7 @@ impl Engine for WasmEngine {
                 let live = first.of(image.clone(), Alive::count(&inner.counters));
                 return Ok(environment(Kind::Live(live)));
             }
+            let begun = Instant::now();
             let known = image.memories.lock().clone();
             let start = Start {
                 code: &image.code,
@@ -342,6 +355,7 @@ impl Engine for WasmEngine {
             let started = Live::start(inner, start).await.map_err(|why| match why {
                 NotLive::Reason(cause) | NotLive::Failed(cause) => failed(cause),
             })?;
+            inner.counters.phases.since(Phase::Instantiate, begun);
             let alive = Alive::count(&inner.counters);
             let live = started.of(image.clone(), alive);
             return Ok(environment(Kind::Live(live)));
@@ -349,9 +363,11 @@ impl Engine for WasmEngine {
         let code = inner.fresh_code(image).await;
         let code = code.map_err(|fault| failed(fault.message))?;
         let place = inner.place_to_stay(image)?;
+        let begun = Instant::now();
         let fresh = Fresh::start(inner, image, &code, place, false)
             .await
             .map_err(failed)?;
+        inner.counters.phases.since(Phase::Instantiate, begun);
         Ok(environment(Kind::Fresh(fresh)))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -11,6 +12,7 @@ use usher_api::node::{ImageReport, Mode, PrepareFault};
 use usher_core::fault::Blame;
 use usher_core::function::{Isolation, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
+use usher_engine::phases::Phase;
 
 use crate::cache::Entry;
 use crate::compile::{ARTIFACT_FILE, code_file};
@@ -67,8 +69,12 @@ impl Preparation {
                 allowed: &self.allowed,
                 known: &[],
             };
+            let begun = Instant::now();
             match Live::start(inner, start).await {
-                Ok(started) => first = Some(started),
+                Ok(started) => {
+                    inner.counters.phases.since(Phase::Instantiate, begun);
+                    first = Some(started);
+                }
                 Err(NotLive::Reason(reason)) => reasons.push(reason),
                 Err(NotLive::Failed(cause)) => {
                     return Err(PrepareFault {

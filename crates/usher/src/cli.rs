@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: what they do.
 
+mod observe;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,6 +13,8 @@ use usher_core::function::AREA_MEMORY;
 use usher_core::id::{Name, RequestId};
 use usher_core::route::Domain;
 
+pub(crate) use observe::{LogFormat, Logs, Observe, OwnLog, Top};
+
 /// A serverless platform: every request meets a clean environment, at warm speed.
 #[derive(Debug, Parser)]
 #[command(name = "usher", version, about)]
@@ -18,7 +22,7 @@ pub(crate) struct Cli {
     /// Write JSON, one value per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// What to log to standard error, as in `info` or `usher_node=debug,warn`
+    /// What to log of the platform itself, as in `info` or `usher_node=debug,warn`
     #[arg(
         long,
         global = true,
@@ -27,6 +31,8 @@ pub(crate) struct Cli {
         default_value = "warn"
     )]
     pub(crate) log: String,
+    #[command(flatten)]
+    pub(crate) own_log: OwnLog,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -47,8 +53,10 @@ pub(crate) enum Command {
     List(List),
     /// Show a function
     Show(One),
-    /// Show a function's log
+    /// Show a function's log, or the logs of all functions
     Logs(Logs),
+    /// Show the busiest functions, and how they stand
+    Top(Top),
     /// Delete a function
     Delete(One),
     /// Show what this machine gives, and what is made of it
@@ -109,6 +117,8 @@ pub(crate) struct Up {
     /// Deploy the bundled examples; without --data on throw-away data
     #[arg(long)]
     pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) observe: Observe,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
 }
@@ -238,22 +248,6 @@ pub(crate) struct Invoke {
     /// Write the answer's status and headers too
     #[arg(long, short)]
     pub(crate) include: bool,
-}
-
-/// `usher logs`.
-#[derive(Debug, Args)]
-pub(crate) struct Logs {
-    #[command(flatten)]
-    pub(crate) one: One,
-    /// Go on with new lines as they come
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// At most so many of the latest lines
-    #[arg(long, value_name = "LINES")]
-    pub(crate) tail: Option<usize>,
-    /// Only those of one request
-    #[arg(long, value_name = "ID", value_parser = request_id)]
-    pub(crate) request: Option<RequestId>,
 }
 
 fn request_id(text: &str) -> Result<RequestId, String> {

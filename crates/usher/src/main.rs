@@ -25,10 +25,13 @@ mod invoke;
 mod logs;
 mod metrics;
 mod output;
+mod own_log;
 mod platform;
 mod serve;
 mod signals;
 mod source;
+mod telemetry;
+mod top;
 mod up;
 
 use std::process::ExitCode;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -23,13 +24,15 @@ use usher_controller::api::{Api, ApiOptions};
 use usher_controller::{Addresses, Controller, Options};
 use usher_core::function::Revision;
 use usher_core::route::Domain;
-use usher_gateway::{Bounds, Config, Gateway, Gauge, RouteTable};
+use usher_gateway::{Bounds, Config, Gateway, RouteTable};
 use usher_node::logs::LogOptions;
 use usher_node::{Node, NodeOptions};
 
-use crate::cli::Tuning;
+use crate::cli::{Observe, Tuning};
 use crate::engines::{self, Engines};
-use crate::{folders, metrics};
+use crate::folders;
+use crate::metrics::Figures;
+use crate::telemetry::Sending;
 
 /// Bounds of an end that nobody is to wait long for.
 const BRISK: Bounded = Bounded {
@@ -79,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) routing: Routing,
     /// End within three seconds, cutting requests that take longer.
     pub(crate) brisk: bool,
+    /// Metrics and traces.
+    pub(crate) observe: Observe,
     /// Audits, where memory areas can be, what programs share.
     pub(crate) tuning: Tuning,
 }
@@ -95,6 +100,7 @@ impl Settings {
             domain: Domain::default(),
             routing: Routing::Named,
             brisk: true,
+            observe: Observe::default(),
             tuning: Tuning::default(),
         }
     }
@@ -111,6 +117,7 @@ pub(crate) struct Platform {
     following: Option<JoinHandle<()>>,
     gateway_task: Role,
     api_task: Role,
+    sending: Option<Sending>,
     engines: Arc<Engines>,
     node: Node<Engines>,
     node_max_ms: u64,
@@ -192,7 +199,7 @@ impl Platform {
             ..ApiOptions::new(settings.api)
         };
         let (ready, is_ready) = watch::channel(settings.routing == Routing::Named);
-        let figures = Arc::new(figures(gateway.gauge(), node.clone(), Arc::clone(&engines)));
+        let (sending, figures) = observed(&settings.observe, &gateway, &node, &engines)?;
         let api = Api::bind(options, Arc::new(controller.await?), is_ready, figures).await?;
         Ok(Self {
             gateway: gateway.local_addr(),
@@ -204,6 +211,7 @@ impl Platform {
                 gateway.serve(asked(stop)).await;
             }),
             api_task: Role::spawn(|stop| api.serve(asked(stop))),
+            sending,
             engines,
             node,
             node_max_ms: bounded.node_max_ms,
@@ -244,6 +252,9 @@ impl Platform {
             tracing::warn!(wait_max_ms = self.node_max_ms, "environments were cut off");
         }
         drop(self.node);
+        if let Some(sending) = self.sending {
+            sending.stop(wait).await;
+        }
         if tokio::time::timeout(wait, self.engines.second.close())
             .await
             .is_err()
@@ -319,18 +330,26 @@ async fn follow(
     Ok(following)
 }
 
-fn figures(
-    gauge: Gauge,
-    node: Node<Engines>,
-    engines: Arc<Engines>,
-) -> impl Fn() -> String + Send + Sync + 'static {
-    move || {
-        let mut text = node.snapshot().prometheus();
-        metrics::gateway(&gauge.snapshot(), &mut text);
-        let means = engines.second.known_means();
-        metrics::means(means.map_or(&[], |means| means.rows()), &mut text);
-        text
+/// Begins to send traces, where that is wanted; the figures are told when they are asked for.
+fn observed(
+    observe: &Observe,
+    gateway: &Gateway,
+    node: &Node<Engines>,
+    engines: &Arc<Engines>,
+) -> anyhow::Result<(Option<Sending>, Arc<Figures>)> {
+    let sending = Sending::begin(observe)?;
+    if let Some(sending) = &sending {
+        gateway.record_traces(Arc::clone(&sending.exporter) as _);
     }
+    let figures = Arc::new(Figures {
+        gauge: gateway.gauge(),
+        node: node.clone(),
+        engines: Arc::clone(engines),
+        functions_max: observe.metrics_functions_max,
+        sent: sending.as_ref().map(|sending| Arc::clone(&sending.sent)),
+        others: Mutex::default(),
+    });
+    Ok((sending, figures))
 }
 
 /// A dropped sender asks as well.

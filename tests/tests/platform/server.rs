@@ -51,6 +51,11 @@ fn usher() -> Command {
         .env_remove("USHER_API")
         .env_remove("USHER_DATA")
         .env_remove("RUST_LOG")
+        .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+        .env_remove("OTEL_EXPORTER_OTLP_HEADERS")
+        .env_remove("OTEL_SERVICE_NAME")
+        .env_remove("OTEL_TRACES_SAMPLER")
+        .env_remove("OTEL_TRACES_SAMPLER_ARG")
         .stdin(Stdio::null())
         .process_group(0)
         .kill_on_drop(true);

@@ -9,7 +9,7 @@ use axum::middleware;
 use axum::routing::{self, MethodRouter};
 
 use super::guard::{self, Guard};
-use super::{Shared, artifacts, error, functions, platform};
+use super::{Shared, artifacts, error, functions, observe, platform};
 
 /// One route.
 pub(super) struct Route {
@@ -28,8 +28,8 @@ pub(super) struct Route {
 }
 
 const JSON: &str = "application/json";
-const NDJSON: &str = usher_api::http::NDJSON;
-const TEXT: &str = "text/plain";
+pub(super) const NDJSON: &str = usher_api::http::NDJSON;
+pub(super) const TEXT: &str = "text/plain";
 const OWNER: (&str, &str, &str) = ("owner", "string", "Whose function; default: default");
 
 /// The router: all routes behind the guard.
@@ -51,6 +51,7 @@ pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
 pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
     routes.extend(for_the_platform());
+    routes.extend(observe::routes());
     routes
 }
 
@@ -133,22 +134,14 @@ fn for_the_platform() -> Vec<Route> {
         },
         Route {
             gives: TEXT,
-            handler: routing::get(platform::metrics),
-            ..route(
-                "get",
-                "/metrics",
-                "Metrics, in the text format of Prometheus",
-            )
-        },
-        Route {
-            gives: TEXT,
             handler: routing::get(platform::index),
             ..route("get", "/", "What this is")
         },
     ]
 }
 
-fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
+/// A route that takes nothing and gives JSON, without a handler.
+pub(super) fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
     Route {
         method,
         path,

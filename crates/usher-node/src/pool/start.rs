@@ -2,6 +2,7 @@
 //! start with it that others wait for.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use usher_core::fault::Fault;
 use usher_engine::{Engine, Renewed, StartError};
@@ -16,7 +17,11 @@ impl<E: Engine> Pool<E> {
         };
         self.runtime.spawn(async move {
             let Some(pool) = &starting.pool else { return };
+            let begun = Instant::now();
             let started = pool.engine.start(&pool.image).await;
+            if started.is_ok() {
+                pool.counters.initialised(begun.elapsed());
+            }
             starting.end(started);
         });
     }
