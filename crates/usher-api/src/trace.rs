@@ -207,8 +207,11 @@ impl Recording {
             to: None,
         });
         drop(state);
-        let recording = self.clone();
-        (step != Step::Respond).then_some(StepGuard { recording, at })
+        // Not made before it is known to be wanted: its drop ends the step.
+        (step != Step::Respond).then(|| StepGuard {
+            recording: self.clone(),
+            at,
+        })
     }
 
     /// The request is over; said once.

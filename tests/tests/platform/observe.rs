@@ -109,6 +109,10 @@ impl Prometheus {
             .body(Body::from(format!("query={query}")))
             .unwrap();
         let answer = caller.whole(request).await;
+        if answer.status == http::StatusCode::SERVICE_UNAVAILABLE {
+            // It listens before it is ready.
+            return BTreeMap::new();
+        }
         let told: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(told["status"], "success", "{told}");
         let rows = told["data"]["result"].as_array().unwrap();
@@ -339,7 +343,7 @@ async fn the_platforms_own_log_is_lines_of_json_in_files_of_a_bounded_size() {
     let (data, logs) = (Folder::new(), Folder::new());
     let path = logs.path().join("own.log");
     let own = ["--log-format", "json", "--log-file", path.to_str().unwrap()];
-    let small = ["--log-file-max-bytes", "2000", "--log-files-max", "3"];
+    let small = ["--log-file-max-bytes", "1000", "--log-files-max", "3"];
     let loud = ["--log", "usher_controller=info,usher_gateway=debug"];
     let told = [&own[..], &small, &loud].concat();
     let mut server = Server::up_with(data.path(), &told).await;
@@ -355,7 +359,7 @@ async fn the_platforms_own_log_is_lines_of_json_in_files_of_a_bounded_size() {
     assert_eq!(files.len(), 3, "{files:?}");
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        assert!(text.len() <= 2_000 && !text.is_empty(), "{file:?}");
+        assert!(text.len() <= 1_000 && !text.is_empty(), "{file:?}");
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).unwrap();
             assert!(
