@@ -77,7 +77,8 @@ fn share(text: &str) -> Result<f64, BadSampling> {
 fn in_share(trace: NonZeroU128, share: f64) -> bool {
     const ALL: f64 = (1_u64 << 63) as f64;
     let last = trace.get() & u128::from(u64::MAX);
-    ((last >> 1) as f64) < share * ALL
+    // The highest ids are rounded up to all.
+    share >= 1.0 || ((last >> 1) as f64) < share * ALL
 }
 
 #[cfg(test)]
