@@ -19,6 +19,8 @@ mod browser;
 mod bundles;
 #[path = "platform/caller.rs"]
 mod caller;
+#[path = "platform/collector.rs"]
+mod collector;
 #[path = "platform/commands.rs"]
 mod commands;
 #[path = "platform/demo.rs"]
@@ -53,6 +55,8 @@ mod logs;
 mod many;
 #[path = "platform/mistakes.rs"]
 mod mistakes;
+#[path = "platform/observe.rs"]
+mod observe;
 #[path = "platform/outbound.rs"]
 mod outbound;
 #[path = "platform/owners.rs"]
@@ -69,6 +73,8 @@ mod serve;
 mod server;
 #[path = "platform/streams.rs"]
 mod streams;
+#[path = "platform/traces.rs"]
+mod traces;
 #[path = "platform/twins.rs"]
 mod twins;
 #[path = "platform/variant.rs"]

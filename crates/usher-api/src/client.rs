@@ -9,6 +9,7 @@
 mod access;
 mod backup;
 mod lines;
+mod observe;
 mod secrets;
 
 use std::error::Error;

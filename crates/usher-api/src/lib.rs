@@ -20,4 +20,6 @@ pub mod node;
 pub mod record;
 pub mod secret;
 pub mod shape;
+pub mod top;
+pub mod trace;
 pub mod upgrade;

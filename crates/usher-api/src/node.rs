@@ -81,6 +81,17 @@ pub struct LogLine {
     pub event: LogEvent,
 }
 
+/// One line of the logs of several functions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionLogLine {
+    /// Whose line it is.
+    #[serde(flatten)]
+    pub function: FunctionKey,
+    /// The line.
+    #[serde(flatten)]
+    pub line: LogLine,
+}
+
 /// What a log line says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
@@ -209,4 +220,9 @@ pub trait NodeControl: Send + Sync + 'static {
 
     /// The function's log, oldest line first.
     fn logs(&self, function: &FunctionKey, query: LogQuery) -> BoxStream<'static, LogLine>;
+
+    /// The logs of all functions, or of those of one owner, oldest line first; functions that come
+    /// to be while it follows are among them.
+    fn all_logs(&self, owner: Option<Name>, query: LogQuery)
+    -> BoxStream<'static, FunctionLogLine>;
 }

@@ -16,6 +16,7 @@ mod error;
 mod functions;
 mod gate;
 mod guard;
+mod observe;
 mod openapi;
 mod platform;
 mod read;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use usher_api::top::TopRow;
 
 use crate::audit::{Audit, AuditOptions};
 use crate::controller::{Controller, Follower};
@@ -38,10 +40,25 @@ use guard::Guard;
 use usher_backbone::ReadError;
 use usher_core::api_key::Secret;
 
-/// Where the text of `/metrics` comes from.
+/// Tells how all functions stand, and what came since it was made.
+pub type Watch = Box<dyn FnOnce() -> Vec<TopRow> + Send>;
+
+/// Where the figures come from.
 pub trait MetricsSource: Send + Sync + 'static {
     /// All metrics, in the text format of Prometheus.
     fn text(&self) -> String;
+
+    /// The same as OpenMetrics; none: only the older format is there.
+    fn open_metrics(&self) -> Option<String> {
+        None
+    }
+
+    /// Begins to look at all functions. `from_now`: with what comes from now on, for rates; else
+    /// the shares of times are those since the platform started.
+    fn watch(&self, from_now: bool) -> Watch {
+        let _from_now = from_now;
+        Box::new(Vec::new)
+    }
 }
 
 impl<F: Fn() -> String + Send + Sync + 'static> MetricsSource for F {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, RwLock, Semaphore, watch};
 use tokio::task::JoinHandle;
 use usher_api::http::{FunctionPage, FunctionView, PAGE_MAX};
-use usher_api::node::{LogLine, LogQuery, NodeControl};
+use usher_api::node::{FunctionLogLine, LogLine, LogQuery, NodeControl};
 use usher_api::record::FunctionRecord;
 use usher_backbone::Backbone;
 use usher_core::id::{FunctionKey, Name, RevisionId};
@@ -262,6 +262,15 @@ impl Controller {
         query: LogQuery,
     ) -> futures_util::stream::BoxStream<'static, LogLine> {
         self.core.node.logs(function, query)
+    }
+
+    /// The logs of all functions, or of those of one owner, oldest line first.
+    pub fn all_logs(
+        &self,
+        owner: Option<Name>,
+        query: LogQuery,
+    ) -> futures_util::stream::BoxStream<'static, FunctionLogLine> {
+        self.core.node.all_logs(owner, query)
     }
 
     pub(crate) async fn record(&self, function: &FunctionKey) -> Result<Option<Kept>, RecordError> {

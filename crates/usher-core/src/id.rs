@@ -94,6 +94,17 @@ pub struct FunctionKey {
     pub name: Name,
 }
 
+impl FunctionKey {
+    /// Its name as it stands in addresses: alone where the owner is the default one, else
+    /// `NAME.OWNER`.
+    pub fn dotted(&self) -> String {
+        match self.owner == Name::default_owner() {
+            true => self.name.to_string(),
+            false => format!("{}.{}", self.name, self.owner),
+        }
+    }
+}
+
 impl fmt::Display for FunctionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.owner, self.name)

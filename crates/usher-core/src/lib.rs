@@ -21,6 +21,7 @@ pub mod environment;
 pub mod fault;
 pub mod freshness;
 pub mod function;
+pub mod histogram;
 pub mod id;
 pub mod keep;
 pub mod key;

@@ -11,6 +11,8 @@
 //! Deliberately absent: randomness (ids are passed in) and `tracestate`, which is forwarded as it
 //! is.
 
+pub mod sampling;
+
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 use std::str::FromStr;

@@ -40,6 +40,12 @@ pub trait Engine: Send + Sync + 'static {
         true
     }
 
+    /// Memory that so many environments of an image hold, in bytes, as far as it is known: where
+    /// the kernel is not asked, the clean image for each of them.
+    fn memory_bytes(&self, image: &Self::Image, environments: u64) -> u64 {
+        self.report(image).image_bytes.saturating_mul(environments)
+    }
+
     /// What is known of an image. After [`Engine::distrust`] the mode is never `Live`.
     fn report(&self, image: &Self::Image) -> ImageReport;
 

@@ -25,6 +25,7 @@ pub mod link;
 pub mod number;
 pub mod outbound;
 pub mod pair;
+pub mod phases;
 
 pub use artifact::Artifact;
 pub use call::{Call, GuestOutput, GuestStream};

@@ -93,6 +93,13 @@ impl<A: Engine, B: Engine> Engine for Pair<A, B> {
         }
     }
 
+    fn memory_bytes(&self, image: &PairImage<A, B>, environments: u64) -> u64 {
+        match image {
+            PairImage::First(image) => self.first.memory_bytes(image, environments),
+            PairImage::Second(image) => self.second.memory_bytes(image, environments),
+        }
+    }
+
     fn distrust(&self, image: &PairImage<A, B>) {
         match image {
             PairImage::First(image) => self.first.distrust(image),

@@ -30,6 +30,7 @@ use usher_api::body::Body;
 use usher_api::invoke::{Failure, Invocation, Reply};
 use usher_core::fault::Fault;
 use usher_core::route::{NoTarget, route};
+use usher_core::trace::Step;
 
 use crate::connection::{Beat, Connection};
 use crate::cors;
@@ -37,12 +38,12 @@ use crate::door::Who;
 use crate::head::{self, Arrived, Side};
 use crate::inbound;
 use crate::loan::Offer;
-use crate::meter::Outcome;
 use crate::outgoing::Outgoing;
 use crate::refusal;
 use crate::stamp::Stamp;
 use crate::table::{Entry, Routes};
-use crate::tally::Tally;
+use crate::tally::{Arrival, Tally};
+use crate::trace::Traced;
 
 /// Where a request goes.
 struct Route {
@@ -65,6 +66,7 @@ struct Asked<'a> {
     incoming: Incoming,
     route: Route,
     offer: Option<&'a Offer>,
+    traced: &'a Traced,
 }
 
 /// Answers one request; a failure is an answer too.
@@ -94,35 +96,53 @@ async fn respond(
     if let Some(proof) = connection.gateway.challenges.answer(&parts.uri) {
         return Response::new(Outgoing::of_gateway(proof.into(), beat));
     }
+    let traced = connection.gateway.traces.begin(&parts, &stamp, started);
+    let arrival = Arrival::new(
+        &parts.method,
+        connection.secure,
+        started,
+        traced.recording.clone(),
+    );
     let route = match find(&connection, &parts) {
         Ok(route) => route,
         Err(fault) => {
-            connection.gateway.unrouted.ended(Outcome::of_fault(&fault));
+            arrival.unrouted(&connection.gateway.unrouted, &fault);
             return refuse(&fault.into(), &stamp, beat);
         }
     };
     let entry = Arc::clone(&route.entry);
     let Some(cors) = &entry.revision.settings.cors else {
-        return run(
-            &connection,
-            parts,
-            incoming,
-            route,
-            offer,
-            (started, stamp, beat),
-        )
-        .await;
+        let begun = Begun {
+            arrival,
+            traced,
+            stamp,
+            beat,
+        };
+        return run(&connection, parts, incoming, route, offer, begun).await;
     };
     if let Some(answer) = cors::preflight(&parts, cors, &stamp) {
         let gateway = &connection.gateway;
-        gateway.unrouted.ended(Outcome::of_status(answer.status()));
+        arrival.answered(&gateway.unrouted, answer.status());
         return answer.map(|body| Outgoing::of_gateway(body, beat));
     }
     let origin = parts.headers.get(ORIGIN).cloned();
-    let begun = (started, stamp, beat);
+    let begun = Begun {
+        arrival,
+        traced,
+        stamp,
+        beat,
+    };
     let mut response = run(&connection, parts, incoming, route, offer, begun).await;
     cors::mark(response.headers_mut(), cors, origin.as_ref());
     response
+}
+
+/// What was drawn and counted when a request arrived.
+struct Begun {
+    arrival: Arrival,
+    traced: Traced,
+    stamp: Stamp,
+    beat: Beat,
 }
 
 /// Answers a request that has found its function.
@@ -132,9 +152,15 @@ async fn run(
     incoming: Incoming,
     route: Route,
     offer: Option<Offer>,
-    (started, stamp, beat): (Instant, Stamp, Beat),
+    begun: Begun,
 ) -> Response<Outgoing> {
-    let mut tally = Tally::open(Arc::clone(&route.entry), started);
+    let Begun {
+        arrival,
+        traced,
+        stamp,
+        beat,
+    } = begun;
+    let mut tally = Tally::open(Arc::clone(&route.entry), arrival);
     let asked_of = AskedOf {
         bodiless: parts.method == Method::HEAD,
         version: parts.version,
@@ -144,6 +170,7 @@ async fn run(
         incoming,
         route,
         offer: offer.as_ref(),
+        traced: &traced,
     };
     let mut failure = match serve(connection, asked, &mut tally, &stamp).await {
         Ok(reply) => {
@@ -168,6 +195,7 @@ async fn run(
         Err(failure) => failure,
     };
     tally.failed(&failure.fault);
+    tally.ran(failure.proof);
     failure.proof = failure.proof.filter(|_| !hides_proof(&tally));
     refuse(&failure, &stamp, beat)
 }
@@ -241,10 +269,13 @@ async fn serve(
         incoming,
         route,
         offer,
+        traced,
     } = asked;
     let gateway = &connection.gateway;
     let entry = route.entry;
     let limits = &entry.revision.settings.limits;
+    let receive = tally.recording().and_then(|it| it.step(Step::Receive));
+    tally.asks_with(incoming.size_hint().exact());
     let look = head::look(&parts.headers, Side::Client);
     if head::is_too_large(&parts.headers, &look) {
         let headers_max = head::HEADERS_MAX;
@@ -277,6 +308,8 @@ async fn serve(
         upgrade: offer.map(|offer| offer.protocols().clone()),
     };
     head::request(&mut parts, arrived, stamp)?;
+    traced.hand_on(&mut parts);
+    drop(receive);
     if let Some(offer) = offer {
         parts.extensions.insert(offer.upgrade());
     }
@@ -316,13 +349,16 @@ fn pass(
         None => head::reply(&mut parts, body.size_hint().exact(), bodiless),
     };
     let owed = passed.map_err(|error| {
-        tracing::warn!(request = %stamp.id, %error, "a function's reply was not passed on");
+        let trace = tally
+            .recording()
+            .map(|it| tracing::field::display(it.span()));
+        tracing::warn!(request = %stamp.id, trace, %error, "a function's reply was not passed on");
         Failure {
             fault: Fault::Trap,
             proof: Some(proof),
         }
     })?;
-    tally.head_ready(&proof);
+    tally.head_ready(parts.status, &proof);
     let shown = (!hides_proof(tally)).then_some(&proof);
     head::sign(&mut parts.headers, stamp, shown);
     // HTTP/1.1 says it by itself.

@@ -17,9 +17,10 @@ use usher_api::upgrade::{permits, protocols};
 use usher_core::fault::Fault;
 use usher_core::key::{Key, KeyFlaw, KeySource};
 use usher_core::proof::{PROOF_HEADER, Proof};
-use usher_core::trace::{TRACEPARENT, TraceParent};
+use usher_core::trace::TRACEPARENT;
 
 use crate::stamp::{Stamp, proof_value};
+use crate::trace;
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -236,7 +237,7 @@ pub(crate) fn request(
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocols);
     }
-    if !is_traced(headers) {
+    if trace::parent(headers).is_none() {
         // The state belongs to a trace that nobody can read.
         headers.remove(&TRACE_STATE);
         put(headers, &TRACE_PARENT, stamp.trace_parent());
@@ -260,17 +261,6 @@ pub(crate) fn request(
     uri.path_and_query = Some(arrived.path);
     parts.uri = Uri::from_parts(uri).map_err(|_| Fault::BadRequest)?;
     Ok(())
-}
-
-/// Whether the client's trace can be read, and is one only.
-fn is_traced(headers: &HeaderMap) -> bool {
-    let mut parents = headers.get_all(&TRACE_PARENT).iter();
-    let (Some(parent), None) = (parents.next(), parents.next()) else {
-        return false;
-    };
-    parent
-        .to_str()
-        .is_ok_and(|text| text.parse::<TraceParent>().is_ok())
 }
 
 /// Makes the function's head what the caller is to see, and tells how many bytes the caller is

@@ -21,6 +21,7 @@ mod config;
 mod connection;
 mod cors;
 mod door;
+mod gauge;
 mod head;
 mod hello;
 mod http1;
@@ -46,4 +47,14 @@ pub use config::{Bounds, Config, Tls};
 pub use meter::{FunctionFigures, GatewayFigures, Latency, ServedCount};
 pub use rules::Rules;
 pub use server::{BindError, Drained, Gateway, Gauge};
+mod trace;
+mod wire;
+
+pub use config::{Bounds, Config};
+pub use gauge::Gauge;
+pub use meter::{
+    Brief, Example, Figures, FunctionFigures, GatewayFigures, HttpFigures, Latency, SeriesFigures,
+    ServedCount,
+};
+pub use server::{BindError, Drained, Gateway};
 pub use table::{FollowError, RouteTable};

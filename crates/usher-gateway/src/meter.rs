@@ -4,13 +4,22 @@
 //! locks. Deliberately absent: how figures are printed (the API's `/metrics`), and ids, which
 //! would make a label of every request.
 
+mod figures;
+mod http;
+
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use http::StatusCode;
+use ::http::StatusCode;
 use usher_core::fault::Fault;
-use usher_core::id::FunctionKey;
 use usher_core::proof::{Proof, Renewal, Start};
+use usher_core::trace::TraceParent;
+
+pub use self::figures::{Brief, Figures, FunctionFigures, GatewayFigures, Latency, ServedCount};
+use self::http::HttpMeter;
+pub use self::http::{Example, HttpFigures, SeriesFigures};
+pub(crate) use self::http::{MethodCode, SeriesKey};
 
 /// What may become of a request: the class of the function's own status, or the label of a fault.
 const OUTCOMES: [&str; 25] = [
@@ -61,6 +70,13 @@ pub(crate) struct Outcome(usize);
 
 impl Outcome {
     pub(crate) const CALLER_GONE: Self = Self(8);
+    /// For what is not told apart by its outcome.
+    const NONE: Self = Self(usize::MAX);
+
+    /// Whether the function or the platform failed. What callers did wrong is none.
+    fn is_error(self) -> bool {
+        self.0 == 3 || (9..16).contains(&self.0)
+    }
 
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
@@ -101,13 +117,40 @@ impl Outcome {
 /// The counters of one function, or of the requests that reached none.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
+    /// Requests that have begun; all that have ended are among them.
+    begun: AtomicU64,
     outcomes: [AtomicU64; OUTCOMES.len()],
     served: [[AtomicU64; RENEWALS.len()]; STARTS.len()],
     waits: [AtomicU64; BUCKETS],
     waits_us: AtomicU64,
+    /// Made by the first request that ends: most of many functions are seldom called.
+    http: OnceLock<Box<HttpMeter>>,
+}
+
+/// What is counted of a request that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) key: SeriesKey,
+    pub(crate) took: Duration,
+    /// The request's body as it was announced, in bytes.
+    pub(crate) request_bytes: Option<u64>,
+    /// What was sent of the reply's body, in bytes.
+    pub(crate) reply_bytes: Option<u64>,
+    /// Where its trace was recorded.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl Meter {
+    /// A request has come.
+    pub(crate) fn begun(&self) {
+        self.begun.fetch_add(1, Relaxed);
+    }
+
+    /// Whether there ever was a request.
+    pub(crate) fn is_touched(&self) -> bool {
+        self.begun.load(Relaxed) > 0
+    }
+
     /// A reply's head is ready, so long after the request's head was.
     pub(crate) fn head_ready(&self, after: Duration, proof: Option<&Proof>) {
         let us = u64::try_from(after.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
@@ -119,11 +162,67 @@ impl Meter {
     }
 
     /// A request has ended.
-    pub(crate) fn ended(&self, outcome: Outcome) {
-        self.outcomes[outcome.0].fetch_add(1, Relaxed);
+    pub(crate) fn ended(&self, ended: Ended) {
+        self.outcomes[ended.key.outcome.0].fetch_add(1, Relaxed);
+        let http = self.http.get_or_init(Box::default);
+        let took_ns = u64::try_from(ended.took.as_nanos()).unwrap_or(u64::MAX);
+        http.ended(ended.key, took_ns, ended.trace);
+        http.bodies(ended.request_bytes, ended.reply_bytes);
     }
 
-    pub(crate) fn outcomes(&self) -> Vec<(&'static str, u64)> {
+    /// What was counted so far, added to what was counted of others.
+    pub(crate) fn read(&self, into: &mut Figures) {
+        // Read before those that have ended, so that a request which ends meanwhile does not make
+        // fewer than none active.
+        let begun = self.begun.load(Relaxed);
+        let mut ended = 0;
+        for (outcome, count) in self.outcomes() {
+            ended += count;
+            *into.outcomes.entry(outcome).or_default() += count;
+        }
+        into.active += begun.saturating_sub(ended);
+        into.begun += begun;
+        let outcomes = (0..OUTCOMES.len()).map(Outcome).zip(&self.outcomes);
+        let errors = outcomes.filter(|(outcome, _)| outcome.is_error());
+        into.errors += errors.map(|(_, count)| count.load(Relaxed)).sum::<u64>();
+        for served in self.served() {
+            let known = into.served.iter_mut().find(|known| known.is_like(&served));
+            match known {
+                Some(known) => known.count += served.count,
+                None => into.served.push(served),
+            }
+        }
+        into.head_latency.add(&self.latency());
+        if let Some(http) = self.http.get() {
+            http.read(&mut into.http);
+        }
+    }
+
+    /// The little that a table of all functions shows.
+    pub(crate) fn brief(&self) -> Brief {
+        let mut ended = 0;
+        let mut errors = 0;
+        let begun = self.begun.load(Relaxed);
+        for (at, count) in self.outcomes.iter().enumerate() {
+            let count = count.load(Relaxed);
+            ended += count;
+            errors += if Outcome(at).is_error() { count } else { 0 };
+        }
+        let cold = [Start::Cold as usize, Start::Joined as usize].map(|start| &self.served[start]);
+        Brief {
+            begun,
+            active: begun.saturating_sub(ended),
+            errors,
+            cold: cold
+                .into_iter()
+                .flatten()
+                .map(|count| count.load(Relaxed))
+                .sum(),
+            heads: std::array::from_fn(|at| self.waits[at].load(Relaxed)),
+        }
+    }
+
+    fn outcomes(&self) -> Vec<(&'static str, u64)> {
         let counts = self.outcomes.iter().map(|count| count.load(Relaxed));
         OUTCOMES
             .into_iter()
@@ -132,7 +231,7 @@ impl Meter {
             .collect()
     }
 
-    pub(crate) fn served(&self) -> Vec<ServedCount> {
+    fn served(&self) -> Vec<ServedCount> {
         let mut counts = Vec::new();
         for (start, row) in STARTS.into_iter().zip(&self.served) {
             for (renewal, count) in RENEWALS.into_iter().zip(row) {
@@ -149,7 +248,7 @@ impl Meter {
         counts
     }
 
-    pub(crate) fn latency(&self) -> Latency {
+    fn latency(&self) -> Latency {
         let mut count = 0;
         let mut buckets = Vec::with_capacity(BUCKETS - 1);
         for (at, bucket) in self.waits.iter().enumerate() {
@@ -170,65 +269,6 @@ impl Meter {
 fn bucket(us: u64) -> usize {
     let doublings = us.div_ceil(FIRST_BOUND_US).next_power_of_two().ilog2();
     (doublings as usize).min(BUCKETS - 1)
-}
-
-/// One function's figures since the gateway began to serve it.
-#[derive(Clone, Debug)]
-pub struct FunctionFigures {
-    /// Which.
-    pub function: FunctionKey,
-    /// The number of the revision that serves now.
-    pub revision: u64,
-    /// Requests that have ended, by the class of the function's status (`2xx`) or by the label of
-    /// the fault; those that never occurred are left out.
-    pub outcomes: Vec<(&'static str, u64)>,
-    /// Requests by how they were served; those ways that never occurred are left out.
-    pub served: Vec<ServedCount>,
-    /// Requests that run now.
-    pub running: usize,
-    /// Requests that wait now.
-    pub waiting: usize,
-    /// From the request's head to the reply's head.
-    pub head_latency: Latency,
-}
-
-/// How many requests were served in one way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServedCount {
-    /// How the environment was come by.
-    pub start: Start,
-    /// How the area had become clean.
-    pub renewal: Renewal,
-    /// How many.
-    pub count: u64,
-}
-
-/// A histogram of times.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// Upper bounds in microseconds, each with the number of times up to it (cumulative).
-    pub buckets: Vec<(u64, u64)>,
-    /// All of them, those beyond the last bound included.
-    pub count: u64,
-    /// Their sum, in microseconds.
-    pub sum_us: u64,
-}
-
-/// The figures of a whole gateway.
-#[derive(Clone, Debug)]
-pub struct GatewayFigures {
-    /// By function, in the order of owner and name.
-    pub functions: Vec<FunctionFigures>,
-    /// Requests that reached no function, by label.
-    pub unrouted: Vec<(&'static str, u64)>,
-    /// Connections that are open.
-    pub connections: usize,
-    /// Connections accepted since the start.
-    pub accepted: u64,
-    /// Requests that run now, over all functions.
-    pub running: usize,
-    /// Requests that wait now, over all functions.
-    pub waiting: usize,
 }
 
 #[cfg(test)]

@@ -150,6 +150,9 @@ impl Outgoing {
             if self.flow.is_some() {
                 self.rest = data.split_off(data.len().min(PIECE_MAX_BYTES));
             }
+            if let Some(tally) = &mut self.tally {
+                tally.sent(bytes);
+            }
         } else if let Some(trailers) = frame.trailers_mut() {
             cleanse(trailers, Side::Function);
             // Nothing comes behind them, and hyper does not ask again.

@@ -26,15 +26,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use usher_api::invoke::Invoker;
+use usher_api::trace::TraceSink;
 use usher_core::admit::Overall;
 use usher_core::route::Domain;
 
 use crate::config::{Bounds, Config};
 use crate::connection;
 use crate::door::Door;
-use crate::meter::{FunctionFigures, GatewayFigures, Meter};
+use crate::gauge::Gauge;
+use crate::meter::Meter;
 use crate::table::RouteTable;
 use crate::tls::Challenges;
+use crate::trace::Traces;
 
 /// How long accepting rests after the system refused a connection, such as for want of files.
 const ACCEPT_REST_MS: u64 = 100;
@@ -71,10 +74,6 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// Reads a gateway's figures while it serves.
-#[derive(Clone)]
-pub struct Gauge(Arc<Shared>);
-
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) bounds: Bounds,
@@ -88,8 +87,10 @@ pub(crate) struct Shared {
     pub(crate) challenges: Arc<Challenges>,
     /// A permit for each TLS handshake.
     pub(crate) handshakes: Semaphore,
-    accepted: AtomicU64,
-    open: AtomicUsize,
+    /// Where traces of requests go.
+    pub(crate) traces: Traces,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) open: AtomicUsize,
     /// A permit for each connection.
     places: Arc<Semaphore>,
 }
@@ -170,6 +171,7 @@ impl Gateway {
             unrouted: Meter::default(),
             challenges,
             handshakes: Semaphore::new(bounds.handshakes_max),
+            traces: Traces::default(),
             accepted: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             places: Arc::new(Semaphore::new(bounds.connections_max)),
@@ -193,7 +195,12 @@ impl Gateway {
 
     /// Reads the figures from now on.
     pub fn gauge(&self) -> Gauge {
-        Gauge(Arc::clone(&self.shared))
+        Gauge::new(Arc::clone(&self.shared))
+    }
+
+    /// Records traces of requests that come from now on, and hands them to `sink`.
+    pub fn record_traces(&self, sink: Arc<dyn TraceSink>) {
+        self.shared.traces.go_to(sink);
     }
 
     /// Serves until `shutdown`, then lets requests in flight finish within `drain_max_ms`.
@@ -293,33 +300,5 @@ impl Shared {
             handled.await;
             drop(open);
         });
-    }
-}
-
-impl Gauge {
-    /// The figures as they stand.
-    pub fn snapshot(&self) -> GatewayFigures {
-        let shared = &self.0;
-        let functions = shared.routes.entries().into_iter().map(|entry| {
-            let load = shared.door.load_of(entry.slot);
-            FunctionFigures {
-                function: entry.revision.function.clone(),
-                revision: entry.revision.number,
-                outcomes: entry.meter.outcomes(),
-                served: entry.meter.served(),
-                running: load.running,
-                waiting: load.waiting,
-                head_latency: entry.meter.latency(),
-            }
-        });
-        let load = shared.door.load();
-        GatewayFigures {
-            functions: functions.collect(),
-            unrouted: shared.unrouted.outcomes(),
-            connections: shared.open.load(Relaxed),
-            accepted: shared.accepted.load(Relaxed),
-            running: load.running,
-            waiting: load.waiting,
-        }
     }
 }

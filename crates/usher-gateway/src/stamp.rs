@@ -4,6 +4,8 @@
 //! for each would cost more than routing. A test holds them against the `Display` of the types in
 //! `usher-core`, which say what the texts are.
 
+use std::num::NonZeroU64;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use usher_core::id::RequestId;
@@ -19,6 +21,7 @@ const PROOF_MAX_BYTES: usize = 160;
 /// A request's id with the header values that carry it, in one allocation.
 pub(crate) struct Stamp {
     pub(crate) id: RequestId,
+    span: NonZeroU64,
     text: Bytes,
 }
 
@@ -26,17 +29,24 @@ impl Stamp {
     /// A new one, out of this thread's generator, which is seeded by the system.
     pub(crate) fn draw() -> Self {
         // Ids of zeros only name nothing in a trace; the lowest bit keeps them from it.
-        Self::new(rand::random::<u128>() | 1, rand::random::<u64>() | 1)
+        let one = NonZeroU64::MIN;
+        Self::new(rand::random::<u128>() | 1, one | rand::random::<u64>())
     }
 
-    fn new(id: u128, span: u64) -> Self {
+    fn new(id: u128, span: NonZeroU64) -> Self {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
         hexadecimal(&mut text[ID_AT], &id.to_be_bytes());
-        hexadecimal(&mut text[36..52], &span.to_be_bytes());
+        hexadecimal(&mut text[36..52], &span.get().to_be_bytes());
         Self {
             id: RequestId(id),
+            span,
             text: Bytes::from_owner(Text(text)),
         }
+    }
+
+    /// The request's own span, by which `trace_parent` names it.
+    pub(crate) fn span_id(&self) -> NonZeroU64 {
+        self.span
     }
 
     /// The value of `x-request-id`.
@@ -131,7 +141,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_stamp_says_what_the_types_say(id in 1_u128.., span in 1_u64..) {
-            let stamp = Stamp::new(id, span);
+            let stamp = Stamp::new(id, span.try_into().unwrap());
             let value = stamp.request_id().unwrap();
             prop_assert_eq!(value.to_str().unwrap(), stamp.id.to_string());
             let parent = TraceParent::begin(stamp.id, span.try_into().unwrap(), true).unwrap();

@@ -34,3 +34,5 @@ mod streams;
 mod tls;
 #[path = "gateway/upgrades.rs"]
 mod upgrades;
+#[path = "gateway/watched.rs"]
+mod watched;

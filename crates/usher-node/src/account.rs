@@ -54,6 +54,11 @@ impl Account {
         self.begun
     }
 
+    /// Which request it is.
+    pub(crate) fn request(&self) -> RequestId {
+        self.request
+    }
+
     /// The request's method.
     pub(crate) fn method(&self) -> &http::Method {
         &self.method

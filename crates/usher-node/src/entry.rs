@@ -27,6 +27,7 @@ use usher_core::environment::State as Life;
 use usher_core::fault::{Blame, Fault};
 use usher_core::function::Revision;
 use usher_core::id::{Digest, Name};
+use usher_engine::phases::Phase;
 use usher_engine::{Artifact, Engine};
 
 use crate::artifact::ArtifactSource;

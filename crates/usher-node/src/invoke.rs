@@ -8,7 +8,7 @@
 //! Dropping the future anywhere gives back or destroys what it holds; see `pool`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 use usher_api::invoke::{Failure, Invocation, Reply};
@@ -19,6 +19,7 @@ use usher_core::function::Revision;
 use usher_core::id::{EnvironmentId, RequestId};
 use usher_core::key::{Key, KeyFlaw};
 use usher_core::proof::{Proof, Start};
+use usher_core::trace::Step;
 use usher_engine::{Call, Ended, Engine, Environment, Over, Run, UsedFacts};
 
 use crate::account::Account;
@@ -50,9 +51,11 @@ impl<E: Engine> Shop<E> {
             revision,
             key,
             request_id,
-            request,
+            mut request,
         } = invocation;
-        let steps = Steps::begin(request_id, &revision);
+        // Taken out: what runs the request must not hold the trace beyond its end.
+        let recording = request.extensions_mut().remove();
+        let steps = Steps::begin(request_id, &revision, recording);
         let received = steps.receive().entered();
         let entry = self.entry(&revision);
         let (counters, log) = (entry.counters.clone(), entry.log.clone());
@@ -96,10 +99,15 @@ impl<E: Engine> Shop<E> {
             lease,
             start,
         } = seat;
+        let lease = lease.traced(steps.renewal());
+        let noted = steps.note(Step::Run);
+        let begun = Instant::now();
         let run = environment.run(call).instrument(steps.run()).await;
+        drop(noted);
         let reply = {
             let _respond = steps.respond().entered();
-            respond(run, lease, start, account, output)?
+            let _lasts_to_the_end = steps.note(Step::Respond);
+            respond(run, begun, lease, start, account, output)?
         };
         let Some(wanted) = wanted else {
             return Ok(reply);
@@ -130,13 +138,16 @@ impl<E: Engine> Shop<E> {
         let wait_max = Duration::from_millis(limits.queue_wait_max_ms);
         let left = || wait_max.saturating_sub(account.begun().elapsed());
         for _ in 0..CLAIMS_MAX {
+            let noted = steps.note(Step::Loaded);
             let loaded = steps.loaded().in_scope(|| {
                 entry.admits(revision, &self.engine)?;
                 Ok(entry.pool())
             });
-            let pool = match loaded.map_err(|refusal| refused_claim(revision, refusal))? {
+            drop(noted);
+            let pool = match loaded.map_err(|refusal| refused_claim(account, revision, refusal))? {
                 Some(pool) => pool,
                 None => {
+                    let _noted = steps.note(Step::Instantiate);
                     let ready = entry.ready(self, revision).instrument(steps.instantiate());
                     match tokio::time::timeout(left(), ready).await {
                         Ok(Ok(pool)) => pool,
@@ -148,6 +159,7 @@ impl<E: Engine> Shop<E> {
             let claimed = match pool.ask(key) {
                 Ok(Asked::Got(claimed)) => Ok(claimed),
                 Ok(Asked::Waits(line)) => {
+                    let _noted = steps.note(Step::Instantiate);
                     let served = line.served(left());
                     served.instrument(steps.instantiate()).await
                 }
@@ -176,6 +188,7 @@ impl<E: Engine> Seat<E> {
     async fn take(claimed: Claimed<E>, steps: &Steps) -> Option<Self> {
         let (parked, mut lease, action, start) = claimed.take()?;
         let swap = steps.swap();
+        let _noted = steps.note(Step::Swap);
         let environment = match (parked, action) {
             (Parked::Used(used), Action::Renew) => {
                 lease.renew_before_run(used).instrument(swap).await?
@@ -222,15 +235,16 @@ fn has_key(revision: &Revision, key: Option<&Key>) -> Result<(), Fault> {
     }
 }
 
-fn refused_claim(revision: &Revision, refusal: Refusal) -> Failed {
-    let function = &revision.function;
-    tracing::error!(%function, %refusal, "a claim was refused");
+fn refused_claim(account: &Account, revision: &Revision, refusal: Refusal) -> Failed {
+    let (request, function) = (account.request(), &revision.function);
+    tracing::error!(%request, %function, %refusal, "a claim was refused");
     (Fault::Unavailable, Some(refusal.to_string()))
 }
 
 /// Makes the reply, and sees to what is left of the run.
 fn respond<E: Engine>(
     run: Run<UsedOf<E>>,
+    ran_since: Instant,
     lease: Lease<E>,
     start: Start,
     account: Account,
@@ -265,13 +279,14 @@ fn respond<E: Engine>(
         }
     };
     if let Some(left) = over {
+        lease.pool().counters.ran(ran_since.elapsed());
         if reply.is_ok() {
             broke_off(&lease, &output, left.as_ref().err());
         }
         lease.end(left);
     } else if let Some(rest) = rest {
         let runtime = lease.pool().runtime.clone();
-        runtime.spawn(drive(rest, lease, output, cancelled));
+        runtime.spawn(drive(rest, ran_since, lease, output, cancelled));
     }
     reply
 }
@@ -279,6 +294,7 @@ fn respond<E: Engine>(
 /// Drives what is left of a run to its end, unless nobody reads the reply any more.
 async fn drive<E: Engine>(
     rest: std::pin::Pin<Box<dyn Future<Output = Result<UsedOf<E>, Ended>> + Send>>,
+    ran_since: Instant,
     lease: Lease<E>,
     output: Arc<RequestOutput>,
     cancelled: Option<Cancelled>,
@@ -298,6 +314,7 @@ async fn drive<E: Engine>(
             cause: "nobody read the reply to its end".to_owned(),
         }),
     };
+    lease.pool().counters.ran(ran_since.elapsed());
     output.finish();
     broke_off(&lease, &output, left.as_ref().err());
     lease.end(left);

@@ -9,13 +9,15 @@
 //!
 //! Requests are never held up: they push a small struct, and the one writer makes text of it. What
 //! does not fit into the queue is dropped, newest first, counted, and reported as a line of the log
-//! it is missing from.
+//! it is missing from; so is what the disk does not take.
 //!
 //! Deliberately absent: the platform's own log, which is `tracing`.
 
+mod everyone;
 mod file;
 mod output;
 mod queue;
+mod room;
 mod tail;
 mod text;
 mod writer;
@@ -30,13 +32,15 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use http::Method;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, oneshot};
-use usher_api::node::{LogEvent, LogLine, LogQuery};
-use usher_core::id::{FunctionKey, RequestId, RevisionId};
+use usher_api::node::{FunctionLogLine, LogEvent, LogLine, LogQuery};
+use usher_core::id::{FunctionKey, Name, RequestId, RevisionId};
 use usher_core::key::Key;
 use usher_core::proof::Proof;
 
+pub use everyone::LINES_MAX;
 pub(crate) use output::RequestOutput;
 
+use everyone::Everyone;
 use queue::Queue;
 use tail::Tail;
 
@@ -52,6 +56,9 @@ pub struct LogOptions {
     pub file_max_bytes: u64,
     /// Files of one function, the current one included; at least 1.
     pub files_max: u32,
+    /// The files of all functions together, in bytes; beyond it those go that were written longest
+    /// ago.
+    pub total_max_bytes: u64,
     /// Lines that wait for the writer.
     pub queue_max_lines: usize,
     /// The texts of lines that wait for the writer, in bytes.
@@ -76,6 +83,7 @@ impl Default for LogOptions {
             folder: None,
             file_max_bytes: 8 << 20,
             files_max: 3,
+            total_max_bytes: 4 << 30,
             queue_max_lines: 65_536,
             queue_max_bytes: 16 << 20,
             tail_max_lines: 1_000,
@@ -98,7 +106,13 @@ pub struct Logs {
 struct Shared {
     options: LogOptions,
     queue: Queue,
+    everyone: Everyone,
     dropped: AtomicU64,
+    /// Lines that could not be written.
+    lost: AtomicU64,
+    /// What the files take, and what was removed of them.
+    file_bytes: AtomicU64,
+    removed_bytes: AtomicU64,
 }
 
 /// The log of one function.
@@ -108,6 +122,8 @@ pub struct FunctionLog {
     tail: Mutex<Tail>,
     /// Lines dropped and not yet reported.
     dropped: AtomicU64,
+    /// Lines that could not be written, and that is not yet reported.
+    lost: AtomicU64,
 }
 
 /// A line on its way to the writer.
@@ -149,8 +165,12 @@ impl Logs {
         }
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_max_lines, options.queue_max_bytes),
+            everyone: Everyone::new(options.follow_max_lines),
             options,
             dropped: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            file_bytes: AtomicU64::new(0),
+            removed_bytes: AtomicU64::new(0),
         });
         writer::start(shared.clone())?;
         Ok(Self {
@@ -173,6 +193,7 @@ impl Logs {
             shared: self.shared.clone(),
             tail: Mutex::new(Tail::new(&self.shared.options)),
             dropped: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
         });
         functions.insert(key.clone(), log.clone());
         log
@@ -201,6 +222,33 @@ impl Logs {
             .boxed()
     }
 
+    /// The lines of all functions, or of those of one owner, oldest first. What was written before
+    /// the query goes back no further than what is kept in memory, and to [`LINES_MAX`] lines;
+    /// functions that come to be while it follows are among them.
+    pub fn query_all(
+        &self,
+        owner: Option<Name>,
+        query: LogQuery,
+    ) -> BoxStream<'static, FunctionLogLine> {
+        let logs = {
+            let functions = self.functions.lock();
+            functions.values().cloned().collect::<Vec<_>>()
+        };
+        everyone::query(self.shared.clone(), logs, owner, query)
+    }
+
+    /// Lines that could not be written so far, because the disk did not take them.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// What all files take, and what was removed because it was too much, in bytes.
+    pub fn room(&self) -> (u64, u64) {
+        let shared = &self.shared;
+        let removed = shared.removed_bytes.load(Ordering::Relaxed);
+        (shared.file_bytes.load(Ordering::Relaxed), removed)
+    }
+
     /// Lines that were dropped so far because the queue was full.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
@@ -215,6 +263,7 @@ impl Logs {
         for log in self.functions.lock().values() {
             log.tail.lock().unfollow();
         }
+        self.shared.everyone.unfollow();
     }
 }
 
@@ -301,7 +350,7 @@ impl FunctionLog {
     fn written(self: Arc<Self>) -> oneshot::Receiver<()> {
         let (tell, written) = oneshot::channel();
         let shared = self.shared.clone();
-        shared.queue.flush(self, tell);
+        shared.queue.flush(Some(self), tell);
         written
     }
 }

@@ -1,17 +1,20 @@
 //! What the node counts, per revision, and the sums per function that outlive a revision.
 //!
-//! Deliberately absent: ids of environments and areas, which would give a metric for each of them.
+//! Deliberately absent: ids of environments and areas, which would give a metric for each of them,
+//! and the text that Prometheus reads, which the binary makes.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use usher_core::fault::Fault;
+use usher_core::histogram::{Lazy, RENEWALS_NS, Reading, TIMES_NS, gather};
 use usher_core::id::FunctionKey;
 use usher_core::proof::{Proof, Renewal, Start};
 use usher_core::start::Counts;
+use usher_engine::phases::Phase;
 
 /// Functions whose sums outlive their last revision. Those of further ones end with it.
 const PAST_FUNCTIONS_MAX: usize = 10_000;
@@ -48,6 +51,10 @@ pub(crate) struct Counters {
     served: Counter,
     runs: [[Counter; RENEWALS.len()]; STARTS.len()],
     failed: Mutex<BTreeMap<&'static str, u64>>,
+    run_times: Lazy,
+    start_times: Lazy,
+    /// By the way in which it was done.
+    renewal_times: [Lazy; RENEWALS.len()],
     pub(crate) renew_us: Counter,
     pub(crate) broken_off: Counter,
     pub(crate) started: Counter,
@@ -76,7 +83,22 @@ impl Counters {
         let renewal = RENEWALS.iter().position(|kind| *kind == proof.renewal);
         if let (Some(start), Some(renewal)) = (start, renewal) {
             self.runs[start][renewal].add(1);
+            // A first use was renewed from nothing.
+            if proof.renew_us > 0 {
+                let took_ns = u64::from(proof.renew_us) * 1_000;
+                self.renewal_times[renewal].add(&RENEWALS_NS, took_ns);
+            }
         }
+    }
+
+    /// A run is over, to the last byte of its reply.
+    pub(crate) fn ran(&self, took: Duration) {
+        self.run_times.add(&TIMES_NS, nanoseconds(took));
+    }
+
+    /// An environment was started.
+    pub(crate) fn initialised(&self, took: Duration) {
+        self.start_times.add(&TIMES_NS, nanoseconds(took));
     }
 
     /// A request got an environment, for whose renewal it had waited so long.
@@ -109,9 +131,16 @@ impl Counters {
                 }
             }
         }
+        let renewal_times = RENEWALS.iter().zip(&self.renewal_times);
+        let renewal_times = renewal_times
+            .filter_map(|(renewal, times)| Some((renewal.word(), times.reading()?)))
+            .collect();
         Totals {
             requests,
             runs,
+            run_times: self.run_times.reading(),
+            start_times: self.start_times.reading(),
+            renewal_times,
             renew_us: self.renew_us.get(),
             broken_off: self.broken_off.get(),
             started: self.started.get(),
@@ -140,6 +169,12 @@ pub struct Totals {
     pub requests: BTreeMap<&'static str, u64>,
     /// Requests that were served, by how the environment was come by and how it had become clean.
     pub runs: BTreeMap<(&'static str, &'static str), u64>,
+    /// How long runs took, to the last byte of the reply; none: there were none.
+    pub run_times: Option<Reading>,
+    /// How long it took to start environments; none: none was started.
+    pub start_times: Option<Reading>,
+    /// How long renewals took that requests were served after, by the way in which they were done.
+    pub renewal_times: BTreeMap<&'static str, Reading>,
     /// What renewals took that requests were served after, in microseconds.
     pub renew_us: u64,
     /// Replies that broke off after their head.
@@ -185,44 +220,78 @@ impl Totals {
         for (run, count) in &other.runs {
             *self.runs.entry(*run).or_default() += count;
         }
-        for ((_, mine), (_, theirs)) in self.plain_mut().into_iter().zip(other.plain()) {
+        gather(&mut self.run_times, other.run_times.clone());
+        gather(&mut self.start_times, other.start_times.clone());
+        for (renewal, times) in &other.renewal_times {
+            let empty = || Reading::empty(times.bounds);
+            let mine = self.renewal_times.entry(renewal).or_insert_with(empty);
+            mine.add(times);
+        }
+        let theirs = other.clone().plain_mut().map(|theirs| *theirs);
+        for (mine, theirs) in self.plain_mut().into_iter().zip(theirs) {
             *mine += theirs;
         }
     }
 
-    fn plain(&self) -> [(&'static str, u64); PLAIN] {
-        let mut copy = self.clone();
-        copy.plain_mut().map(|(name, value)| (name, *value))
+    /// Raises each figure that is below what it was before. A sum over functions that come and go
+    /// must not fall, since whoever reads it would take that for a restart.
+    pub fn raise_to(&mut self, before: &Self) {
+        for (outcome, count) in &before.requests {
+            let mine = self.requests.entry(outcome).or_default();
+            *mine = (*mine).max(*count);
+        }
+        for (run, count) in &before.runs {
+            let mine = self.runs.entry(*run).or_default();
+            *mine = (*mine).max(*count);
+        }
+        raise(&mut self.run_times, before.run_times.as_ref());
+        raise(&mut self.start_times, before.start_times.as_ref());
+        for (renewal, times) in &before.renewal_times {
+            let mut mine = self.renewal_times.remove(renewal);
+            raise(&mut mine, Some(times));
+            self.renewal_times.extend(mine.map(|mine| (*renewal, mine)));
+        }
+        let was = before.clone().plain_mut().map(|was| *was);
+        for (mine, was) in self.plain_mut().into_iter().zip(was) {
+            *mine = (*mine).max(was);
+        }
     }
 
-    /// Every sum without labels of its own, with the name of its metric.
-    fn plain_mut(&mut self) -> [(&'static str, &mut u64); PLAIN] {
+    /// Every sum without labels of its own.
+    fn plain_mut(&mut self) -> [&mut u64; PLAIN] {
         [
-            ("usher_renew_microseconds_total", &mut self.renew_us),
-            ("usher_replies_broken_off_total", &mut self.broken_off),
-            ("usher_environments_started_total", &mut self.started),
-            ("usher_starts_failed_total", &mut self.starts_failed),
-            ("usher_artifacts_compiled_total", &mut self.compiled),
-            ("usher_images_loaded_total", &mut self.loaded),
-            ("usher_leftovers_total", &mut self.leftovers),
-            ("usher_renewals_failed_total", &mut self.renewals_failed),
-            ("usher_quarantined_total", &mut self.quarantined),
-            ("usher_audits_total", &mut self.audits),
-            ("usher_audits_failed_total", &mut self.audits_failed),
-            ("usher_keys_given_up_total", &mut self.keys_given_up),
-            ("usher_keys_expired_total", &mut self.keys_expired),
-            ("usher_renewal_waits_total", &mut self.renewal_waits),
-            (
-                "usher_renewal_wait_microseconds_total",
-                &mut self.renewal_wait_us,
-            ),
-            (
-                "usher_renewal_waits_spared_total",
-                &mut self.renewal_waits_spared,
-            ),
-            ("usher_twins_started_total", &mut self.twins_started),
+            &mut self.renew_us,
+            &mut self.broken_off,
+            &mut self.started,
+            &mut self.starts_failed,
+            &mut self.compiled,
+            &mut self.loaded,
+            &mut self.leftovers,
+            &mut self.renewals_failed,
+            &mut self.quarantined,
+            &mut self.audits,
+            &mut self.audits_failed,
+            &mut self.keys_given_up,
+            &mut self.keys_expired,
+            &mut self.renewal_waits,
+            &mut self.renewal_wait_us,
+            &mut self.renewal_waits_spared,
+            &mut self.twins_started,
         ]
     }
+}
+
+fn raise(mine: &mut Option<Reading>, before: Option<&Reading>) {
+    let Some(before) = before else { return };
+    let mine = mine.get_or_insert_with(|| Reading::empty(before.bounds));
+    for (mine, was) in mine.counts.iter_mut().zip(&before.counts) {
+        *mine = (*mine).max(*was);
+    }
+    mine.sum = mine.sum.max(before.sum);
+}
+
+fn nanoseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const PLAIN: usize = 17;
@@ -244,6 +313,8 @@ pub struct Standing {
     pub keys: u64,
     /// Environments beside those that requests needed at once lately.
     pub twins: u64,
+    /// Memory of its environments, in bytes, as far as it is known.
+    pub memory_bytes: u64,
 }
 
 /// One function's figures.
@@ -260,8 +331,16 @@ pub struct FunctionMetrics {
 pub struct Snapshot {
     /// Every function that this node has seen.
     pub functions: BTreeMap<FunctionKey, FunctionMetrics>,
+    /// What cold starts took on the node's own part, by phase.
+    pub phases: Vec<(Phase, Reading)>,
     /// Log lines that were dropped because the log could not keep up.
     pub log_lines_dropped: u64,
+    /// Log lines that could not be written to their file.
+    pub log_lines_lost: u64,
+    /// Log lines that were removed because the logs of all functions had become too large.
+    pub log_bytes_removed: u64,
+    /// The files of all logs, in bytes.
+    pub log_bytes: u64,
 }
 
 /// Sums of revisions that are gone.
@@ -298,7 +377,7 @@ impl Past {
         });
         Snapshot {
             functions: functions.collect(),
-            log_lines_dropped: 0,
+            ..Snapshot::default()
         }
     }
 }
@@ -335,56 +414,22 @@ impl Standing {
     }
 }
 
-impl Snapshot {
-    /// The text that Prometheus reads, one family of metrics after the other.
-    pub fn prometheus(&self) -> String {
-        let mut families: BTreeMap<&str, (&str, String)> = BTreeMap::new();
-        for (function, metrics) in &self.functions {
-            let labels = format!(
-                "owner=\"{}\",function=\"{}\"",
-                function.owner, function.name
-            );
-            let mut line = |name: &'static str, kind, more: &str, value: u64| {
-                let (_, text) = families.entry(name).or_insert((kind, String::new()));
-                // Writing to a string cannot fail.
-                let _ = writeln!(text, "{name}{{{labels}{more}}} {value}");
-            };
-            for (outcome, count) in &metrics.totals.requests {
-                let more = format!(",outcome=\"{outcome}\"");
-                line("usher_requests_total", "counter", &more, *count);
-            }
-            for ((start, renewal), count) in &metrics.totals.runs {
-                let more = format!(",start=\"{start}\",renewal=\"{renewal}\"");
-                line("usher_runs_total", "counter", &more, *count);
-            }
-            for (name, value) in metrics.totals.plain() {
-                line(name, "counter", "", value);
-            }
-            let standing = &metrics.standing;
-            for (state, count) in [
-                ("clean", standing.clean),
-                ("busy", standing.busy),
-                ("renewing", standing.renewing),
-                ("starting", standing.starting),
-            ] {
-                let more = format!(",state=\"{state}\"");
-                line("usher_environments", "gauge", &more, count);
-            }
-            line("usher_requests_waiting", "gauge", "", standing.waiting);
-            line("usher_keys", "gauge", "", standing.keys);
-            line("usher_twins", "gauge", "", standing.twins);
-        }
-        let mut text = String::new();
-        for (name, (kind, lines)) in families {
-            let _ = write!(text, "# TYPE {name} {kind}\n{lines}");
-        }
-        let dropped = "usher_log_lines_dropped_total";
-        let _ = writeln!(
-            text,
-            "# TYPE {dropped} counter\n{dropped} {}",
-            self.log_lines_dropped
-        );
-        text
+impl Standing {
+    /// Adds those of another function.
+    pub fn add_all(&mut self, other: &Self) {
+        self.clean += other.clean;
+        self.busy += other.busy;
+        self.renewing += other.renewing;
+        self.starting += other.starting;
+        self.waiting += other.waiting;
+        self.keys += other.keys;
+        self.twins += other.twins;
+        self.memory_bytes += other.memory_bytes;
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -417,19 +462,31 @@ mod tests {
         // What a request of it still counts is not lost.
         counters.audits.add(4);
         drop(counters);
-        let text = past.snapshot().prometheus();
-        for line in [
-            "# TYPE usher_requests_total counter",
-            "usher_requests_total{owner=\"ann\",function=\"hello\",outcome=\"ok\"} 1",
-            "usher_requests_total{owner=\"ann\",function=\"hello\",outcome=\"trap\"} 1",
-            "usher_runs_total{owner=\"ann\",function=\"hello\",start=\"warm\",renewal=\"swap\"} 1",
-            "usher_audits_total{owner=\"ann\",function=\"hello\"} 8",
-            "usher_renew_microseconds_total{owner=\"ann\",function=\"hello\"} 2",
-        ] {
-            assert!(
-                text.lines().any(|other| other == line),
-                "{line}\nis not in\n{text}"
-            );
-        }
+        let totals = past.snapshot().functions[&function].totals.clone();
+        assert_eq!(totals.requests, [("ok", 1), ("trap", 1)].into());
+        assert_eq!(totals.runs, [(("warm", "swap"), 1)].into());
+        assert_eq!((totals.audits, totals.renew_us), (8, 2));
+        let renewed = &totals.renewal_times["swap"];
+        assert_eq!((renewed.count(), renewed.sum), (1, 2_000));
+    }
+
+    #[test]
+    fn a_sum_never_falls() {
+        let counters = Counters::default();
+        counters.ran(Duration::from_millis(1));
+        counters.failed(&Fault::Trap);
+        counters.audits.add(4);
+        let before = counters.totals();
+        let mut after = Totals::default();
+        after.audits = 5;
+        after.raise_to(&before);
+        assert_eq!(after.audits, 5);
+        assert_eq!(after.requests["trap"], 1);
+        assert_eq!(after.run_times, before.run_times);
+        let mut twice = before.clone();
+        twice.add(&before);
+        twice.raise_to(&before);
+        assert_eq!(twice.run_times.unwrap().count(), 2);
+        assert_eq!(twice.audits, 8);
     }
 }

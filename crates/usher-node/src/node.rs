@@ -12,7 +12,8 @@ use tokio::time::MissedTickBehavior;
 use usher_api::access::OWNERS_PREFIX;
 use usher_api::invoke::{BoxFuture, Failure, Invocation, Invoker, Reply};
 use usher_api::node::{
-    ImageReport, LogLine, LogQuery, NodeControl, PrepareFault, Progress, RevisionStatus,
+    FunctionLogLine, ImageReport, LogLine, LogQuery, NodeControl, PrepareFault, Progress,
+    RevisionStatus,
 };
 use usher_backbone::Watched;
 use usher_core::audit::AUDIT_ONE_IN;
@@ -20,6 +21,7 @@ use usher_core::function::Revision;
 use usher_core::id::{FunctionKey, Name, RevisionId};
 use usher_core::owner::OwnerRecord;
 use usher_engine::Engine;
+use usher_engine::phases::Phases;
 
 use crate::artifact::ArtifactSource;
 use crate::audits::Distrusts;
@@ -100,6 +102,7 @@ pub(crate) struct Shop<E: Engine> {
     hooks: Mutex<HashMap<RevisionId, Arc<dyn BeforeRun>>>,
     logs: Logs,
     past: Past,
+    pub(crate) phases: Phases,
     pub(crate) distrusts: Arc<Distrusts>,
     pub(crate) memory: Arc<Ledger>,
     /// Pools that were given up and may still have requests.
@@ -129,6 +132,7 @@ impl<E: Engine> Node<E> {
             entries: RwLock::default(),
             hooks: Mutex::default(),
             past: Past::default(),
+            phases: Phases::default(),
             distrusts: Arc::default(),
             leaving: Mutex::default(),
             flights: Arc::default(),
@@ -153,14 +157,20 @@ impl<E: Engine> Node<E> {
     /// What was counted so far, and how things stand.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.shop.past.snapshot();
+        snapshot.phases = self.shop.phases.readings();
         snapshot.log_lines_dropped = self.shop.logs.dropped();
+        snapshot.log_lines_lost = self.shop.logs.lost();
+        (snapshot.log_bytes, snapshot.log_bytes_removed) = self.shop.logs.room();
         for entry in self.shop.entries.read().values() {
             let function = entry.log.key().clone();
             let metrics = snapshot.functions.entry(function).or_default();
             metrics.totals.add(&entry.counters.totals());
             if let Some(pool) = entry.pool() {
-                let twins = pool.twins().kept;
-                metrics.standing.add(pool.counts(), pool.keys(), twins);
+                let (counts, twins) = (pool.counts(), pool.twins().kept);
+                let environments = counts.environments() as u64;
+                metrics.standing.add(counts, pool.keys(), twins);
+                let memory = self.shop.engine.memory_bytes(&pool.image, environments);
+                metrics.standing.memory_bytes += memory;
             }
         }
         snapshot
@@ -366,5 +376,13 @@ impl<E: Engine> NodeControl for Node<E> {
 
     fn logs(&self, function: &FunctionKey, query: LogQuery) -> BoxStream<'static, LogLine> {
         self.shop.logs.query(function, query)
+    }
+
+    fn all_logs(
+        &self,
+        owner: Option<Name>,
+        query: LogQuery,
+    ) -> BoxStream<'static, FunctionLogLine> {
+        self.shop.logs.query_all(owner, query)
     }
 }

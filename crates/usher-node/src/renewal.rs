@@ -7,7 +7,9 @@
 //! Deliberately absent: how an area becomes clean, which is the engine's.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use usher_api::trace::RenewalLink;
 use usher_core::audit::{Finding, follow};
 use usher_core::environment::{Action, Event, Policy};
 use usher_engine::{Ended, Engine, RenewError, Renewed, Used};
@@ -48,7 +50,8 @@ impl<E: Engine> Lease<E> {
     async fn renew(mut self, used: UsedOf<E>) {
         let pool = self.pool().clone();
         let trust = pool.trust();
-        let Some(renewed) = pool.renew(used).await else {
+        let trace = self.take_trace();
+        let Some(renewed) = pool.renew_after(used, trace).await else {
             drop(self);
             pool.start_ahead();
             return;
@@ -93,15 +96,23 @@ impl<E: Engine> Pool<E> {
         self: &Arc<Self>,
         used: UsedOf<E>,
     ) -> Option<Renewed<E::Environment>> {
+        self.renew_after(used, None).await
+    }
+
+    /// The same behind the reply to a request, in whose trace it is told.
+    async fn renew_after(
+        self: &Arc<Self>,
+        used: UsedOf<E>,
+        trace: Option<RenewalLink>,
+    ) -> Option<Renewed<E::Environment>> {
         let audit = self.audits.due();
         self.counters.audits.add(u64::from(audit));
-        match used.renew(audit).await {
-            Ok(renewed) => Some(renewed),
-            Err(error) => {
-                self.not_renewed(&error);
-                None
-            }
+        let begun = trace.map(|trace| (trace, Instant::now()));
+        let renewed = used.renew(audit).await;
+        if let Some((trace, begun)) = begun {
+            trace.over(&self.revision, begun.elapsed(), audit, renewed.is_ok());
         }
+        renewed.inspect_err(|error| self.not_renewed(error)).ok()
     }
 
     fn not_renewed(&self, error: &RenewError) {

@@ -22,6 +22,7 @@ use usher_core::fault::Blame;
 use usher_core::function::{AREA_MEMORY, Process, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
 use usher_core::renewal::choice::Way;
+use usher_engine::phases::{Phase, Phases};
 use usher_engine::{Artifact, Engine, LoadError, Sources, StartError};
 
 use crate::bundle::Bundles;
@@ -30,7 +31,7 @@ use crate::cloned::Clones;
 use crate::ending::Endings;
 use crate::environment::ProcessEnvironment;
 use crate::folders::Folders;
-use crate::image::ProcessImage;
+use crate::image::{ProcessImage, Programs};
 use crate::lint::{is_wanted, lint};
 use crate::renewable::{Renewable, Ways};
 use crate::renewal::{Injected, Injection, Step};
@@ -77,6 +78,8 @@ pub struct Counters {
     pub swap_us: AtomicU64,
     /// Environments that were given out and exist.
     pub alive: AtomicU64,
+    /// What starts from nothing took.
+    pub phases: Phases,
 }
 
 /// The process engine.
@@ -212,6 +215,7 @@ impl ProcessEngine {
             blame: error.blame(),
             message: chain(&error),
         })?;
+        self.inner.counters.phases.since(Phase::Unpack, begun);
         let areas = self.areas(&process)?;
         let given = self.inner.sources.given(revision).await?;
         if areas.is_some() && !given.secrets.is_empty() {
@@ -251,6 +255,7 @@ impl ProcessEngine {
             },
             notes: Mutex::default(),
             clones: Clones::default(),
+            programs: Programs::default(),
             first: Mutex::new(None),
         })
     }
@@ -361,6 +366,10 @@ impl Engine for ProcessEngine {
             code_bytes: image.bundle_bytes,
             image_bytes: 0,
         }
+    }
+
+    fn memory_bytes(&self, image: &ProcessImage, _: u64) -> u64 {
+        image.programs.memory_bytes()
     }
 
     fn distrust(&self, image: &ProcessImage) {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use usher_core::function::{Contract, Delivery, Process, Revision};
@@ -17,7 +17,7 @@ use crate::contract::lambda::{self, LATEST};
 use crate::contract::port::{self, port_environment};
 use crate::folders::Shared;
 use crate::renewable::{Renewable, Ways};
-use crate::sandbox::Bounds;
+use crate::sandbox::{Bounds, Program};
 use crate::served::Served;
 
 /// The image of one revision.
@@ -44,8 +44,29 @@ pub struct ProcessImage {
     pub(crate) ways: Ways,
     /// Whether new ones are cloned.
     pub(crate) clones: Clones,
+    /// Those that there are.
+    pub(crate) programs: Programs,
     /// The program by which the load was tried; the first start gets it.
     pub(crate) first: Mutex<Option<Served>>,
+}
+
+/// The programs of one image, for as long as they last.
+#[derive(Default)]
+pub(crate) struct Programs(Mutex<Vec<Weak<Program>>>);
+
+impl Programs {
+    /// One more.
+    pub(crate) fn add(&self, program: &Arc<Program>) {
+        let mut programs = self.0.lock();
+        programs.retain(|program| program.strong_count() > 0);
+        programs.push(Arc::downgrade(program));
+    }
+
+    /// The memory that the kernel counts for them, in bytes; without control groups it counts none.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let programs: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
+        programs.iter().map(|program| program.memory_bytes()).sum()
+    }
 }
 
 impl ProcessImage {

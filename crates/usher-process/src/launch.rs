@@ -7,10 +7,11 @@
 //! Deliberately absent: whether it comes to be ready (`start`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use usher_core::function::Contract;
+use usher_engine::phases::Phase;
 
 use crate::contract::lambda::LambdaApi;
 use crate::contract::port::PortClient;
@@ -38,15 +39,15 @@ pub(crate) struct Surrounded {
 
 /// Launches a program in a sandbox, with whatever it needs served around it.
 pub(crate) async fn launch(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
+    let phases = &inner.counters.phases;
+    let begun = Instant::now();
     let mut surrounded = surround(inner, image).await?;
+    phases.since(Phase::Sandbox, begun);
     let environment = std::mem::take(&mut surrounded.environment);
-    run_in(
-        surrounded,
-        image,
-        image.process.command_at(PORT),
-        environment,
-    )
-    .await
+    let (command, begun) = (image.process.command_at(PORT), Instant::now());
+    let served = run_in(surrounded, image, command, environment).await?;
+    phases.since(Phase::Launch, begun);
+    Ok(served)
 }
 
 pub(crate) async fn surround(
@@ -110,6 +111,7 @@ pub(crate) async fn run_in(
     let mut program = shell.launch(launch).await?;
     output.follow(program.take_output(), program.take_denials());
     let program = Arc::new(program);
+    image.programs.add(&program);
     let contract = match api {
         Some(api) => Spoken::Lambda(Box::new(api)),
         None => {

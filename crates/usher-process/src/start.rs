@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 use usher_core::fault::Fault;
+use usher_engine::phases::Phase;
 
 use crate::cause::chain;
 use crate::cloned::{Begun, CloneError, Model, NoModel};
@@ -139,8 +140,10 @@ impl NotStarted {
 /// can be put back afterwards if programs of the image are. Dropping the future ends it.
 pub(crate) async fn start(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Served, NotStarted> {
     if let Some(model) = image.clones.model().filter(|_| image.is_put_back()) {
+        let begun = std::time::Instant::now();
         match clone(inner, image, &model).await {
             Ok(served) => {
+                inner.counters.phases.since(Phase::Clone, begun);
                 image.clones.succeeded();
                 inner.counters.cloned.fetch_add(1, Ordering::Relaxed);
                 return Ok(served);
@@ -166,9 +169,11 @@ async fn with_snapshot(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Serve
     }
     let hook = served.hook.take();
     let (program, contract) = (&served.program, &mut served.contract);
+    let begun = std::time::Instant::now();
     let restorable = Restorable::of(program, contract, hook, image, &inner.injected);
     let error = match restorable.await {
         Ok(restorable) => {
+            inner.counters.phases.since(Phase::Snapshot, begun);
             image.renewable.taken();
             served.restorable = Some(restorable);
             return learnt(inner, image, served).await;
@@ -270,8 +275,13 @@ pub(crate) async fn started(
         missing,
         told: told(),
     };
+    let phases = &inner.counters.phases;
+    let begun = std::time::Instant::now();
     match timeout_at(deadline, ready(&served)).await {
-        Ok(ready) => ready?,
+        Ok(ready) => {
+            ready?;
+            phases.since(Phase::Ready, begun);
+        }
         Err(_) => {
             return Err(late(match served.contract {
                 Spoken::Lambda(_) => "it has not asked the Runtime API for an event",
@@ -287,7 +297,11 @@ pub(crate) async fn started(
              served as if that were not said"
         );
     }
+    let begun = std::time::Instant::now();
     let warm = timeout_at(deadline, warm_up(served, image)).await;
+    if matches!(warm, Ok(Ok(_))) && !image.revision.settings.warm_up.is_empty() {
+        phases.since(Phase::WarmUp, begun);
+    }
     warm.unwrap_or_else(|_| Err(late("its warm-up requests are not all answered")))
 }
 

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sha2::{Digest as _, Sha256};
@@ -78,6 +79,7 @@ fn attempt(job: &Job) -> Result<Compiled, String> {
     let artifact = fs::read(job.folder.join(ARTIFACT_FILE))
         .map_err(|error| format!("the artifact could not be read: {error}"))?;
     let artifact_bytes = artifact.len();
+    let begun = Instant::now();
     let Rewritten { bytes, plan } = rewrite(&artifact).map_err(|error| chain(&error))?;
     let (kind, exports, reasons, bytes) = match plan.verdict {
         Verdict::Live(ref exports) if job.live => (
@@ -96,6 +98,7 @@ fn attempt(job: &Job) -> Result<Compiled, String> {
             (kind, None, reasons, bytes)
         }
     };
+    let rewritten = Instant::now();
     let mut config = settings::config(kind, job.pool);
     // Nothing is instantiated here, and what a pool reserves is beyond the compiler's bounds.
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
@@ -120,8 +123,13 @@ fn attempt(job: &Job) -> Result<Compiled, String> {
         exports,
         reasons,
         nested: plan.nested,
+        took_us: [rewritten - begun, rewritten.elapsed()].map(microseconds),
         sums: [(name, Digest(Sha256::digest(&code).into()))].into(),
     })
+}
+
+fn microseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Explicit checks and headroom for small components that can grow, guard pages for all others.

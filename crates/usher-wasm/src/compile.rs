@@ -75,6 +75,10 @@ pub(crate) struct Compiled {
     /// Whether components with state of their own are nested in it.
     #[serde(default)]
     pub(crate) nested: bool,
+    /// What rewriting and compiling took, in microseconds. It says nothing where the code was made
+    /// before.
+    #[serde(default)]
+    pub(crate) took_us: [u64; 2],
     /// SHA-256 of each file of code, by name.
     pub(crate) sums: BTreeMap<String, usher_core::id::Digest>,
 }

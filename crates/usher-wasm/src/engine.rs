@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -22,6 +23,7 @@ use usher_core::fault::{Blame, Fault};
 use usher_core::function::{RenewalChoice, Revision};
 use usher_core::id::{AreaId, Digest};
 use usher_core::outbound::AllowList;
+use usher_engine::phases::Phase;
 use usher_engine::{Artifact, Engine, Given, LoadError, Sources, StartError, number};
 use wasmtime::Store;
 use wasmtime::component::{Linker, WasmList};
@@ -253,6 +255,7 @@ impl Inner {
             return Ok(code);
         }
         let ready = self.ready(kind)?;
+        let begun = Instant::now();
         let path = entry.folder.join(code_file(kind));
         let component = map_own(&ready.engine, &path).map_err(|error| PrepareFault {
             // The code is whole, so what is not the machine's word is that it does not fit the
@@ -268,6 +271,7 @@ impl Inner {
             blame: Blame::Function,
             message: format!("the component asks for something the platform lacks: {error:#}"),
         })?;
+        self.counters.phases.since(Phase::Map, begun);
         self.counters.loaded.fetch_add(1, Ordering::Relaxed);
         let exports = entry.compiled.exports.clone();
         let nested = entry.compiled.nested;
@@ -287,9 +291,17 @@ impl Inner {
         live: bool,
         bytes: impl AsyncFnOnce() -> Result<Bytes, PrepareFault>,
     ) -> Result<Entry, PrepareFault> {
+        let begun = Instant::now();
         let entry = self.cache.entry(artifact, live, bytes).await?;
-        if entry.compile_ms.is_some() {
-            self.counters.compiled.fetch_add(1, Ordering::Relaxed);
+        let phases = &self.counters.phases;
+        match entry.compile_ms {
+            Some(_) => {
+                self.counters.compiled.fetch_add(1, Ordering::Relaxed);
+                let [rewrite, compile] = entry.compiled.took_us.map(Duration::from_micros);
+                phases.took(Phase::Rewrite, rewrite);
+                phases.took(Phase::Compile, compile);
+            }
+            None => phases.since(Phase::Look, begun),
         }
         Ok(entry)
     }
@@ -367,8 +379,11 @@ impl Engine for WasmEngine {
             let started = match first {
                 Some(first) => first,
                 None => {
+                    let begun = Instant::now();
                     let started = image.started(inner).await;
-                    started.map_err(|why| failed(why.to_string()))?
+                    let started = started.map_err(|why| failed(why.to_string()))?;
+                    inner.counters.phases.since(Phase::Instantiate, begun);
+                    started
                 }
             };
             let live = started.of(image.clone(), Alive::count(&inner.counters));
@@ -377,9 +392,11 @@ impl Engine for WasmEngine {
         let code = inner.fresh_code(image).await;
         let code = code.map_err(|fault| failed(fault.message))?;
         let place = inner.place_to_stay(image)?;
+        let begun = Instant::now();
         let fresh = Fresh::start(inner, image, &code, place, false)
             .await
             .map_err(failed)?;
+        inner.counters.phases.since(Phase::Instantiate, begun);
         Ok(environment(Kind::Fresh(fresh)))
     }
 }

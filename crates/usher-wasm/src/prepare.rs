@@ -15,6 +15,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -23,6 +24,7 @@ use usher_core::fault::Blame;
 use usher_core::function::{Isolation, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
 use usher_engine::Given;
+use usher_engine::phases::Phase;
 
 use crate::cache::Entry;
 use crate::compile::{ARTIFACT_FILE, code_file};
@@ -126,8 +128,12 @@ impl Preparation {
                 }
             }
         }
+        let begun = Instant::now();
         let started = match Started::first(inner, self.start(exports)).await {
-            Ok(started) => started,
+            Ok(started) => {
+                inner.counters.phases.since(Phase::Instantiate, begun);
+                started
+            }
             Err(NotLive::Reason(reason)) => return Ok((self.fresh(judged, vec![reason])?, sure)),
             Err(NotLive::Failed(cause)) => {
                 return Err(refused(format!(

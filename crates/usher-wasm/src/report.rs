@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use usher_engine::phases::Phases;
+
 /// Counters of one engine, since it was made.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -12,6 +14,8 @@ pub struct Counters {
     pub loaded: AtomicU64,
     /// Environments that were given out and exist.
     pub alive: AtomicU64,
+    /// What starts from nothing took.
+    pub phases: Phases,
 }
 
 /// One environment that exists, counted until it is dropped.

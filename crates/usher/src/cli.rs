@@ -9,6 +9,7 @@ mod dev;
 pub(crate) mod key;
 mod man;
 mod new;
+mod observe;
 pub(crate) mod owner;
 pub(crate) mod secret;
 pub(crate) mod tls;
@@ -27,6 +28,7 @@ pub(crate) use completion::Completion;
 pub(crate) use dev::Dev;
 pub(crate) use man::Man;
 pub(crate) use new::{Kind, Lang, New};
+pub(crate) use observe::{LogFormat, Logs, Observe, OwnLog, Top};
 
 /// A serverless platform: every request meets a clean environment, at warm speed.
 #[derive(Debug, Parser)]
@@ -35,7 +37,7 @@ pub(crate) struct Cli {
     /// Write JSON, one value per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// What to log to standard error, as in `info` or `usher_node=debug,warn`
+    /// What to log of the platform itself, as in `info` or `usher_node=debug,warn`
     #[arg(
         long,
         global = true,
@@ -44,6 +46,8 @@ pub(crate) struct Cli {
         default_value = "warn"
     )]
     pub(crate) log: String,
+    #[command(flatten)]
+    pub(crate) own_log: OwnLog,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -68,8 +72,10 @@ pub(crate) enum Command {
     List(List),
     /// Show a function
     Show(One),
-    /// Show a function's log
+    /// Show a function's log, or the logs of all functions
     Logs(Logs),
+    /// Show the busiest functions, and how they stand
+    Top(Top),
     /// Delete a function
     Delete(One),
     /// Make, list and revoke keys of the API
@@ -178,6 +184,8 @@ pub(crate) struct Up {
     pub(crate) demo: bool,
     #[command(flatten)]
     pub(crate) tls: tls::TlsArgs,
+    #[command(flatten)]
+    pub(crate) observe: Observe,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
 }
@@ -322,22 +330,6 @@ pub(crate) struct Invoke {
     /// Write the answer's status and headers too
     #[arg(long, short)]
     pub(crate) include: bool,
-}
-
-/// `usher logs`.
-#[derive(Debug, Args)]
-pub(crate) struct Logs {
-    #[command(flatten)]
-    pub(crate) one: One,
-    /// Go on with new lines as they come
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// At most so many of the latest lines
-    #[arg(long, value_name = "LINES")]
-    pub(crate) tail: Option<usize>,
-    /// Only those of one request
-    #[arg(long, value_name = "ID", value_parser = request_id)]
-    pub(crate) request: Option<RequestId>,
 }
 
 fn request_id(text: &str) -> Result<RequestId, String> {

@@ -2,27 +2,19 @@
 //!
 //! Deliberately absent: each command's own work.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Bench, Cli, Command};
 use crate::{
     audit, backup, bench, completion, demo, deploy, dev, doctor, functions, invoke, key, logs, man,
-    new, owner, secret, serve, up,
+    new, own_log, owner, secret, serve, top, up,
 };
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let filter = EnvFilter::try_new(&cli.log)
-        .with_context(|| format!("--log {:?} cannot be read; write one such as info", cli.log))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    own_log::begin(&cli.log, &cli.own_log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -46,6 +38,7 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
         Command::List(list) => done(functions::list(list, json).await),
         Command::Show(one) => done(functions::show(one, json).await),
         Command::Logs(logs) => done(logs::run(logs, json).await),
+        Command::Top(top) => done(top::run(top, json).await),
         Command::Delete(one) => done(functions::delete(one, json).await),
         Command::Key { what } => done(key::run(what, json).await),
         Command::Owner { what } => done(owner::run(what, json).await),

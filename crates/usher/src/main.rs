@@ -41,13 +41,16 @@ mod metrics;
 mod moment;
 mod new;
 mod output;
+mod own_log;
 mod owner;
 mod platform;
 mod secret;
 mod serve;
 mod signals;
 mod source;
+mod telemetry;
 mod tls;
+mod top;
 mod up;
 
 use std::process::ExitCode;

@@ -1,163 +1,152 @@
-//! The gateway's figures, and what the machine gives programs, as the text that Prometheus reads,
-//! to follow the node's own.
+//! The platform's figures, as the text that Prometheus reads and as the table of the busiest
+//! functions.
 //!
-//! Deliberately absent: counting, which the gateway does.
+//! ```text
+//! gateway's gauge ─┐                     ┌─► /metrics: functions up to a bound, then `_other`
+//! node's snapshot ─┼─► read at each look ┤
+//! engines, process ┘                     └─► /v1/top: all functions, what came meanwhile
+//! ```
+//!
+//! Nothing here is on a request's path. The gateway decides which functions are told apart; the
+//! node's figures follow it. Deliberately absent: counting, which the roles do.
 
-use std::fmt::Write;
+mod gateway;
+mod node;
+mod process;
+mod text;
+mod top;
 
-use usher_core::id::FunctionKey;
-use usher_gateway::GatewayFigures;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use usher_controller::api::{MetricsSource, Watch};
+use usher_engine::phases::Phases;
+use usher_gateway::Gauge;
+use usher_node::Node;
+use usher_node::metrics::{FunctionMetrics, Snapshot, Totals};
 use usher_process::sandbox::Mean;
 
-/// One family of metrics; writing to a string cannot fail.
-struct Family<'t> {
-    name: &'static str,
-    text: &'t mut String,
+use crate::engines::Engines;
+use crate::telemetry::Sent;
+use text::{Format, NANOSECONDS};
+pub(crate) use text::{Kind, Text};
+
+/// Functions that are told apart where nothing else is said.
+pub(crate) const FUNCTIONS_MAX: usize = 500;
+
+/// Where all figures are.
+pub(crate) struct Figures {
+    pub(crate) gauge: Gauge,
+    pub(crate) node: Node<Engines>,
+    pub(crate) engines: Arc<Engines>,
+    /// Functions that are told apart.
+    pub(crate) functions_max: usize,
+    /// What became of traces, where they are sent.
+    pub(crate) sent: Option<Arc<Sent>>,
+    /// What was told of all others last.
+    pub(crate) others: Mutex<Totals>,
 }
 
-impl<'t> Family<'t> {
-    fn begin(text: &'t mut String, name: &'static str, kind: &str) -> Self {
-        let _ = writeln!(text, "# TYPE {name} {kind}");
-        Self { name, text }
+impl Figures {
+    fn told(&self, format: Format) -> String {
+        let gateway = self.gauge.figures(self.functions_max);
+        let node = self.node.snapshot();
+        let own = gateway.functions.iter();
+        let own: HashSet<_> = own.filter_map(|it| it.function.as_ref()).collect();
+        let others = node.functions.iter();
+        let others = others.filter(|(key, _)| gateway.known.contains(key) && !own.contains(key));
+        let others = self.others(others.map(|(_, metrics)| metrics));
+        let apart = node.functions.iter().filter(|(key, _)| own.contains(key));
+        let mut rows: Vec<node::Row<'_>> = apart.map(|(key, it)| (Some(key), it)).collect();
+        if let Some(others) = &others {
+            rows.push((None, others));
+        }
+        let mut text = Text::new(format);
+        gateway::append(&gateway, &mut text);
+        node::append(&rows, &node, &mut text);
+        node::faas(&rows, &mut text);
+        self.cold_starts(&node, &mut text);
+        let means = self.engines.second.known_means();
+        append_means(means.map_or(&[], |means| means.rows()), &mut text);
+        if let Some(sent) = &self.sent {
+            sent.append(&mut text);
+        }
+        process::append(&mut text);
+        text.end()
     }
 
-    fn line(&mut self, suffix: &str, labels: &str, value: impl std::fmt::Display) {
-        let name = self.name;
-        let _ = match labels {
-            "" => writeln!(self.text, "{name}{suffix} {value}"),
-            labels => writeln!(self.text, "{name}{suffix}{{{labels}}} {value}"),
-        };
+    /// All functions that are not told apart, if there are any. Those that were deleted take no
+    /// part, but for what was told of them before.
+    fn others<'f>(
+        &self,
+        functions: impl Iterator<Item = &'f FunctionMetrics>,
+    ) -> Option<FunctionMetrics> {
+        let mut others = FunctionMetrics::default();
+        let mut any = false;
+        for metrics in functions {
+            any = true;
+            others.totals.add(&metrics.totals);
+            others.standing.add_all(&metrics.standing);
+        }
+        let mut before = self.others.lock();
+        any |= *before != Totals::default();
+        others.totals.raise_to(&before);
+        before.clone_from(&others.totals);
+        any.then_some(others)
+    }
+
+    fn cold_starts(&self, node: &Snapshot, text: &mut Text) {
+        let mut family = text.family(
+            "usher_coldstart_seconds",
+            Kind::Histogram,
+            "What starts from nothing took, by engine and phase.",
+        );
+        for (phase, reading) in &node.phases {
+            let labels = format!("engine=\"any\",phase=\"{}\"", phase.word());
+            family.histogram(&labels, reading, NANOSECONDS, None);
+        }
+        let of_engine: [(&str, &Phases); 2] = [
+            ("wasm", &self.engines.first.counters().phases),
+            ("process", &self.engines.second.counters().phases),
+        ];
+        for (engine, phases) in of_engine {
+            for (phase, reading) in phases.readings() {
+                let labels = format!("engine=\"{engine}\",phase=\"{}\"", phase.word());
+                family.histogram(&labels, &reading, NANOSECONDS, None);
+            }
+        }
+    }
+}
+
+impl MetricsSource for Figures {
+    fn text(&self) -> String {
+        self.told(Format::Prometheus)
+    }
+
+    fn open_metrics(&self) -> Option<String> {
+        Some(self.told(Format::OpenMetrics))
+    }
+
+    fn watch(&self, from_now: bool) -> Watch {
+        let began = from_now.then(|| self.gauge.briefs());
+        let (gauge, node) = (self.gauge.clone(), self.node.clone());
+        top::watch(began, gauge, node)
     }
 }
 
 /// Appends which of the machine's means for programs go the best way (1), and which a weaker one.
-pub(crate) fn means(rows: &[Mean], text: &mut String) {
-    let mut means = Family::begin(text, "usher_programs_means", "gauge");
+fn append_means(rows: &[Mean], text: &mut Text) {
+    let mut means = text.family(
+        "usher_programs_means",
+        Kind::Gauge,
+        "Whether a means for programs goes the best way.",
+    );
     for row in rows {
-        means.line("", &format!("mean=\"{}\"", row.what), u8::from(row.full));
+        means.line(&format!("mean=\"{}\"", row.what), u8::from(row.full));
     }
-}
-
-/// Appends the figures of a gateway.
-pub(crate) fn gateway(figures: &GatewayFigures, text: &mut String) {
-    let mut replies = Family::begin(text, "usher_gateway_requests_total", "counter");
-    for function in &figures.functions {
-        for (outcome, count) in &function.outcomes {
-            let labels = format!("{},outcome=\"{outcome}\"", labels(&function.function));
-            replies.line("", &labels, count);
-        }
-    }
-    let mut unrouted = Family::begin(text, "usher_gateway_unrouted_total", "counter");
-    for (outcome, count) in &figures.unrouted {
-        unrouted.line("", &format!("outcome=\"{outcome}\""), count);
-    }
-    let mut served = Family::begin(text, "usher_gateway_served_total", "counter");
-    for function in &figures.functions {
-        for way in &function.served {
-            let labels = format!(
-                "{},start=\"{}\",renewal=\"{}\"",
-                labels(&function.function),
-                way.start.word(),
-                way.renewal.word()
-            );
-            served.line("", &labels, way.count);
-        }
-    }
-    latencies(figures, text);
-    for (name, value) in [
-        ("usher_gateway_connections", figures.connections),
-        ("usher_gateway_running", figures.running),
-        ("usher_gateway_waiting", figures.waiting),
-    ] {
-        Family::begin(text, name, "gauge").line("", "", value);
-    }
-    let mut accepted = Family::begin(text, "usher_gateway_accepted_total", "counter");
-    accepted.line("", "", figures.accepted);
-}
-
-fn latencies(figures: &GatewayFigures, text: &mut String) {
-    let mut heads = Family::begin(text, "usher_gateway_head_microseconds", "histogram");
-    for function in &figures.functions {
-        let labels = labels(&function.function);
-        let latency = &function.head_latency;
-        for (bound, count) in &latency.buckets {
-            heads.line("_bucket", &format!("{labels},le=\"{bound}\""), count);
-        }
-        heads.line("_bucket", &format!("{labels},le=\"+Inf\""), latency.count);
-        heads.line("_sum", &labels, latency.sum_us);
-        heads.line("_count", &labels, latency.count);
-    }
-}
-
-fn labels(function: &FunctionKey) -> String {
-    format!(
-        "owner=\"{}\",function=\"{}\"",
-        function.owner, function.name
-    )
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use usher_core::proof::{Renewal, Start};
-    use usher_gateway::{FunctionFigures, Latency, ServedCount};
-
-    use super::*;
-
-    #[test]
-    fn every_figure_has_its_line_and_every_family_one_type() {
-        let figures = GatewayFigures {
-            functions: vec![FunctionFigures {
-                function: FunctionKey {
-                    owner: "ann".parse().unwrap(),
-                    name: "hello".parse().unwrap(),
-                },
-                revision: 1,
-                outcomes: vec![("2xx", 3)],
-                served: vec![ServedCount {
-                    start: Start::Warm,
-                    renewal: Renewal::Swap,
-                    count: 2,
-                }],
-                running: 0,
-                waiting: 0,
-                head_latency: Latency {
-                    buckets: vec![(50, 1), (100, 2)],
-                    count: 3,
-                    sum_us: 400,
-                },
-            }],
-            unrouted: vec![("no-such-function", 4)],
-            connections: 5,
-            accepted: 6,
-            running: 0,
-            waiting: 0,
-        };
-        let mut text = String::new();
-        gateway(&figures, &mut text);
-        let weaker = Mean {
-            what: "branch predictors",
-            way: "not kept apart".to_owned(),
-            full: false,
-        };
-        means(&[weaker], &mut text);
-        let of = "owner=\"ann\",function=\"hello\"";
-        for line in [
-            format!("usher_gateway_requests_total{{{of},outcome=\"2xx\"}} 3"),
-            format!("usher_gateway_served_total{{{of},start=\"warm\",renewal=\"swap\"}} 2"),
-            format!("usher_gateway_head_microseconds_bucket{{{of},le=\"100\"}} 2"),
-            format!("usher_gateway_head_microseconds_bucket{{{of},le=\"+Inf\"}} 3"),
-            format!("usher_gateway_head_microseconds_sum{{{of}}} 400"),
-            "usher_gateway_unrouted_total{outcome=\"no-such-function\"} 4".to_owned(),
-            "usher_programs_means{mean=\"branch predictors\"} 0".to_owned(),
-            "usher_gateway_connections 5".to_owned(),
-            "usher_gateway_accepted_total 6".to_owned(),
-        ] {
-            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
-        }
-        let mut types: Vec<_> = text.lines().filter(|line| line.starts_with('#')).collect();
-        let all = types.len();
-        types.dedup();
-        assert_eq!(types.len(), all);
-    }
-}
+mod tests;

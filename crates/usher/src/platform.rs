@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::stream::BoxStream;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -26,14 +27,16 @@ use usher_controller::{Addresses, Controller, Options};
 use usher_core::function::Revision;
 use usher_core::id::FunctionKey;
 use usher_core::route::Domain;
-use usher_gateway::{Bounds, Config, Gateway, Gauge, RouteTable};
+use usher_gateway::{Bounds, Config, Gateway, RouteTable};
 use usher_node::logs::LogOptions;
 use usher_node::{Node, NodeOptions};
 
 use crate::access::Access;
-use crate::cli::Tuning;
+use crate::cli::{Observe, Tuning};
 use crate::engines::{self, Engines};
-use crate::{dumps, folders, given, metrics, tls};
+use crate::metrics::Figures;
+use crate::telemetry::Sending;
+use crate::{dumps, folders, given, tls};
 
 /// Bounds of an end that nobody is to wait long for.
 const BRISK: Bounded = Bounded {
@@ -87,6 +90,8 @@ pub(crate) struct Settings {
     pub(crate) routing: Routing,
     /// End within three seconds, cutting requests that take longer.
     pub(crate) brisk: bool,
+    /// Metrics and traces.
+    pub(crate) observe: Observe,
     /// Audits, where memory areas can be, what programs share, which key seals secrets.
     pub(crate) tuning: Tuning,
 }
@@ -105,6 +110,7 @@ impl Settings {
             domain: Domain::default(),
             routing: Routing::Named,
             brisk: true,
+            observe: Observe::default(),
             tuning: Tuning::default(),
         }
     }
@@ -125,6 +131,7 @@ pub(crate) struct Platform {
     gateway_task: Role,
     _certificates: Option<tls::Keepers>,
     api_task: Role,
+    sending: Option<Sending>,
     engines: Arc<Engines>,
     node: Node<Engines>,
     controller: Arc<Controller>,
@@ -222,7 +229,7 @@ impl Platform {
             ..access.api_options(settings.api, &data)
         };
         let (ready, is_ready) = watch::channel(settings.routing == Routing::Named);
-        let figures = Arc::new(figures(gateway.gauge(), node.clone(), Arc::clone(&engines)));
+        let (sending, figures) = observed(&settings.observe, &gateway, &node, &engines)?;
         let controller = Arc::new(controller.await?);
         let api = Api::bind(options, Arc::clone(&controller), is_ready, figures).await?;
         Ok(Self {
@@ -238,6 +245,7 @@ impl Platform {
             }),
             _certificates: served.map(tls::Served::keep).transpose()?,
             api_task: Role::spawn(|stop| api.serve(asked(stop))),
+            sending,
             engines,
             node,
             controller,
@@ -294,6 +302,9 @@ impl Platform {
         }
         drop(self.controller);
         drop(self.node);
+        if let Some(sending) = self.sending {
+            sending.stop(wait).await;
+        }
         if tokio::time::timeout(wait, self.engines.second.close())
             .await
             .is_err()
@@ -374,18 +385,26 @@ async fn follow(
     Ok(following)
 }
 
-fn figures(
-    gauge: Gauge,
-    node: Node<Engines>,
-    engines: Arc<Engines>,
-) -> impl Fn() -> String + Send + Sync + 'static {
-    move || {
-        let mut text = node.snapshot().prometheus();
-        metrics::gateway(&gauge.snapshot(), &mut text);
-        let means = engines.second.known_means();
-        metrics::means(means.map_or(&[], |means| means.rows()), &mut text);
-        text
+/// Begins to send traces, where that is wanted; the figures are told when they are asked for.
+fn observed(
+    observe: &Observe,
+    gateway: &Gateway,
+    node: &Node<Engines>,
+    engines: &Arc<Engines>,
+) -> anyhow::Result<(Option<Sending>, Arc<Figures>)> {
+    let sending = Sending::begin(observe)?;
+    if let Some(sending) = &sending {
+        gateway.record_traces(Arc::clone(&sending.exporter) as _);
     }
+    let figures = Arc::new(Figures {
+        gauge: gateway.gauge(),
+        node: node.clone(),
+        engines: Arc::clone(engines),
+        functions_max: observe.metrics_functions_max,
+        sent: sending.as_ref().map(|sending| Arc::clone(&sending.sent)),
+        others: Mutex::default(),
+    });
+    Ok((sending, figures))
 }
 
 /// A dropped sender asks as well.

@@ -47,6 +47,7 @@ pub(crate) async fn run(up: Up, json: bool) -> anyhow::Result<ExitCode> {
         domain: up.domain,
         routing: Routing::Named,
         brisk: false,
+        observe: up.observe,
         tuning: up.tuning,
     };
     let platform = tokio::select! {

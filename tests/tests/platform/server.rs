@@ -55,6 +55,11 @@ fn as_usual(mut command: Command) -> Command {
         .env_remove("USHER_DATA")
         .env_remove("USHER_KEY")
         .env_remove("RUST_LOG")
+        .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+        .env_remove("OTEL_EXPORTER_OTLP_HEADERS")
+        .env_remove("OTEL_SERVICE_NAME")
+        .env_remove("OTEL_TRACES_SAMPLER")
+        .env_remove("OTEL_TRACES_SAMPLER_ARG")
         .stdin(Stdio::null())
         .process_group(0)
         .kill_on_drop(true);

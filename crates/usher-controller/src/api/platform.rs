@@ -42,12 +42,6 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> impl IntoRespon
     (StatusCode::SERVICE_UNAVAILABLE, Json(ErrorBody { error })).into_response()
 }
 
-/// `GET /metrics`
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], shared.metrics.text())
-}
-
 /// `GET /v1/openapi.json`
 pub(super) async fn openapi(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     (

@@ -11,7 +11,7 @@ use axum::routing::{self, MethodRouter};
 use super::call::{self, Outer};
 use super::gate::{self, Access, Gate, Of};
 use super::guard::Guard;
-use super::{Shared, access, artifacts, backup, error, functions, platform, secrets};
+use super::{Shared, access, artifacts, backup, error, functions, observe, platform, secrets};
 
 /// One route.
 pub(super) struct Route {
@@ -32,8 +32,8 @@ pub(super) struct Route {
 }
 
 const JSON: &str = "application/json";
-const NDJSON: &str = usher_api::http::NDJSON;
-const TEXT: &str = "text/plain";
+pub(super) const NDJSON: &str = usher_api::http::NDJSON;
+pub(super) const TEXT: &str = "text/plain";
 const OWNER: (&str, &str, &str) = ("owner", "string", "Whose function; default: default");
 
 /// The router: all routes, each behind its gate, and all of them accounted for.
@@ -64,6 +64,7 @@ pub(super) fn all() -> Vec<Route> {
     routes.extend(for_the_platform());
     routes.extend(access::routes());
     routes.extend(backup::routes());
+    routes.extend(observe::routes());
     routes
 }
 
@@ -148,15 +149,6 @@ fn for_the_platform() -> Vec<Route> {
             access: asked_with(Of::Nobody),
             handler: routing::get(platform::readyz),
             ..route("get", "/readyz", "Whether all of the platform is up")
-        },
-        Route {
-            gives: TEXT,
-            handler: routing::get(platform::metrics),
-            ..route(
-                "get",
-                "/metrics",
-                "Metrics, in the text format of Prometheus",
-            )
         },
         Route {
             gives: TEXT,

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use usher_api::client::Client;
 use usher_api::http::DeployRequest;
 use usher_api::node::{
-    ImageReport, LogEvent, LogLine, LogQuery, Mode, NodeControl, PrepareFault, Progress,
-    RevisionStatus,
+    FunctionLogLine, ImageReport, LogEvent, LogLine, LogQuery, Mode, NodeControl, PrepareFault,
+    Progress, RevisionStatus,
 };
 use usher_api::record::FUNCTIONS_PREFIX;
 use usher_backbone::{Backbone, Embedded, Event, Limits};
@@ -158,6 +158,24 @@ impl NodeControl for FakeNode {
             Some((line, (log, seen + 1)))
         });
         now.chain(later).boxed()
+    }
+
+    fn all_logs(
+        &self,
+        owner: Option<Name>,
+        query: LogQuery,
+    ) -> BoxStream<'static, FunctionLogLine> {
+        let function = FunctionKey {
+            owner: owner.unwrap_or_else(Name::default_owner),
+            name: "any".parse().unwrap(),
+        };
+        let lines = self.logs(&function, query);
+        lines
+            .map(move |line| FunctionLogLine {
+                function: function.clone(),
+                line,
+            })
+            .boxed()
     }
 }
 

@@ -147,5 +147,6 @@ async fn a_drain_under_load_loses_no_request_that_was_begun() {
         begun.load(Relaxed),
         "every request that began was answered"
     );
-    assert_eq!(gauge.snapshot().functions[0].outcomes, [("2xx", answered)]);
+    let outcomes = &gauge.snapshot().functions[0].figures.outcomes;
+    assert_eq!(*outcomes, [("2xx", answered)].into());
 }

@@ -288,9 +288,6 @@ pub(crate) async fn figures(gauge: &Gauge, so: impl Fn(&usher_gateway::GatewayFi
 /// How often an outcome was counted for the one function of a rig.
 pub(crate) fn outcome(gauge: &Gauge, label: &str) -> u64 {
     let figures = gauge.snapshot();
-    let outcomes = &figures.functions[0].outcomes;
-    outcomes
-        .iter()
-        .find(|(found, _)| *found == label)
-        .map_or(0, |(_, count)| *count)
+    let outcomes = &figures.functions[0].figures.outcomes;
+    outcomes.get(label).copied().unwrap_or(0)
 }

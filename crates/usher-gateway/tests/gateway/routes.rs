@@ -115,8 +115,11 @@ async fn addresses_that_name_nobody_are_refused_and_counted() {
         assert_eq!(error["request_id"], answer.header("x-request-id").unwrap());
         assert_eq!(answer.header("usher-run"), None, "nobody served {head}");
     }
-    let unrouted = rig.gauge.snapshot().unrouted;
-    assert_eq!(unrouted, [("no-such-function", 3), ("bad-request", 5)]);
+    let unrouted = rig.gauge.snapshot().unrouted.outcomes;
+    assert_eq!(
+        unrouted,
+        [("no-such-function", 3), ("bad-request", 5)].into()
+    );
 }
 
 #[tokio::test]
@@ -193,8 +196,8 @@ async fn what_the_backbone_acknowledged_and_the_table_applied_is_what_the_next_r
     let figures = rig.gauge.snapshot();
     assert_eq!(figures.functions.len(), 1);
     assert_eq!(
-        figures.functions[0].outcomes,
-        [("2xx", 3)],
+        figures.functions[0].figures.outcomes,
+        [("2xx", 3)].into(),
         "counters outlive a revision"
     );
     follower.abort();

@@ -47,7 +47,12 @@ impl LogFile {
             self.rotate(files_max)?;
             file = open()?;
         }
-        file.write_all(text)
+        let bytes = file.metadata()?.len();
+        file.write_all(text).inspect_err(|_| {
+            // What a full disk took of it would spoil the next line; that it cannot be taken back
+            // either is no other failure.
+            let _spoilt = file.set_len(bytes);
+        })
     }
 
     fn rotate(&self, files_max: u32) -> io::Result<()> {

@@ -34,7 +34,8 @@ struct State {
 
 /// Somebody waits until all before it is written.
 pub(super) struct Flush {
-    pub(super) log: Arc<FunctionLog>,
+    /// The log that is asked for; none: all that are known.
+    pub(super) log: Option<Arc<FunctionLog>>,
     pub(super) tell: oneshot::Sender<()>,
 }
 
@@ -74,7 +75,7 @@ impl Queue {
         true
     }
 
-    pub(super) fn flush(&self, log: Arc<FunctionLog>, tell: oneshot::Sender<()>) {
+    pub(super) fn flush(&self, log: Option<Arc<FunctionLog>>, tell: oneshot::Sender<()>) {
         let mut state = self.state.lock();
         if !state.stopped {
             state.flushes.push(Flush { log, tell });

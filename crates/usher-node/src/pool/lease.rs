@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use usher_api::trace::RenewalLink;
 use usher_core::environment::{Action, Event, IllegalMove, State as Life, step};
 use usher_core::id::EnvironmentId;
 use usher_core::key::{Key, determine};
@@ -54,6 +55,7 @@ impl<E: Engine> Claimed<E> {
             place: self.place,
             key: self.key.take(),
             held: Some(held),
+            trace: None,
             out: true,
         };
         // A move that is not legal drops the lease and with it the environment.
@@ -87,10 +89,23 @@ pub(crate) struct Lease<E: Engine> {
     key: Option<Key>,
     /// None: it was given back with the environment.
     held: Option<Held>,
+    /// Of the request that runs in it, where its trace is recorded.
+    trace: Option<RenewalLink>,
     out: bool,
 }
 
 impl<E: Engine> Lease<E> {
+    /// The same, with the trace that a renewal after the run belongs to.
+    pub(crate) fn traced(mut self, trace: Option<RenewalLink>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The trace, for the one renewal that belongs to it.
+    pub(crate) fn take_trace(&mut self) -> Option<RenewalLink> {
+        self.trace.take()
+    }
+
     /// The pool that the environment belongs to.
     pub(crate) fn pool(&self) -> &Arc<Pool<E>> {
         &self.pool

@@ -2,7 +2,7 @@
 //! start with it that others wait for.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use usher_core::admit::RETRY_AFTER_MAX_S;
 use usher_core::fault::Fault;
@@ -23,7 +23,11 @@ impl<E: Engine> Pool<E> {
                 Ok(held) => held,
                 Err(error) => return starting.end(Err(error)),
             };
+            let begun = Instant::now();
             let started = pool.engine.start(&pool.image).await;
+            if started.is_ok() {
+                pool.counters.initialised(begun.elapsed());
+            }
             starting.end(started.map(|environment| (environment, held)));
         });
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use futures_util::StreamExt;
-use usher_api::node::{LogEvent, LogLine, LogQuery, NodeControl};
+use usher_api::node::{FunctionLogLine, LogEvent, LogLine, LogQuery, NodeControl};
 use usher_core::id::RequestId;
 use usher_node::NodeOptions;
 use usher_node::logs::LogOptions;
@@ -188,4 +188,89 @@ async fn lines_of_requests_can_be_left_out_but_not_those_of_failures() {
         .unwrap_err();
     let failed = lines(&world, "trap", LogQuery::default()).await;
     assert_eq!(words(&failed), ["GET /path 502"]);
+}
+
+fn names(lines: &[FunctionLogLine]) -> Vec<String> {
+    let name = |line: &FunctionLogLine| line.function.name.to_string();
+    lines.iter().map(name).collect()
+}
+
+#[tokio::test]
+async fn all_functions_are_followed_those_that_come_later_too() {
+    let world = World::new();
+    let (hello, trap) = (
+        world.revision("hello", |_| {}),
+        world.revision("trap", |_| {}),
+    );
+    world.call(&hello).await.unwrap();
+    let query = LogQuery {
+        follow: true,
+        ..LogQuery::default()
+    };
+    let mut all = world.node.all_logs(None, query.clone());
+    let stranger = Some("stranger".parse().unwrap());
+    let strangers = world.node.all_logs(stranger, query);
+    let mut lines = vec![all.next().await.unwrap()];
+    world.call(&trap).await.unwrap_err();
+    lines.push(all.next().await.unwrap());
+    world.call(&hello).await.unwrap();
+    lines.push(all.next().await.unwrap());
+    assert_eq!(names(&lines), ["hello", "trap", "hello"]);
+    world.node.drain().await;
+    assert_eq!(all.next().await, None);
+    assert_eq!(strangers.count().await, 0);
+
+    let tail = LogQuery {
+        tail: Some(2),
+        ..LogQuery::default()
+    };
+    let lines: Vec<_> = world.node.all_logs(None, tail).collect().await;
+    assert_eq!(names(&lines), ["trap", "hello"], "the latest, oldest first");
+}
+
+/// A folder where a file is to be takes no line, as a full disk does.
+#[tokio::test]
+async fn lines_that_the_disk_does_not_take_are_counted_and_told_when_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = in_folder(folder.path(), |_| {});
+    let revision = world.revision("hello", |_| {});
+    let path = folder.path().join("default/hello.jsonl");
+    fs::create_dir_all(&path).unwrap();
+    for _ in 0..2 {
+        world.call(&revision).await.unwrap();
+        lines(&world, "hello", LogQuery::default()).await;
+    }
+    assert_eq!(world.node.snapshot().log_lines_lost, 2);
+    fs::remove_dir(&path).unwrap();
+    world.call(&revision).await.unwrap();
+    world.node.drain().await;
+    assert_eq!(world.node.snapshot().log_lines_lost, 2);
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(
+        text.contains("2 lines before this one could not be written"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_files_of_all_functions_together_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let total_max_bytes = 2_000;
+    let world = in_folder(folder.path(), |options| {
+        options.file_max_bytes = 400;
+        options.total_max_bytes = total_max_bytes;
+    });
+    for guest in ["hello", "counter", "print"] {
+        let revision = world.revision(guest, |_| {});
+        for _ in 0..20 {
+            world.call(&revision).await.unwrap();
+            lines(&world, guest, LogQuery::default()).await;
+        }
+    }
+    let files = fs::read_dir(folder.path().join("default")).unwrap();
+    let bytes = files.map(|file| file.unwrap().metadata().unwrap().len());
+    let bytes: u64 = bytes.sum();
+    assert!(bytes <= total_max_bytes, "{bytes}");
+    assert!(world.node.snapshot().log_bytes_removed > 0);
 }

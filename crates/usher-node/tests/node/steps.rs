@@ -1,13 +1,17 @@
 //! The pipeline's steps are spans in their order, and the hook comes before each run.
 
 use std::cell::RefCell;
+use std::num::{NonZeroU64, NonZeroU128};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 use tracing::span;
+use usher_api::trace::{About, End, Recording, RenewalTrace, RequestTrace, TraceSink};
 use usher_core::function::{RenewWhen, Settings};
-use usher_core::id::EnvironmentId;
+use usher_core::id::{EnvironmentId, RequestId};
+use usher_core::trace::{Step, TraceParent};
+use usher_engine::contract;
 use usher_node::steps::{BeforeRun, TARGET, Upcoming};
 
 use crate::World;
@@ -111,4 +115,84 @@ async fn the_hook_is_called_before_each_run_of_its_revision_only() {
     world.node.before_each_run(hooked.id, None);
     world.call(&hooked).await.unwrap();
     assert_eq!(hook.0.lock().len(), 3);
+}
+
+/// Keeps what it is given.
+#[derive(Default)]
+struct Kept {
+    requests: Mutex<Vec<RequestTrace>>,
+    renewals: Mutex<Vec<RenewalTrace>>,
+}
+
+impl TraceSink for Kept {
+    fn takes(&self, _: NonZeroU128, _: Option<bool>) -> bool {
+        true
+    }
+
+    fn request(&self, trace: RequestTrace) {
+        self.requests.lock().push(trace);
+    }
+
+    fn renewal(&self, trace: RenewalTrace) {
+        self.renewals.lock().push(trace);
+    }
+}
+
+#[tokio::test]
+async fn steps_are_noted_where_the_trace_is_recorded_and_so_is_the_renewal_behind() {
+    let (world, kept) = (World::new(), Arc::<Kept>::default());
+    let revision = world.revision("hello", |_| {});
+    let span = TraceParent::begin(RequestId(7), NonZeroU64::MIN, true).unwrap();
+    for _ in 0..2 {
+        let mut request = contract::get("http://f.test/");
+        let about = About {
+            request: RequestId(7),
+            method: request.method().clone(),
+            path: "/".to_owned(),
+            secure: false,
+            version: request.version(),
+            state: None,
+        };
+        let now = std::time::Instant::now();
+        let recording = Recording::begin(Arc::clone(&kept) as _, span, None, now, about);
+        drop(recording.step(Step::Receive));
+        request.extensions_mut().insert(recording.clone());
+        let reply = world.reply(&revision, request).await.unwrap();
+        drop(reply);
+        recording.end(End::default());
+        drop(recording);
+        world.quiet(&revision).await;
+    }
+    let requests = kept.requests.lock();
+    let steps = requests.iter().map(|trace| {
+        let steps = trace.steps.iter().map(|time| time.step);
+        steps.collect::<Vec<_>>()
+    });
+    use Step::{Instantiate, Loaded, Receive, Respond, Run, Swap};
+    let cold = vec![
+        Receive,
+        Loaded,
+        Instantiate,
+        Instantiate,
+        Swap,
+        Run,
+        Respond,
+    ];
+    let warm = vec![Receive, Loaded, Swap, Run, Respond];
+    assert_eq!(steps.collect::<Vec<_>>(), [cold, warm]);
+    let renewals = kept.renewals.lock();
+    assert_eq!(renewals.len(), 2);
+    assert!(
+        renewals
+            .iter()
+            .all(|renewal| renewal.renewed && renewal.after == span)
+    );
+
+    drop((requests, renewals));
+
+    // The control: a request without a recording is told nowhere.
+    world.call(&revision).await.unwrap();
+    world.quiet(&revision).await;
+    assert_eq!(kept.requests.lock().len(), 2);
+    assert_eq!(kept.renewals.lock().len(), 2);
 }

@@ -123,9 +123,8 @@ async fn a_sequential_client_is_served_in_turn_by_twins_once_it_has_waited() {
     let totals = world.totals(&revision);
     assert_eq!((totals.renewal_waits_spared, totals.started), (11, 2));
     assert_eq!(totals.twins_started, 1);
-    let text = world.node.snapshot().prometheus();
-    assert!(text.contains("# TYPE usher_twins gauge"), "{text}");
-    assert!(text.contains("usher_renewal_wait_microseconds_total{"));
+    let standing = world.node.snapshot().functions[&revision.function].standing;
+    assert_eq!(standing.twins, 1);
 }
 
 /// The controls: without twins, or where one of what they need is missing, it is the same

@@ -342,6 +342,13 @@ impl Program {
         })
     }
 
+    /// The memory that the kernel counts for its sandbox, in bytes; 0 without a control group.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let used = self.hold.group().memory_room().map(|[used, _]| used);
+        let used = used.and_then(|used| std::fs::read_to_string(used).ok());
+        used.and_then(|used| used.trim().parse().ok()).unwrap_or(0)
+    }
+
     /// Where it reads which generation it is of; none if its root has no place for that.
     pub(crate) fn page(&self) -> Option<Arc<Page>> {
         self.page.clone()
