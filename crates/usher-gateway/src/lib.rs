@@ -40,21 +40,16 @@ mod strict;
 mod table;
 mod tally;
 pub mod tls;
+mod trace;
 mod turns;
 mod wire;
 
 pub use config::{Bounds, Config, Tls};
-pub use meter::{FunctionFigures, GatewayFigures, Latency, ServedCount};
-pub use rules::Rules;
-pub use server::{BindError, Drained, Gateway, Gauge};
-mod trace;
-mod wire;
-
-pub use config::{Bounds, Config};
 pub use gauge::Gauge;
 pub use meter::{
     Brief, Example, Figures, FunctionFigures, GatewayFigures, HttpFigures, Latency, SeriesFigures,
     ServedCount,
 };
+pub use rules::Rules;
 pub use server::{BindError, Drained, Gateway};
 pub use table::{FollowError, RouteTable};

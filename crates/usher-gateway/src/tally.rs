@@ -64,7 +64,7 @@ impl Arrival {
 
     /// The gateway answered it for the function.
     pub(crate) fn answered(self, meter: &Meter, status: StatusCode) {
-        self.end(meter, status, Outcome::of_status(status), None);
+        self.end(meter, status.as_u16(), Outcome::of_status(status), None);
     }
 
     fn end(self, meter: &Meter, status: StatusCode, outcome: Outcome, fault: Option<&'static str>) {
