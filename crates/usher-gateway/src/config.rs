@@ -71,7 +71,7 @@ pub struct Bounds {
     /// bytes; the connection's window is four times this.
     pub window_bytes: u32,
     /// Requests that a client may begin and give up on one connection of HTTP/2, beyond those
-    /// that it lets end; one more, and the connection is cut (CVE-2023-44487).
+    /// that it lets a function serve; one more, and the connection is cut (CVE-2023-44487).
     pub abandoned_max: u32,
     /// What a client may send on HTTP/2 while no request begins and no body moves, in bytes: pings,
     /// settings and other frames that cost it nothing. Beyond it the connection is cut.

@@ -14,8 +14,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -52,7 +51,8 @@ pub(crate) struct Beat {
     connection: Arc<Connection>,
     /// Whether it counts that its client gives it up: where requests share a connection.
     counted: bool,
-    complete: AtomicBool,
+    /// None: it was given up; else whether a function has served it.
+    served: OnceLock<bool>,
 }
 
 impl Beat {
@@ -61,13 +61,26 @@ impl Beat {
         Self {
             connection,
             counted: version == http::Version::HTTP_2,
-            complete: AtomicBool::new(false),
+            served: OnceLock::new(),
         }
     }
 
-    /// The reply is complete, or broke off for no reason of the client's.
+    /// A function's reply is complete, or broke off for no reason of the client's.
     pub(crate) fn complete(&self) {
-        self.complete.store(true, Relaxed);
+        self.settle(true);
+    }
+
+    /// The gateway itself replied, which costs nobody much: it neither counts as given up nor makes
+    /// good for one that was.
+    pub(crate) fn answered(&self) {
+        self.settle(false);
+    }
+
+    fn settle(&self, served: bool) {
+        if self.counted {
+            // The first word counts.
+            let _ = self.served.set(served);
+        }
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
@@ -78,8 +91,11 @@ impl Beat {
 impl Drop for Beat {
     fn drop(&mut self) {
         let pulse = &self.connection.pulse;
-        if self.counted {
-            pulse.settle(!self.complete.load(Relaxed));
+        match self.served.get() {
+            _ if !self.counted => {}
+            None => pulse.settle(true),
+            Some(true) => pulse.settle(false),
+            Some(false) => {}
         }
         pulse.end();
     }

@@ -63,7 +63,7 @@ enum State {
 impl Outgoing {
     /// A reply of the gateway itself.
     pub(crate) fn of_gateway(body: Body, beat: Beat) -> Self {
-        beat.complete();
+        beat.answered();
         Self {
             body,
             owed: None,

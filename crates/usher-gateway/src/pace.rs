@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 pub(crate) struct Pulse {
     begun: AtomicU64,
     in_flight: AtomicU32,
-    /// Requests that were given up before their reply was complete, less those that were not.
+    /// Requests that were given up before their reply was complete, less those that functions
+    /// served.
     abandoned: AtomicU32,
     /// Whether bytes came in since the last request began or ended; HTTP/1.1 only.
     stirred: AtomicBool,
@@ -61,8 +62,8 @@ impl Pulse {
         self.chatter_bytes.store(0, Relaxed);
     }
 
-    /// A request of HTTP/2 ended, given up by its client or not. One that was not makes good for
-    /// one that was.
+    /// A request of HTTP/2 ended: given up by its client, or served by its function, which makes good
+    /// for one that was given up.
     pub(crate) fn settle(&self, given_up: bool) {
         let next = |count: u32| match given_up {
             true => count.checked_add(1),
@@ -72,7 +73,7 @@ impl Pulse {
         let _ = self.abandoned.fetch_update(Relaxed, Relaxed, next);
     }
 
-    /// How many more requests were given up than were not.
+    /// How many more requests were given up than were served.
     pub(crate) fn abandoned(&self) -> u32 {
         self.abandoned.load(Relaxed)
     }

@@ -190,11 +190,15 @@ async fn requests_that_are_begun_only_to_be_given_up_end_the_connection() {
         }),
     )
     .await;
-    // One after the other, so that each is begun before it is given up.
+    // One after the other, so that each is begun before it is given up. What the gateway answers
+    // by itself between them makes good for none.
     let mut frames = Frames::open(&rig).await;
-    let slow = get(&[("x-slow", "1")]);
+    let (slow, refused) = (get(&[("x-slow", "1")]), get(&[("host", "b")]));
     for at in 0..=20_u32 {
-        let stream = 2 * at + 1;
+        frames.send(HEADERS, WHOLE, 4 * at + 1, &refused).await;
+        let answer = frames.next_of(&[HEADERS, GOAWAY]).await.unwrap();
+        assert_eq!((answer.kind, answer.stream), (HEADERS, 4 * at + 1));
+        let stream = 4 * at + 3;
         frames.send(HEADERS, WHOLE, stream, &slow).await;
         figures(&rig.gauge, |now| now.running == 1).await;
         frames
