@@ -5,6 +5,7 @@
 //! browser are one process group and end with what holds them.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use http::{Method, Request};
 use http_body_util::BodyExt;
@@ -18,7 +19,10 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use usher_api::body::Body;
 
-use crate::{EVENT_WAIT_MAX_S, event};
+use crate::event;
+
+/// How long the page may take to show something, in seconds: a build comes before it.
+const SEEN_MAX_S: u64 = 900;
 
 /// Without a window, without a sandbox of its own (which root cannot have), speaking to nobody.
 const ARGUMENTS: [&str; 9] = [
@@ -91,7 +95,7 @@ impl Browser {
         };
         let folder = format!("--user-data-dir={}", browser._profile.path().display());
         let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([folder.as_str()]).collect();
-        let timeout_ms = EVENT_WAIT_MAX_S * 1_000;
+        let timeout_ms = SEEN_MAX_S * 1_000;
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": { "args": arguments },
@@ -126,7 +130,8 @@ impl Browser {
                 }
             }
         };
-        event(&format!("the browser sees {text:?}"), seen).await
+        let seen = tokio::time::timeout(Duration::from_secs(SEEN_MAX_S), seen).await;
+        seen.unwrap_or_else(|_| panic!("the browser does not see {text:?}"))
     }
 
     /// All that the page shows.
@@ -158,7 +163,9 @@ impl Browser {
             let value = told["value"].take();
             if ok { Ok(value) } else { Err(value) }
         };
-        event("the driver answers", answered).await
+        let bound = Duration::from_secs(SEEN_MAX_S);
+        let answered = tokio::time::timeout(bound, answered).await;
+        answered.expect("the driver answers")
     }
 
     fn end(&self) {

@@ -15,4 +15,6 @@ if [ ! -d wit ]; then
   cp world.wit wit.new/
   mv wit.new wit
 fi
+# It says where a mistake is, which the next one does not.
+node --check app.js
 node_modules/.bin/componentize-js app.js --wit wit --world-name function --out function.wasm
