@@ -5,13 +5,15 @@
 //! ```
 //!
 //! An entry is written beside its place and renamed into it. What is loaded has the checksum that
-//! the entry records; an entry that does not is made anew and replaced. Code is trusted, so the
-//! folder belongs to the platform alone (mode 0700).
+//! the entry records; an entry that does not is made anew and replaced. A file is read for that
+//! once, and again when the file system says that it is another one or was changed: a language
+//! runtime's code has tens of megabytes, and its function may be loaded for a request that waits.
+//! Code is trusted, so the folder belongs to the platform alone (mode 0700).
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -39,6 +41,30 @@ pub(crate) struct Cache {
     pool: FreshPool,
     permits: Semaphore,
     joined: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    /// The files whose sums were found right, as they were then: at most one for each there is.
+    right: Arc<Mutex<HashMap<PathBuf, Stamp>>>,
+}
+
+/// What tells a file, as it is now, from any other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    node: u64,
+    len: u64,
+    /// When it was last changed, in seconds and nanoseconds; nobody can set that time.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let told = fs::metadata(path)?;
+        Ok(Self {
+            device: told.dev(),
+            node: told.ino(),
+            len: told.len(),
+            changed: (told.ctime(), told.ctime_nsec()),
+        })
+    }
 }
 
 /// Compiled code that is there and whole.
@@ -70,6 +96,7 @@ impl Cache {
             pool,
             permits: Semaphore::new(COMPILES_MAX),
             joined: Mutex::default(),
+            right: Arc::default(),
         })
     }
 
@@ -85,7 +112,7 @@ impl Cache {
         let turn = self.turn(&name);
         let _turn = turn.lock().await;
         let place = self.folder.join(&name);
-        if let Some(compiled) = read(place.clone()).await {
+        if let Some(compiled) = self.read(place.clone()).await {
             return Ok(Entry {
                 folder: place,
                 compiled,
@@ -109,6 +136,13 @@ impl Cache {
             compiled,
             compile_ms: Some(compile_ms.max(1)),
         })
+    }
+
+    /// A whole entry, or none: what is damaged stays until a whole one takes its place.
+    async fn read(&self, place: PathBuf) -> Option<Compiled> {
+        let right = self.right.clone();
+        let checked = tokio::task::spawn_blocking(move || check(&place, &right));
+        checked.await.ok().flatten()
     }
 
     fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -152,20 +186,30 @@ pub(crate) fn failed(error: impl std::fmt::Display) -> PrepareFault {
     }
 }
 
-/// A whole entry, or none: what is damaged stays until a whole one takes its place.
-async fn read(place: PathBuf) -> Option<Compiled> {
-    let checked = tokio::task::spawn_blocking(move || check(&place));
-    checked.await.ok().flatten()
-}
-
-fn check(place: &Path) -> Option<Compiled> {
+fn check(place: &Path, right: &Mutex<HashMap<PathBuf, Stamp>>) -> Option<Compiled> {
     let entry = fs::read(place.join(ENTRY_FILE)).ok()?;
     let compiled: Compiled = serde_json::from_slice(&entry).ok()?;
-    let whole = compiled
-        .sums
-        .iter()
-        .all(|(name, sum)| sum_of(&place.join(name)).is_ok_and(|found| found == *sum));
+    let mut sums = compiled.sums.iter();
+    let whole = sums.all(|(name, sum)| is_right(place.join(name), *sum, right).unwrap_or(false));
     whole.then_some(compiled)
+}
+
+fn is_right(
+    path: PathBuf,
+    sum: Digest,
+    right: &Mutex<HashMap<PathBuf, Stamp>>,
+) -> io::Result<bool> {
+    let stamp = Stamp::of(&path)?;
+    if right.lock().get(&path) == Some(&stamp) {
+        return Ok(true);
+    }
+    let is_right = sum_of(&path)? == sum;
+    if is_right {
+        right.lock().insert(path, stamp);
+    } else {
+        right.lock().remove(&path);
+    }
+    Ok(is_right)
 }
 
 /// The checksum of a file, read piece by piece: a language runtime's code has tens of megabytes.
@@ -194,7 +238,7 @@ impl Draft {
         }
         match fs::rename(&self.0, place) {
             // Another platform over the same folder was faster.
-            Err(_) if check(place).is_some() => Ok(()),
+            Err(_) if check(place, &Mutex::default()).is_some() => Ok(()),
             Err(_) if place.exists() => {
                 fs::remove_dir_all(place)?;
                 fs::rename(&self.0, place)

@@ -105,3 +105,22 @@ async fn damaged_entries_are_made_anew() {
     made_anew("entry.json", |file| fs::remove_file(file).unwrap()).await;
     made_anew("entry.json", |file| fs::write(file, b"{}").unwrap()).await;
 }
+
+/// What is loaded again is not read again for its sum, unless it was changed.
+#[tokio::test]
+async fn damage_is_found_by_an_engine_that_knew_the_file_whole() {
+    let place = Place::new(Compiler::InProcess);
+    let artifact = guests::silent("");
+    for _ in 0..2 {
+        drop(place.load(&artifact).await.unwrap());
+    }
+    assert_eq!(compiled(&place.bench.engine), 1);
+    let found = files(place.folder.path(), ".cwasm");
+    let mut code = fs::read(&found[0]).unwrap();
+    let middle = code.len() / 2;
+    code[middle] ^= 1;
+    fs::write(&found[0], code).unwrap();
+    let image = place.load(&artifact).await.unwrap();
+    place.bench.start(&image).await;
+    assert_eq!(compiled(&place.bench.engine), 2);
+}
