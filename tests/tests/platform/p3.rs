@@ -97,7 +97,7 @@ async fn state_of_03_is_kept_by_key_and_never_crosses() {
 /// A body of so many bytes, made as it is sent.
 fn made(mib: usize) -> Body {
     let piece = Bytes::from(vec![7; 1 << 16]);
-    let pieces = std::iter::repeat_n(piece, mib * MIB >> 16);
+    let pieces = std::iter::repeat_n(piece, (mib * MIB) >> 16);
     let frames = pieces.map(|piece| Ok::<_, BodyError>(Frame::data(piece)));
     Body::stream(StreamBody::new(stream::iter(frames)))
 }
