@@ -24,7 +24,7 @@ pub(crate) struct Reply {
     gathered_bytes: usize,
     /// None once it has come to its end, or has broken off.
     rest: Option<WasiBody>,
-    broken: Option<Error>,
+    broken: Option<Box<Error>>,
     taken: Option<Arc<Taken>>,
 }
 
@@ -55,7 +55,7 @@ impl Reply {
                     self.gathered_bytes += frame.data_ref().map_or(0, Bytes::len);
                     self.gathered.push_back(frame);
                 }
-                Poll::Ready(Some(Err(error))) => self.broken = Some(error),
+                Poll::Ready(Some(Err(error))) => self.broken = Some(Box::new(error)),
                 Poll::Ready(None) | Poll::Pending => return,
             }
         }
@@ -92,7 +92,7 @@ impl HttpBody for Reply {
             return Poll::Ready(Some(Ok(frame)));
         }
         if let Some(error) = self.broken.take() {
-            return Poll::Ready(Some(Err(error)));
+            return Poll::Ready(Some(Err(*error)));
         }
         self.poll_rest(cx)
     }

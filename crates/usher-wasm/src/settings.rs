@@ -178,7 +178,7 @@ mod tests {
         };
         for kind in kinds {
             let engine = wasmtime::Engine::new(&config(kind, pool)).unwrap();
-            let concurrent = engine.config().get_concurrency_support();
+            let concurrent = engine.get_concurrency_support();
             assert_eq!(concurrent, kind == CodeKind::Concurrent, "{}", kind.word());
         }
     }
