@@ -148,7 +148,6 @@ async fn without_a_grant_the_deployment_is_refused_with_the_reason() {
     for (component, lines) in [
         ("rust-bucket", ""),
         ("rust-bucket", "renewal = \"fresh\"\n"),
-        ("py-tally", ""),
         ("rust-bucket", "[keyvalue]\nkeys_max = 5\n"),
     ] {
         let folder = Folder::function("it", component, lines);
