@@ -1,22 +1,32 @@
 //! The one binary. It reads its words, makes a runtime, and runs one command.
 //!
 //! ```text
-//!  cli ─► command ┬ up, serve, demo ─► platform: backbone, node, gateway, controller, API
+//!  cli ─► command ┬ up, serve, dev, demo ─► platform: backbone, node, gateway, controller, API
 //!                 ├ doctor, bench ─► this machine
 //!                 └ deploy, invoke, list, show, logs, delete, secret ─► the API of a running platform
+//!                 ├ new, completion, man ─► files and texts
+//!                 └ deploy, invoke, list, show, logs, delete ─► the API of a running platform
+//!                 └ deploy, invoke, list, show, logs, delete, key, owner, audit
+//!                     └─► the API of a running platform
 //! ```
 //!
 //! Only here are the environment's variables read. Deliberately absent: anything a role decides.
 
 #![forbid(unsafe_code)]
 
+mod access;
+mod audit;
+mod backup;
 mod bench;
+mod build;
 mod bundled;
 mod call;
 mod cli;
 mod command;
+mod completion;
 mod demo;
 mod deploy;
+mod dev;
 mod doctor;
 mod dumps;
 mod engines;
@@ -24,14 +34,20 @@ mod folders;
 mod functions;
 mod given;
 mod invoke;
+mod key;
 mod logs;
+mod man;
 mod metrics;
+mod moment;
+mod new;
 mod output;
+mod owner;
 mod platform;
 mod secret;
 mod serve;
 mod signals;
 mod source;
+mod tls;
 mod up;
 
 use std::process::ExitCode;

@@ -1,14 +1,15 @@
 //! The text that tells revisions apart.
 //!
-//! Ids are kept for ever, so what is written here of a component must never change: the settings of
-//! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one, the requests that the platform makes itself in a fourth, that of twins in a
-//! fifth, and what a function is given in one of its own. Deliberately absent: the digest, which needs a crate.
+//! Ids are kept for ever, so what is written here of a component must never change. Settings that
+//! came later stand in parts of their own, each of which is left out where it says nothing.
+//! Deliberately absent: the digest, which needs a crate.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Keep, KeyValueGrant, Limits, Lint, Process, Sample, SecretUse, Settings, Twins};
+use super::{
+    InvokeBy, Keep, KeyValueGrant, Limits, Lint, Process, Sample, SecretUse, Settings, Twins,
+};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -33,6 +34,12 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     if twins != Twins::default() {
         text.push_str(&format!("Twins {{ twins: {twins:?} }}\n"));
     }
+    if let Some(cors) = &settings.cors {
+        text.push_str(&format!("{cors:?}\n"));
+    }
+    if settings.invoke != InvokeBy::default() {
+        text.push_str(&format!("Callers {{ invoke: {:?} }}\n", settings.invoke));
+    }
     let given = Given::of(settings);
     if given != Given::of(&Settings::default()) {
         text.push_str(&format!("{given:?}\n"));
@@ -54,9 +61,11 @@ impl fmt::Debug for Component<'_> {
             keep,
             outbound,
             hide_proof,
+            invoke: _,
             warm_up: _,
             lint: _,
             process: _,
+            cors: _,
             env: _,
             config: _,
             secrets: _,
@@ -220,7 +229,8 @@ impl<'a> Program<'a> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::function::{Contract, Delivery, Isolation, LintChoice, Revision, Twins};
+    use crate::cors::Cors;
+    use crate::function::{Contract, Delivery, InvokeBy, Isolation, LintChoice, Revision, Twins};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
@@ -294,6 +304,14 @@ mod tests {
             changed(|it| it.lint.freshness = LintChoice::Off),
             changed(|it| it.keep.twins = Twins::Always),
             changed(|it| it.keep.twins = Twins::Off),
+            changed(|it| it.cors = Some(Cors::default())),
+            changed(|it| it.cors.insert(Cors::default()).credentials = true),
+            changed(|it| it.cors.insert(Cors::default()).max_age_s += 1),
+            changed(|it| it.cors.insert(Cors::default()).origins.push(String::new())),
+            changed(|it| it.cors.insert(Cors::default()).methods.push(String::new())),
+            changed(|it| it.cors.insert(Cors::default()).headers.push(String::new())),
+            changed(|it| it.cors.insert(Cors::default()).expose.push(String::new())),
+            changed(|it| it.invoke = InvokeBy::Key),
             changed(|it| drop(it.env.insert("A".to_owned(), "2".to_owned()))),
             changed(|it| drop(it.config.insert("A".to_owned(), "2".to_owned()))),
             changed(|it| drop(it.secrets.insert("A".to_owned(), secret(Delivery::Store)))),
