@@ -207,10 +207,8 @@ fn kind(entry: &dyn Any) -> (&'static str, &'static str) {
         (STREAMS, "output-stream")
     } else if entry.is::<wasmtime_wasi::p2::DynPollable>() {
         (POLL, "pollable")
-    } else if let Some(named) = keyvalue::kind(entry) {
-        named
     } else {
-        ("", "resource")
+        keyvalue::kind(entry).unwrap_or(("", "resource"))
     }
 }
 
