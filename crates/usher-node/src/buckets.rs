@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   OWNER.FUNCTION.BUCKET . SHA-256(key) ──► length of the key │ key │ value
-//!   write: its keys' turn ─► what is there ─► room reserved ─► applied on that condition ─► answered
+//!   write: its keys' turn ─► what is there ─► room reserved ─► applied on that condition
 //! ```
 //!
 //! A key stands there by its digest, so that any text can be one, however long and of whatever

@@ -75,6 +75,11 @@ impl Host {
         self.wasi = None;
     }
 
+    /// Whether nothing is to come of what the guest does.
+    pub(crate) fn is_rehearsing(&self) -> bool {
+        self.rehearsal.is_some()
+    }
+
     /// Whether the guest has ever asked for something that another instance may be answered
     /// otherwise: a clock or a random value. What else it finds is the same for all.
     pub(crate) fn drew(&self) -> bool {

@@ -55,6 +55,8 @@ pub struct Look {
 struct KeyValue<'a> {
     table: &'a mut ResourceTable,
     given: &'a Given,
+    /// The platform alone asks, and nothing is to come of it.
+    rehearsing: bool,
 }
 
 struct HasKeyValue;
@@ -67,6 +69,7 @@ impl HasData for HasKeyValue {
 pub(crate) fn link(linker: &mut Linker<Host>) -> Result<()> {
     fn view(host: &mut Host) -> KeyValue<'_> {
         KeyValue {
+            rehearsing: host.is_rehearsing(),
             table: &mut host.table,
             given: &host.given,
         }
@@ -131,6 +134,8 @@ impl store::Host for KeyValue<'_> {
     async fn open(&mut self, identifier: String) -> Answer<Resource<OpenBucket>> {
         let opened = self.access()?.open(&identifier);
         Ok(match opened {
+            // Without a bucket nothing else of the interface can be had.
+            _ if self.rehearsing => Err(store::Error::AccessDenied),
             Ok(bucket) => Ok(self.table.push(OpenBucket(bucket))?),
             // Whether there is such a bucket is nobody's business who is not granted it.
             Err(_) => Err(store::Error::AccessDenied),

@@ -71,8 +71,8 @@ async fn a_component_in_python_counts_in_a_bucket() {
     counts("py-tally", "live", &[]).await;
 }
 
-/// Neither another function nor another owner sees it, whatever keys they try; what is shared within
-/// an owner is.
+/// Neither another function nor another owner sees it, whatever keys they try; what is shared
+/// within an owner is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_else_sees_a_bucket() {
     let data = Folder::new();
@@ -148,7 +148,6 @@ async fn without_a_grant_the_deployment_is_refused_with_the_reason() {
     for (component, lines) in [
         ("rust-bucket", ""),
         ("rust-bucket", "renewal = \"fresh\"\n"),
-        ("py-tally", ""),
         ("rust-bucket", "[keyvalue]\nkeys_max = 5\n"),
     ] {
         let folder = Folder::function("it", component, lines);
@@ -206,8 +205,8 @@ async fn bounds_are_told_and_others_have_room_all_the_same() {
     assert_eq!(batch.text(), "a=v\nb=v\na=v");
 }
 
-/// Handles of buckets and looks that a run leaves open are given back, and the next run begins as in
-/// a new instance.
+/// Handles of buckets and looks that a run leaves open are given back, and the next run begins as
+/// in a new instance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handles_that_are_left_are_given_back() {
     let data = Folder::new();

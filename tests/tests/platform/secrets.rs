@@ -1,5 +1,5 @@
-//! Secrets: functions get them, and nobody finds them anywhere else. Each search is made for a plain
-//! value too, which it must find, or it would prove nothing.
+//! Secrets: functions get them, and nobody finds them anywhere else. Each search is made for a
+//! plain value too, which it must find, or it would prove nothing.
 
 use std::fs;
 use std::io::Read as _;

@@ -1,5 +1,5 @@
-//! The tables `[env]`, `[config]`, `[secrets]` and `[keyvalue]`: what a function is given beside its
-//! code.
+//! The tables `[env]`, `[config]`, `[secrets]` and `[keyvalue]`: what a function is given beside
+//! its code.
 //!
 //! Deliberately absent: the values of secrets, and whether those that are named are there.
 

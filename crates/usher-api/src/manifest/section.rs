@@ -303,8 +303,8 @@ impl<'t, 'f> Section<'t, 'f> {
         }
     }
 
-    /// A table of entries under names that `judge` is asked about: each is a text, given to `brief`,
-    /// or a table, given to `whole`.
+    /// A table of entries under names that `judge` is asked about: each is a text, given to
+    /// `brief`, or a table, given to `whole`.
     pub(super) fn entries_by_name<T>(
         &mut self,
         key: &'static str,

@@ -1,4 +1,5 @@
-//! Sealing one value: ChaCha20-Poly1305 with a random nonce for each write, bound to owner and name.
+//! Sealing one value: ChaCha20-Poly1305 with a random nonce for each write, bound to owner and
+//! name.
 //!
 //! A sealed value that is moved to another name does not open, and neither does one of which a byte
 //! was changed. Deliberately absent: where the key comes from (`key`).

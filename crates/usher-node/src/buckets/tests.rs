@@ -1,4 +1,5 @@
-//! Buckets over the embedded store: what is kept apart, what is atomic, what has bounds, what lasts.
+//! Buckets over the embedded store: what is kept apart, what is atomic, what has bounds, what
+//! lasts.
 
 use std::collections::BTreeSet;
 use std::path::Path;
