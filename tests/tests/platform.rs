@@ -29,6 +29,8 @@ mod folder;
 mod isolation;
 #[path = "platform/keys.rs"]
 mod keys;
+#[path = "platform/kill.rs"]
+mod kill;
 #[path = "platform/lambda.rs"]
 mod lambda;
 #[path = "platform/limits.rs"]
@@ -43,12 +45,16 @@ mod mistakes;
 mod outbound;
 #[path = "platform/programs.rs"]
 mod programs;
+#[path = "platform/revisions.rs"]
+mod revisions;
 #[path = "platform/serve.rs"]
 mod serve;
 #[path = "platform/server.rs"]
 mod server;
 #[path = "platform/streams.rs"]
 mod streams;
+#[path = "platform/tiny.rs"]
+mod tiny;
 #[path = "platform/twins.rs"]
 mod twins;
 

@@ -16,4 +16,5 @@ pub mod manifest;
 pub mod node;
 pub mod record;
 pub mod shape;
+pub mod traffic;
 pub mod upgrade;

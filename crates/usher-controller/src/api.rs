@@ -16,6 +16,7 @@ mod platform;
 mod read;
 mod routes;
 mod serve;
+mod traffic;
 
 use std::io;
 use std::net::SocketAddr;

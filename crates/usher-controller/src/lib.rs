@@ -13,6 +13,7 @@
 
 pub mod api;
 mod artifacts;
+mod change;
 mod controller;
 mod deploy;
 mod plan;
@@ -22,9 +23,11 @@ mod start;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;
+mod traffic;
 
 pub use artifacts::UploadError;
 pub use controller::{Addresses, Controller, Follower, Options};
 pub use deploy::DeployError;
+pub use plan::Refusal;
 pub use records::RecordError;
 pub use remove::RemoveError;

@@ -6,4 +6,5 @@ mod kill;
 mod remove;
 mod rig;
 mod start;
+mod traffic;
 mod wire;

@@ -25,3 +25,4 @@ pub mod renewal;
 pub mod route;
 pub mod start;
 pub mod trace;
+pub mod traffic;

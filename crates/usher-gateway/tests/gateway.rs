@@ -18,5 +18,7 @@ mod keys;
 mod routes;
 #[path = "gateway/streams.rs"]
 mod streams;
+#[path = "gateway/traffic.rs"]
+mod traffic;
 #[path = "gateway/upgrades.rs"]
 mod upgrades;

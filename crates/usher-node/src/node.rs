@@ -35,6 +35,9 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long a deployment waits for its first environment.
 const FIRST_START_MAX: Duration = Duration::from_secs(60);
 
+/// How long a change of traffic waits for environments beyond the first.
+const AHEAD_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// How a node works.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
@@ -290,6 +293,19 @@ impl<E: Engine> NodeControl for Node<E> {
             started?;
             let pool = prepared?;
             Ok(self.shop.engine.report(&pool.image))
+        })
+    }
+
+    fn start_ahead(&self, revision: RevisionId, environments: u32) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let entry = self.shop.entries.read().get(&revision).cloned();
+            let Some(pool) = entry.and_then(|entry| entry.pool()) else {
+                return;
+            };
+            let warm = pool.warm(environments as usize);
+            if tokio::time::timeout(AHEAD_WAIT_MAX, warm).await.is_err() {
+                tracing::warn!(%revision, environments, "traffic moves before all is warm");
+            }
         })
     }
 

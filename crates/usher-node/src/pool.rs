@@ -30,6 +30,7 @@ mod line;
 mod plan;
 mod start;
 mod twin;
+mod warm;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -95,6 +96,8 @@ pub(crate) struct Pool<E: Engine> {
     trust: AtomicU64,
     state: Mutex<State<E>>,
     quiet: Notify,
+    /// Told at the end of each start.
+    start_ended: Notify,
 }
 
 struct State<E: Engine> {
@@ -185,6 +188,7 @@ impl<E: Engine> Pool<E> {
                 closed: false,
             }),
             quiet: Notify::new(),
+            start_ended: Notify::new(),
         })
     }
 

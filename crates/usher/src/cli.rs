@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: what they do.
 
+mod traffic;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,6 +12,8 @@ use usher_core::audit::AUDIT_ONE_IN;
 use usher_core::function::AREA_MEMORY;
 use usher_core::id::{Name, RequestId};
 use usher_core::route::Domain;
+
+pub(crate) use traffic::{Alias, Rollback, Split};
 
 /// A serverless platform: every request meets a clean environment, at warm speed.
 #[derive(Debug, Parser)]
@@ -51,6 +55,16 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Delete a function
     Delete(One),
+    /// Name revisions of a function
+    Alias {
+        /// What to do.
+        #[command(subcommand)]
+        what: Alias,
+    },
+    /// Share a function's traffic out among its revisions, as in `split hello v3=10 v2=90`
+    Split(Split),
+    /// Let a function serve again what it served before
+    Rollback(Rollback),
     /// Show what this machine gives, and what is made of it
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop
@@ -192,6 +206,9 @@ pub(crate) struct Deploy {
     /// Whose function it is
     #[arg(long)]
     pub(crate) owner: Option<Name>,
+    /// Make the new revision ready, and leave the traffic where it is
+    #[arg(long)]
+    pub(crate) no_traffic: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Bench, Cli, Command};
-use crate::{bench, demo, deploy, doctor, functions, invoke, logs, serve, up};
+use crate::{bench, demo, deploy, doctor, functions, invoke, logs, serve, traffic, up};
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -40,6 +40,9 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
         Command::Show(one) => done(functions::show(one, json).await),
         Command::Logs(logs) => done(logs::run(logs, json).await),
         Command::Delete(one) => done(functions::delete(one, json).await),
+        Command::Alias { what } => done(traffic::alias(what, json).await),
+        Command::Split(split) => done(traffic::split(split, json).await),
+        Command::Rollback(rollback) => done(traffic::roll_back(rollback, json).await),
         Command::Doctor => doctor::run(json).await,
         Command::Demo => demo::run(json).await,
         Command::Bench { what } => match what {

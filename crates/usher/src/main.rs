@@ -29,6 +29,7 @@ mod platform;
 mod serve;
 mod signals;
 mod source;
+mod traffic;
 mod up;
 
 use std::process::ExitCode;

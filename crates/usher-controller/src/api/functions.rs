@@ -15,7 +15,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use usher_api::http::{
     Deleted, DeployEvent, DeployRequest, Deployed, FunctionPage, FunctionView, PAGE_DEFAULT,
-    Revisions,
 };
 use usher_api::manifest;
 use usher_api::node::{LogQuery, Progress};
@@ -36,24 +35,34 @@ struct OwnerQuery {
 }
 
 /// The function of a path, with the owner of its query.
-fn key(name: &str, uri: &Uri) -> Result<FunctionKey, ApiError> {
+pub(super) fn key(name: &str, uri: &Uri) -> Result<FunctionKey, ApiError> {
     let OwnerQuery { owner } = read::query(uri)?;
     read::function(name, owner)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeployQuery {
+    traffic: Option<bool>,
 }
 
 /// `POST /v1/functions`
 pub(super) async fn deploy(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
+    uri: Uri,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let DeployQuery { traffic } = read::query(&uri)?;
+    let traffic = traffic.unwrap_or(true);
     let json = read::json(body, &shared.options).await?;
     let request = manifest::deploy_request(&json)?;
     if read::wants_lines(&headers) {
-        return Ok(read::lines(followed(shared, request)));
+        return Ok(read::lines(followed(shared, request, traffic)));
     }
     let (progress, _) = mpsc::channel(1);
-    let deployed = shared.controller.deploy(request, progress).await?;
+    let deployed = shared.controller.deploy_with(request, traffic, progress);
+    let deployed = deployed.await?;
     let status = match deployed.created {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
@@ -65,6 +74,7 @@ pub(super) async fn deploy(
 fn followed(
     shared: Arc<Shared>,
     request: DeployRequest,
+    traffic: bool,
 ) -> impl Stream<Item = DeployEvent> + Send + 'static {
     struct Following {
         steps: mpsc::Receiver<Progress>,
@@ -72,7 +82,10 @@ fn followed(
     }
     let function = request.function();
     let (progress, steps) = mpsc::channel(PROGRESS_QUEUE_MAX);
-    let outcome = tokio::spawn(async move { shared.controller.deploy(request, progress).await });
+    let outcome = tokio::spawn(async move {
+        let deploying = shared.controller.deploy_with(request, traffic, progress);
+        deploying.await
+    });
     let following = Following {
         steps,
         outcome: Some(outcome),
@@ -152,18 +165,6 @@ pub(super) async fn remove(
     deleted
         .map(Json)
         .ok_or_else(|| ApiError::no_such_function(&function))
-}
-
-/// `GET /v1/functions/{name}/revisions`
-pub(super) async fn revisions(
-    State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
-    uri: Uri,
-) -> Result<Json<Revisions>, ApiError> {
-    let function = key(&name, &uri)?;
-    let kept = shared.controller.record(&function).await?;
-    let kept = kept.ok_or_else(|| ApiError::no_such_function(&function))?;
-    Ok(Json(Revisions::from(&kept.record)))
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use axum::middleware;
 use axum::routing::{self, MethodRouter};
 
 use super::guard::{self, Guard};
-use super::{Shared, artifacts, error, functions, platform};
+use super::{Shared, artifacts, error, functions, platform, traffic};
 
 /// One route.
 pub(super) struct Route {
@@ -27,10 +27,11 @@ pub(super) struct Route {
     pub(super) handler: MethodRouter<Arc<Shared>>,
 }
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const NDJSON: &str = usher_api::http::NDJSON;
 const TEXT: &str = "text/plain";
-const OWNER: (&str, &str, &str) = ("owner", "string", "Whose function; default: default");
+pub(super) const OWNER: (&str, &str, &str) =
+    ("owner", "string", "Whose function; default: default");
 
 /// The router: all routes behind the guard.
 pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
@@ -50,6 +51,7 @@ pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
 /// Every route there is.
 pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
+    routes.extend(traffic::routes());
     routes.extend(for_the_platform());
     routes
 }
@@ -63,6 +65,11 @@ fn for_functions() -> Vec<Route> {
         },
         Route {
             takes: Some(JSON),
+            query: &[(
+                "traffic",
+                "boolean",
+                "false: make it ready, and leave the traffic where it is",
+            )],
             handler: routing::post(functions::deploy),
             ..route(
                 "post",
@@ -88,15 +95,6 @@ fn for_functions() -> Vec<Route> {
             query: &[OWNER],
             handler: routing::delete(functions::remove),
             ..route("delete", "/v1/functions/{name}", "Delete a function")
-        },
-        Route {
-            query: &[OWNER],
-            handler: routing::get(functions::revisions),
-            ..route(
-                "get",
-                "/v1/functions/{name}/revisions",
-                "List a function's revisions",
-            )
         },
         Route {
             query: &[
@@ -148,7 +146,7 @@ fn for_the_platform() -> Vec<Route> {
     ]
 }
 
-fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
+pub(super) fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
     Route {
         method,
         path,

@@ -75,17 +75,23 @@ async fn every_route_is_in_the_document_and_is_served() {
     // Written out once more, so that a route that was dropped by accident is noticed.
     let all = [
         "delete /v1/functions/{name}",
+        "delete /v1/functions/{name}/aliases/{alias}",
         "get /",
         "get /healthz",
         "get /metrics",
         "get /readyz",
         "get /v1/functions",
         "get /v1/functions/{name}",
+        "get /v1/functions/{name}/aliases",
+        "get /v1/functions/{name}/aliases/{alias}",
         "get /v1/functions/{name}/logs",
         "get /v1/functions/{name}/revisions",
         "get /v1/openapi.json",
         "post /v1/artifacts",
         "post /v1/functions",
+        "post /v1/functions/{name}/rollback",
+        "put /v1/functions/{name}/aliases/{alias}",
+        "put /v1/functions/{name}/traffic",
     ];
     assert_eq!(routes, all);
     let (status, body) = ask(&rig, &asked("GET", "/v2", "")).await;
