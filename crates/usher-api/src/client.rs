@@ -7,6 +7,7 @@
 //! Deliberately absent: TLS and keys, which the API does not have yet, and retries, which are the
 //! caller's.
 
+mod backup;
 mod lines;
 mod traffic;
 
@@ -26,6 +27,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 use usher_core::id::{FunctionKey, Name};
+
+pub use backup::Download;
 
 use crate::body::Body;
 use crate::http::{

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod body;
 pub mod client;
 pub mod http;

@@ -10,6 +10,8 @@
 //! hide_proof = false
 //! [limits]                       # see `usher_core::function::Limits`
 //! [keep]                         # see `usher_core::function::Keep`
+//! [build]                        # see `Build`
+//! command = ["make"]
 //! ```
 //!
 //! A Linux program has a table in the place of the component:
@@ -21,6 +23,11 @@
 //! folder = "."                   # what is shipped, inside the manifest's folder
 //! [process.environment]
 //! COLOUR = "blue"
+//! ```
+//!
+//! Both kinds may have requests that the platform makes itself:
+//!
+//! ```toml
 //! [[warm_up]]                    # what it serves before its state is taken
 //! path = "/"
 //! [lint]                         # see `usher_core::function::Lint`
@@ -33,6 +40,7 @@
 //!
 //! Deliberately absent: files. The caller reads them.
 
+mod build;
 mod check;
 mod process;
 mod sample;
@@ -45,6 +53,8 @@ use usher_core::function::Settings;
 use usher_core::id::Name;
 
 use crate::http::DeployRequest;
+
+pub use build::Build;
 
 /// The manifest's file name.
 pub const MANIFEST_FILE: &str = "function.toml";
@@ -62,6 +72,8 @@ pub struct Manifest {
     pub content: Content,
     /// How the function is run.
     pub settings: Settings,
+    /// How its artifact is made, where the manifest says it.
+    pub build: Option<Build>,
 }
 
 /// Where a manifest says that the function's artifact is found; each path is relative to the

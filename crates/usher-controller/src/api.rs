@@ -8,6 +8,7 @@
 //! others may not (`guard`).
 
 mod artifacts;
+mod backup;
 mod error;
 mod functions;
 mod guard;

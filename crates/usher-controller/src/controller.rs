@@ -20,6 +20,7 @@ use usher_core::id::{FunctionKey, NAME_MAX_BYTES, Name, RevisionId};
 use usher_core::route::Domain;
 use usher_core::traffic::{Alias, HOST_MARK, PATH_MARK};
 
+use crate::backup::OwnFiles;
 use crate::records::{self, Kept, RecordError};
 
 /// The last backbone revision that somebody who watches the records has acted on. A deployment is
@@ -52,6 +53,8 @@ pub struct Options {
     pub ahead_max: u32,
     /// How often a change is tried again when somebody else's came between.
     pub tries_max: usize,
+    /// Files of the platform's own that belong into a back-up.
+    pub own_files: OwnFiles,
     /// How long a change waits until every gateway knows of it, in milliseconds.
     pub follow_wait_max_ms: u64,
 }
@@ -67,6 +70,7 @@ impl Options {
             changes_max: 64,
             ahead_max: 16,
             tries_max: 16,
+            own_files: OwnFiles::default(),
             follow_wait_max_ms: 10_000,
         }
     }
@@ -93,7 +97,7 @@ pub(crate) struct Core {
     pub(crate) changes: Arc<Semaphore>,
     /// Held for reading while an artifact is on its way into a record, for writing while artifacts
     /// are collected.
-    pub(crate) artifacts: RwLock<()>,
+    pub(crate) artifacts: Arc<RwLock<()>>,
     functions: Mutex<HashMap<FunctionKey, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -110,7 +114,7 @@ impl Core {
             followers,
             changes: Arc::new(Semaphore::new(options.changes_max)),
             options,
-            artifacts: RwLock::new(()),
+            artifacts: Arc::default(),
             functions: Mutex::new(HashMap::new()),
         })
     }

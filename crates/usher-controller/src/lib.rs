@@ -13,6 +13,7 @@
 
 pub mod api;
 mod artifacts;
+mod backup;
 mod change;
 mod controller;
 mod deploy;
@@ -26,6 +27,7 @@ mod tests;
 mod traffic;
 
 pub use artifacts::UploadError;
+pub use backup::{Archive, OwnFiles, RestoreError, TakeError};
 pub use controller::{Addresses, Controller, Follower, Options};
 pub use deploy::DeployError;
 pub use plan::Refusal;

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use usher_api::record::{self, FunctionRecord};
 use usher_backbone::{Backbone, Entry, ReadError, WriteError};
-use usher_core::id::{FunctionKey, Name};
+use usher_core::id::{Digest, FunctionKey, Name};
 
 /// A record with the backbone's revision of it, which the next write expects.
 #[derive(Clone, Debug)]
@@ -82,6 +82,17 @@ pub(crate) async fn write(
         None => backbone.create(&key, value).await,
         Some(last) => backbone.update(&key, value, last).await,
     }
+}
+
+/// The artifacts that an entry names, those of revisions that can be restored included; none where
+/// it is no function's record.
+pub(crate) fn artifacts_of(entry: &Entry) -> Result<Vec<Digest>, RecordError> {
+    if !entry.key.starts_with(record::FUNCTIONS_PREFIX) {
+        return Ok(Vec::new());
+    }
+    let record = read(entry)?.record;
+    let revisions = record.revisions().into_iter();
+    Ok(revisions.map(|revision| revision.artifact).collect())
 }
 
 fn read(entry: &Entry) -> Result<Kept, RecordError> {

@@ -114,7 +114,8 @@ pub struct Settings {
     pub outbound: Vec<String>,
     /// Leave the `usher-run` header out of replies.
     pub hide_proof: bool,
-    /// What a new program serves before it serves anybody, in this order.
+    /// What is served before anybody is served, in this order: by each new program, or by the
+    /// instance of a component that its clean image is taken of.
     pub warm_up: Vec<Sample>,
     /// Whether a deployment looks for values that a renewal repeats.
     pub lint: Lint,

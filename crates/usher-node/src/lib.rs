@@ -27,6 +27,7 @@ mod node;
 mod pool;
 mod renewal;
 mod reply;
+mod rest;
 pub mod steps;
 
 pub use artifact::{ArtifactError, ArtifactSource};

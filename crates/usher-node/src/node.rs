@@ -38,6 +38,13 @@ const FIRST_START_MAX: Duration = Duration::from_secs(60);
 /// How long a change of traffic waits for environments beyond the first.
 const AHEAD_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Images that stay loaded beside those in use, as a node has it by default: each with an
+/// environment has some thirty mappings, of which a process may have 65,530.
+const IMAGES_MAX: NonZeroUsize = match NonZeroUsize::new(1_000) {
+    Some(max) => max,
+    None => NonZeroUsize::MIN,
+};
+
 /// How a node works.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
@@ -45,6 +52,8 @@ pub struct NodeOptions {
     pub audit_one_in: u64,
     /// Environments of one revision that are started at the same time.
     pub starts_parallel_max: NonZeroUsize,
+    /// Images that stay loaded beside those in use.
+    pub images_max: NonZeroUsize,
     /// Where what is free of processors and memory is read.
     pub host: HostSource,
     /// The functions' logs.
@@ -58,6 +67,7 @@ impl Default for NodeOptions {
             audit_one_in: AUDIT_ONE_IN,
             // Starting is work of the processor alone, so more at once would only share it out.
             starts_parallel_max: cores.saturating_mul(NonZeroUsize::MIN.saturating_add(1)),
+            images_max: IMAGES_MAX,
             host: HostSource::default(),
             logs: LogOptions::default(),
         }
@@ -81,7 +91,7 @@ pub(crate) struct Shop<E: Engine> {
     pub(crate) engine: Arc<E>,
     pub(crate) artifacts: Arc<dyn ArtifactSource>,
     pub(crate) options: NodeOptions,
-    entries: RwLock<HashMap<RevisionId, Arc<Entry<E>>>>,
+    pub(crate) entries: RwLock<HashMap<RevisionId, Arc<Entry<E>>>>,
     /// Those that were registered, also for revisions that are not loaded.
     hooks: Mutex<HashMap<RevisionId, Arc<dyn BeforeRun>>>,
     logs: Logs,
@@ -249,6 +259,7 @@ impl<E: Engine> Shop<E> {
                 self.remove(revision, Entry::forgettable);
             }
         }
+        self.rest();
     }
 }
 
@@ -320,8 +331,7 @@ impl<E: Engine> NodeControl for Node<E> {
 
     fn image(&self, revision: RevisionId) -> Option<ImageReport> {
         let entry = self.shop.entries.read().get(&revision).cloned()?;
-        let pool = entry.pool()?;
-        Some(self.shop.engine.report(&pool.image))
+        entry.report(&self.shop.engine)
     }
 
     fn status(&self, revision: RevisionId) -> RevisionStatus {

@@ -16,9 +16,10 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 
 use crate::engine::Inner;
 use crate::image::{Code, WasmImage};
-use crate::live::{bounded_start, micros};
+use crate::live::micros;
 use crate::report::Alive;
 use crate::run::Guest;
+use crate::started::bounded_start;
 
 /// An instance, before or after its one run.
 pub(crate) struct Fresh {

@@ -2,6 +2,11 @@
 //!
 //! Deliberately absent: what they do.
 
+pub(crate) mod backup;
+mod completion;
+mod dev;
+mod man;
+mod new;
 mod traffic;
 
 use std::net::SocketAddr;
@@ -13,6 +18,10 @@ use usher_core::function::AREA_MEMORY;
 use usher_core::id::{Name, RequestId};
 use usher_core::route::Domain;
 
+pub(crate) use completion::Completion;
+pub(crate) use dev::Dev;
+pub(crate) use man::Man;
+pub(crate) use new::{Kind, Lang, New};
 pub(crate) use traffic::{Alias, Rollback, Split};
 
 /// A serverless platform: every request meets a clean environment, at warm speed.
@@ -43,6 +52,10 @@ pub(crate) enum Command {
     Up(Up),
     /// Run one function in the foreground, at `/` of any host, on throw-away data
     Serve(Serve),
+    /// Run a function while it is written: it is built and served anew with every change
+    Dev(Dev),
+    /// Make a folder with a function to begin with
+    New(New),
     /// Deploy a function: a component, a program, or a folder of either
     Deploy(Deploy),
     /// Call a function
@@ -65,10 +78,18 @@ pub(crate) enum Command {
     Split(Split),
     /// Let a function serve again what it served before
     Rollback(Rollback),
+    /// Write a back-up of the whole platform into a file
+    Backup(backup::Backup),
+    /// Restore a back-up into a running platform
+    Restore(backup::Restore),
     /// Show what this machine gives, and what is made of it
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop
     Demo,
+    /// Write the script by which a shell completes these words
+    Completion(Completion),
+    /// Write the manual pages
+    Man(Man),
     /// Measure a mechanism by itself
     Bench {
         /// Which.
@@ -99,6 +120,20 @@ pub(crate) enum Bench {
         /// Sizes of state to measure, in bytes
         #[arg(long, value_delimiter = ',', default_values_t = [1 << 16, 1 << 20, 1 << 26, 1 << 30])]
         state_bytes: Vec<usize>,
+    },
+    /// Requests per second of the engine alone, by the number of threads
+    Engine {
+        /// A component that answers GET /
+        component: PathBuf,
+        /// Numbers of threads to measure
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+        threads: Vec<usize>,
+        /// Rounds of each
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// The length of a round, in milliseconds
+        #[arg(long, default_value_t = 1_000)]
+        round_ms: u64,
     },
 }
 
@@ -209,6 +244,9 @@ pub(crate) struct Deploy {
     /// Make the new revision ready, and leave the traffic where it is
     #[arg(long)]
     pub(crate) no_traffic: bool,
+    /// Run the manifest's build command first
+    #[arg(long)]
+    pub(crate) build: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

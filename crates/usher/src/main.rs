@@ -1,8 +1,9 @@
 //! The one binary. It reads its words, makes a runtime, and runs one command.
 //!
 //! ```text
-//!  cli ─► command ┬ up, serve, demo ─► platform: backbone, node, gateway, controller, API
+//!  cli ─► command ┬ up, serve, dev, demo ─► platform: backbone, node, gateway, controller, API
 //!                 ├ doctor, bench ─► this machine
+//!                 ├ new, completion, man ─► files and texts
 //!                 └ deploy, invoke, list, show, logs, delete ─► the API of a running platform
 //! ```
 //!
@@ -10,20 +11,26 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod bench;
+mod build;
 mod bundled;
 mod call;
 mod cli;
 mod command;
+mod completion;
 mod demo;
 mod deploy;
+mod dev;
 mod doctor;
 mod engines;
 mod folders;
 mod functions;
 mod invoke;
 mod logs;
+mod man;
 mod metrics;
+mod new;
 mod output;
 mod platform;
 mod serve;

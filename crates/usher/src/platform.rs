@@ -13,15 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::stream::BoxStream;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use usher_api::client::Client;
+use usher_api::node::{LogLine, LogQuery, NodeControl};
 use usher_api::record::FUNCTIONS_PREFIX;
 use usher_backbone::{Embedded, KeyValue, Limits};
 use usher_controller::api::{Api, ApiOptions};
 use usher_controller::{Addresses, Controller, Options};
 use usher_core::function::Revision;
+use usher_core::id::FunctionKey;
 use usher_core::route::Domain;
 use usher_gateway::{Bounds, Config, Gateway, Gauge, RouteTable};
 use usher_node::logs::LogOptions;
@@ -113,6 +116,7 @@ pub(crate) struct Platform {
     api_task: Role,
     engines: Arc<Engines>,
     node: Node<Engines>,
+    controller: Arc<Controller>,
     node_max_ms: u64,
     backbone: Arc<Embedded>,
     /// Last, so that nothing writes to the folder any more when it goes.
@@ -193,7 +197,8 @@ impl Platform {
         };
         let (ready, is_ready) = watch::channel(settings.routing == Routing::Named);
         let figures = Arc::new(figures(gateway.gauge(), node.clone(), Arc::clone(&engines)));
-        let api = Api::bind(options, Arc::new(controller.await?), is_ready, figures).await?;
+        let controller = Arc::new(controller.await?);
+        let api = Api::bind(options, Arc::clone(&controller), is_ready, figures).await?;
         Ok(Self {
             gateway: gateway.local_addr(),
             api: api.local_addr(),
@@ -206,6 +211,7 @@ impl Platform {
             api_task: Role::spawn(|stop| api.serve(asked(stop))),
             engines,
             node,
+            controller,
             node_max_ms: bounded.node_max_ms,
             backbone,
             _folder: folder,
@@ -221,6 +227,20 @@ impl Platform {
     /// A client of this platform's API.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::new(&within(self.api).to_string())?)
+    }
+
+    /// Who deploys, for what runs in this process.
+    pub(crate) fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// The function's log, oldest line first.
+    pub(crate) fn log(
+        &self,
+        function: &FunctionKey,
+        query: LogQuery,
+    ) -> BoxStream<'static, LogLine> {
+        self.node.logs(function, query)
     }
 
     /// Where this machine reaches the gateway.
@@ -243,6 +263,7 @@ impl Platform {
         if tokio::time::timeout(wait, self.node.drain()).await.is_err() {
             tracing::warn!(wait_max_ms = self.node_max_ms, "environments were cut off");
         }
+        drop(self.controller);
         drop(self.node);
         if tokio::time::timeout(wait, self.engines.second.close())
             .await

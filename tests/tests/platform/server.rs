@@ -43,7 +43,7 @@ fn binary() -> PathBuf {
 }
 
 /// The binary with JSON on, and with compiled code kept between the tests.
-fn usher() -> Command {
+pub(crate) fn usher() -> Command {
     let mut command = Command::new(binary());
     command
         .arg("--json")

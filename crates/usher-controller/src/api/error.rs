@@ -43,7 +43,7 @@ impl ApiError {
     }
 
     /// A failure of ours, with its whole chain in the log.
-    fn platform(status: StatusCode, label: &str, error: &(dyn Error + 'static)) -> Self {
+    pub(super) fn platform(status: StatusCode, label: &str, error: &(dyn Error + 'static)) -> Self {
         tracing::error!(label, error, "the API failed");
         Self::new(status, label, Blame::Platform, error.to_string())
     }

@@ -9,7 +9,7 @@ use axum::middleware;
 use axum::routing::{self, MethodRouter};
 
 use super::guard::{self, Guard};
-use super::{Shared, artifacts, error, functions, platform, traffic};
+use super::{Shared, artifacts, backup, error, functions, platform, traffic};
 
 /// One route.
 pub(super) struct Route {
@@ -53,6 +53,7 @@ pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
     routes.extend(traffic::routes());
     routes.extend(for_the_platform());
+    routes.extend(backup::routes());
     routes
 }
 

@@ -80,6 +80,7 @@ async fn every_route_is_in_the_document_and_is_served() {
         "get /healthz",
         "get /metrics",
         "get /readyz",
+        "get /v1/backup",
         "get /v1/functions",
         "get /v1/functions/{name}",
         "get /v1/functions/{name}/aliases",
@@ -90,6 +91,7 @@ async fn every_route_is_in_the_document_and_is_served() {
         "post /v1/artifacts",
         "post /v1/functions",
         "post /v1/functions/{name}/rollback",
+        "post /v1/restore",
         "put /v1/functions/{name}/aliases/{alias}",
         "put /v1/functions/{name}/traffic",
     ];
