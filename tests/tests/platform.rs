@@ -43,6 +43,8 @@ mod isolation;
 mod keys;
 #[path = "platform/keyvalue.rs"]
 mod keyvalue;
+#[path = "platform/kill.rs"]
+mod kill;
 #[path = "platform/lambda.rs"]
 mod lambda;
 #[path = "platform/limits.rs"]
@@ -65,6 +67,8 @@ mod owners;
 mod p3;
 #[path = "platform/programs.rs"]
 mod programs;
+#[path = "platform/revisions.rs"]
+mod revisions;
 #[path = "platform/secrets.rs"]
 mod secrets;
 #[path = "platform/serve.rs"]
@@ -73,6 +77,8 @@ mod serve;
 mod server;
 #[path = "platform/streams.rs"]
 mod streams;
+#[path = "platform/tiny.rs"]
+mod tiny;
 #[path = "platform/traces.rs"]
 mod traces;
 #[path = "platform/twins.rs"]

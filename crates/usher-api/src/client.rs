@@ -11,6 +11,7 @@ mod backup;
 mod lines;
 mod observe;
 mod secrets;
+mod traffic;
 
 use std::error::Error;
 use std::time::Duration;
@@ -190,7 +191,16 @@ impl Client {
         request: &DeployRequest,
         mut progress: impl FnMut(Progress),
     ) -> Result<Deployed, ClientError> {
-        let mut events = self.deploy_events(request).await?;
+        let events = self.deploy_events(request).await?;
+        self.outcome(events, &mut progress).await
+    }
+
+    /// Tells the steps of a deployment, and what came of it.
+    pub async fn outcome(
+        &self,
+        mut events: Answers<DeployEvent>,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<Deployed, ClientError> {
         while let Some(event) = events.next().await {
             match event? {
                 DeployEvent::Progress(step) => progress(step),

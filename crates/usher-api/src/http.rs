@@ -10,6 +10,7 @@ use usher_core::id::{Digest, FunctionKey, Name, RevisionId};
 
 use crate::node::{ImageReport, Progress, RevisionStatus};
 use crate::record::{FunctionRecord, PastRevision};
+use crate::traffic::{AliasView, RevisionView, ShareView};
 
 /// The media type of a body with one JSON value per line.
 pub const NDJSON: &str = "application/x-ndjson";
@@ -99,6 +100,12 @@ pub struct Deployed {
     pub created: bool,
     /// Whether the very same revision served before, so that nothing was changed.
     pub unchanged: bool,
+    /// The number of the revision that was deployed; 0 where an older platform does not tell.
+    #[serde(default)]
+    pub number: u64,
+    /// Whether it waits for traffic, as it was deployed without any.
+    #[serde(default)]
+    pub staged: bool,
     /// The function as it stands now.
     pub function: FunctionView,
 }
@@ -110,8 +117,17 @@ pub struct FunctionView {
     pub owner: Name,
     /// Its name.
     pub name: Name,
-    /// The revision that requests go to.
+    /// The revision that requests go to; of several the one with the largest share.
     pub revision: Revision,
+    /// What the bare name serves.
+    #[serde(default)]
+    pub traffic: Vec<ShareView>,
+    /// Its other aliases.
+    #[serde(default)]
+    pub aliases: Vec<AliasView>,
+    /// The revision that was deployed without traffic and waits for some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<u64>,
     /// When it was first deployed, in microseconds since the Unix epoch.
     pub created_us: u64,
     /// When it was last changed, in microseconds since the Unix epoch.
@@ -137,21 +153,26 @@ pub struct FunctionPage {
 /// The revisions of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revisions {
-    /// The one that requests go to.
+    /// The one that requests go to; of several the one with the largest share.
     pub current: PastRevision,
-    /// Earlier ones, newest first.
+    /// The others, newest first.
     pub earlier: Vec<PastRevision>,
+    /// All of them, newest first, with what each gets.
+    #[serde(default)]
+    pub revisions: Vec<RevisionView>,
 }
 
-impl From<&FunctionRecord> for Revisions {
-    fn from(record: &FunctionRecord) -> Self {
+impl Revisions {
+    /// Those of a record; `status` says how one stands on the node.
+    pub fn of(record: &FunctionRecord, status: impl Fn(RevisionId) -> RevisionStatus) -> Self {
         Self {
             current: PastRevision {
                 id: record.current.id,
                 number: record.current.number,
-                deployed_us: record.updated_us,
+                deployed_us: record.current_deployed_us(),
             },
             earlier: record.history.clone(),
+            revisions: crate::traffic::revisions(record, status),
         }
     }
 }

@@ -22,4 +22,5 @@ pub mod secret;
 pub mod shape;
 pub mod top;
 pub mod trace;
+pub mod traffic;
 pub mod upgrade;

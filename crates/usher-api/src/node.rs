@@ -202,6 +202,13 @@ pub trait NodeControl: Send + Sync + 'static {
         progress: mpsc::Sender<Progress>,
     ) -> BoxFuture<'_, Result<ImageReport, PrepareFault>>;
 
+    /// Has so many environments of a revision started that is ready, before anybody needs them;
+    /// returns when they are there, or when no more can be had just now. It is a courtesy: what
+    /// fails here is told in the log, and nobody is refused for it.
+    fn start_ahead(&self, _revision: RevisionId, _environments: u32) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Gives the revision up: from the first poll on no new request begins on it; the future ends
     /// when those that run are finished and its environments are gone. Preparing it again, even
     /// before that end, puts it back into service.

@@ -23,6 +23,7 @@ mod read;
 mod routes;
 mod secrets;
 mod serve;
+mod traffic;
 
 use std::io;
 use std::net::SocketAddr;

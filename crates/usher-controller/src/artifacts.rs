@@ -156,14 +156,18 @@ impl Core {
         Ok(Some(removed.len()))
     }
 
-    /// The artifacts that records name. One record that cannot be read stops the collection: nobody
-    /// knows what it names.
+    /// The artifacts that records name, those of revisions that can be restored included. One
+    /// record that cannot be read stops the collection: nobody knows what it names.
     async fn named(&self) -> io::Result<HashSet<Digest>> {
         let all = records::all(&*self.backbone)
             .await
             .map_err(io::Error::other)?;
-        all.into_iter()
-            .map(|kept| Ok(kept.map_err(io::Error::other)?.record.current.artifact))
-            .collect()
+        let mut named = HashSet::new();
+        for kept in all {
+            let record = kept.map_err(io::Error::other)?.record;
+            let artifacts = record.revisions().into_iter();
+            named.extend(artifacts.map(|revision| revision.artifact));
+        }
+        Ok(named)
     }
 }

@@ -1,6 +1,7 @@
 //! What the controller is made of, what it may use, and how it shows a function.
 //!
-//! Deliberately absent: what it does, which stands in `deploy`, `remove`, `artifacts` and `start`.
+//! Deliberately absent: what it does, which stands in `change`, `deploy`, `traffic`, `remove`,
+//! `artifacts` and `start`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,9 +15,11 @@ use tokio::task::JoinHandle;
 use usher_api::http::{FunctionPage, FunctionView, PAGE_MAX};
 use usher_api::node::{FunctionLogLine, LogLine, LogQuery, NodeControl};
 use usher_api::record::FunctionRecord;
+use usher_api::traffic::shares;
 use usher_backbone::Backbone;
-use usher_core::id::{FunctionKey, Name, RevisionId};
+use usher_core::id::{FunctionKey, NAME_MAX_BYTES, Name, RevisionId};
 use usher_core::route::Domain;
+use usher_core::traffic::{Alias, HOST_MARK, PATH_MARK};
 
 use crate::backup::OwnFiles;
 use crate::records::{self, Kept, RecordError};
@@ -48,6 +51,8 @@ pub struct Options {
     pub collect_every_s: u64,
     /// Deployments and deletions that run at once; further ones are refused.
     pub changes_max: usize,
+    /// Environments of one revision that are started before traffic moves to it.
+    pub ahead_max: u32,
     /// How often a change is tried again when somebody else's came between.
     pub tries_max: usize,
     /// Files of the platform's own that belong into a back-up.
@@ -67,6 +72,7 @@ impl Options {
             artifact_grace_s: 3_600,
             collect_every_s: 3_600,
             changes_max: 64,
+            ahead_max: 16,
             tries_max: 16,
             own_files: OwnFiles::default(),
             follow_wait_max_ms: 10_000,
@@ -167,45 +173,15 @@ impl Core {
         }
     }
 
-    /// Takes a revision out of service that is not its function's current one; the caller has the
-    /// function's turn. Where that cannot be found out it stays.
-    pub(crate) async fn retire_unless_current(
-        self: &Arc<Self>,
-        function: &FunctionKey,
-        revision: RevisionId,
-    ) {
-        match records::get(&*self.backbone, function).await {
-            Ok(Some(kept)) if kept.record.current.id == revision => {}
-            Ok(_) => self.retire(revision).await,
-            Err(error) => tracing::warn!(%function, %error, "a revision stays in service"),
-        }
-    }
-
-    /// Takes a replaced revision out of service as soon as every follower has come as far as
-    /// `since`, behind the caller.
-    pub(crate) fn retire_when_followed(
-        self: &Arc<Self>,
-        function: FunctionKey,
-        replaced: RevisionId,
-        since: u64,
-    ) {
-        let core = Arc::clone(self);
-        tokio::spawn(async move {
-            for mut follower in core.followers.clone() {
-                // One that has gone sends no more requests to the old revision either.
-                let _ = follower.wait_for(|applied| *applied >= since).await;
-            }
-            let _turn = core.turn(&function).await;
-            core.retire_unless_current(&function, replaced).await;
-        });
-    }
-
     pub(crate) fn view(&self, record: &FunctionRecord) -> FunctionView {
         let id = record.current.id;
         FunctionView {
             owner: record.key.owner.clone(),
             name: record.key.name.clone(),
             revision: record.current.clone(),
+            traffic: shares(record, &record.live()),
+            aliases: self.alias_views(record),
+            staged: record.staged,
             created_us: record.created_us,
             updated_us: record.updated_us,
             urls: self.options.addresses.urls(&record.key),
@@ -281,23 +257,46 @@ impl Controller {
 impl Addresses {
     /// Where a function answers: by name, then by path.
     pub fn urls(&self, function: &FunctionKey) -> Vec<String> {
-        let owned = match function.owner == Name::default_owner() {
-            true => function.name.to_string(),
-            false => format!("{}.{}", function.name, function.owner),
-        };
-        let domain = self.domain.as_str();
-        let port = match self.gateway.port() {
-            80 => String::new(),
-            port => format!(":{port}"),
-        };
+        let owned = owned(function);
+        vec![self.by_host(&owned), self.by_path(&owned)]
+    }
+
+    /// Where an alias of a function answers: by name, where that is short enough for a host's
+    /// label, then by path.
+    pub fn alias_urls(&self, function: &FunctionKey, alias: &Alias) -> Vec<String> {
+        let owned = owned(function);
+        let label_bytes = alias.as_str().len() + HOST_MARK.len() + function.name.as_str().len();
+        let by_host = (label_bytes <= NAME_MAX_BYTES)
+            .then(|| self.by_host(&format!("{alias}{HOST_MARK}{owned}")));
+        let by_path = self.by_path(&format!("{owned}{PATH_MARK}{alias}"));
+        by_host.into_iter().chain([by_path]).collect()
+    }
+
+    fn by_host(&self, labels: &str) -> String {
+        format!("http://{labels}.{}{}/", self.domain.as_str(), self.port())
+    }
+
+    fn by_path(&self, segment: &str) -> String {
         let host = match self.gateway.ip() {
-            every if every.is_unspecified() => format!("{domain}{port}"),
+            every if every.is_unspecified() => format!("{}{}", self.domain.as_str(), self.port()),
             _ => self.gateway.to_string(),
         };
-        vec![
-            format!("http://{owned}.{domain}{port}/"),
-            format!("http://{host}/fn/{owned}/"),
-        ]
+        format!("http://{host}/fn/{segment}/")
+    }
+
+    fn port(&self) -> String {
+        match self.gateway.port() {
+            80 => String::new(),
+            port => format!(":{port}"),
+        }
+    }
+}
+
+/// A function's name, with its owner unless that is the default one.
+fn owned(function: &FunctionKey) -> String {
+    match function.owner == Name::default_owner() {
+        true => function.name.to_string(),
+        false => format!("{}.{}", function.name, function.owner),
     }
 }
 

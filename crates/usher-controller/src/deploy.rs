@@ -1,38 +1,31 @@
 //! Deploying a function: all of it or nothing.
 //!
-//! ```text
-//!   artifact there? ──► prepare image ──► write record ──► followers know ──► retire the old one
-//!        └ no: refused      └ fails: refused    └ conflict: read again └ late: said so
-//! ```
-//!
-//! Until the record is written nothing has changed, whatever failed; from then on the new revision
-//! serves. A deployment that has begun is finished even where its caller goes away.
+//! A deployment is a change like others (`change`) whose artifact must be stored. It gives the new
+//! revision all traffic of the bare name, or makes it ready without any.
 //!
 //! Deliberately absent: how an image is made (`usher-node`), what the record says (`plan`).
 
 use std::io;
-use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::sync::mpsc;
 use usher_api::http::{DeployRequest, Deployed};
 use usher_api::node::{PrepareFault, Progress};
-use usher_api::record::FunctionRecord;
 use usher_backbone::WriteError;
 use usher_core::function::Revision;
 use usher_core::id::{Digest, FunctionKey, Name, RevisionId};
 
-use crate::controller::{Controller, Core, now_us};
-use crate::owners;
-use crate::plan::{Plan, Step, Wanted, plan};
-use crate::records::{self, RecordError};
+use crate::change::Outcome;
+use crate::controller::Controller;
+use crate::plan::{Change, Refusal, Step, Wanted};
+use crate::records::RecordError;
 
-/// Why a function was not deployed. What served before still serves, unless a variant says
-/// otherwise.
+/// Why a function was not deployed, or its traffic not changed. What served before still serves,
+/// unless a variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// So many changes run already.
-    #[error("{changes_max} deployments and deletions run already; try again in a moment")]
+    #[error("{changes_max} changes run already; try again in a moment")]
     Busy {
         /// The bound.
         changes_max: usize,
@@ -59,7 +52,10 @@ pub enum DeployError {
         /// The bound.
         functions_max: u32,
     },
-    /// Its image could not be made ready.
+    /// The function cannot be changed like that.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// An image could not be made ready.
     #[error("{0}")]
     Prepare(PrepareFault),
     /// The record could not be read.
@@ -85,7 +81,7 @@ pub enum DeployError {
     /// It is stored, and not yet known to every gateway.
     #[error(
         "{function} is stored, but a gateway did not learn of it within {wait_max_ms} ms; \
-         deploy it again to wait for longer"
+         do the same again to wait for longer"
     )]
     NotFollowed {
         /// The function.
@@ -94,7 +90,7 @@ pub enum DeployError {
         wait_max_ms: u64,
     },
     /// The task that did it has ended early: the platform stops, or has a fault.
-    #[error("the deployment of {function} was cut off; `usher show` tells whether it was done")]
+    #[error("the change of {function} was cut off; `usher show` tells whether it was done")]
     CutOff {
         /// The function.
         function: FunctionKey,
@@ -112,19 +108,34 @@ impl Controller {
         request: DeployRequest,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Deployed, DeployError> {
-        let core = Arc::clone(&self.core);
-        let changes_max = core.options.changes_max;
-        let permit = Arc::clone(&core.changes)
-            .try_acquire_owned()
-            .map_err(|_| DeployError::Busy { changes_max })?;
+        self.deploy_with(request, true, progress).await
+    }
+
+    /// The same; without `traffic` the new revision is made ready, and what serves goes on serving.
+    pub async fn deploy_with(
+        &self,
+        request: DeployRequest,
+        traffic: bool,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<Deployed, DeployError> {
         let function = request.function();
         let wanted = wanted(request);
-        let task = tokio::spawn(async move {
-            let _permit = permit;
-            core.deploy(wanted, progress).await
-        });
-        let cut_off = |_| Err(DeployError::CutOff { function });
-        task.await.unwrap_or_else(cut_off)
+        let id = wanted.id;
+        let change = Change::Deploy { wanted, traffic };
+        let Outcome { step, record } = self.change(function, change, progress).await?;
+        let known = record.known().into_iter();
+        let number = known
+            .filter(|(_, known)| *known == id)
+            .map(|(number, _)| number)
+            .next()
+            .unwrap_or(0);
+        Ok(Deployed {
+            created: step == Step::Create,
+            unchanged: matches!(step, Step::Keep { .. }),
+            number,
+            staged: record.staged == Some(number),
+            function: self.core.view(&record),
+        })
     }
 }
 
@@ -137,119 +148,5 @@ fn wanted(request: DeployRequest) -> Wanted {
         artifact: request.artifact,
         settings: request.settings,
         id,
-    }
-}
-
-impl Core {
-    async fn deploy(
-        self: &Arc<Self>,
-        wanted: Wanted,
-        progress: mpsc::Sender<Progress>,
-    ) -> Result<Deployed, DeployError> {
-        let _turn = self.turn(&wanted.function).await;
-        let _artifacts = self.artifacts.read().await;
-        let artifact = wanted.artifact;
-        match self.backbone.has_blob(&artifact).await {
-            Ok(true) => {}
-            Ok(false) => return Err(DeployError::NoArtifact { artifact }),
-            Err(error) => return Err(DeployError::Artifacts(error)),
-        }
-        // Held until the record is written, so that two new functions do not both find room.
-        let _places = self.place_for(&wanted.function).await?;
-        let mut prepared = false;
-        for _ in 0..self.options.tries_max {
-            let kept = records::get(&*self.backbone, &wanted.function).await?;
-            let Plan { record, step } = plan(&wanted, kept, now_us());
-            if !prepared {
-                let revision = Arc::new(record.current.clone());
-                let report = self.node.prepare(revision, progress.clone()).await;
-                report.map_err(DeployError::Prepare)?;
-                prepared = true;
-            }
-            let written = match step {
-                Step::Create => records::write(&*self.backbone, &record, None).await,
-                Step::Change { last, .. } => {
-                    records::write(&*self.backbone, &record, Some(last)).await
-                }
-                Step::Keep { since } => Ok(since),
-            };
-            match written {
-                Err(WriteError::Conflict { .. }) => {}
-                Ok(revision) => return self.acknowledge(record, step, revision).await,
-                Err(source) => {
-                    let function = wanted.function;
-                    self.retire_unless_current(&function, wanted.id).await;
-                    return Err(DeployError::Write { function, source });
-                }
-            }
-        }
-        let function = wanted.function;
-        self.retire_unless_current(&function, wanted.id).await;
-        let tries = self.options.tries_max;
-        Err(DeployError::Contended { function, tries })
-    }
-
-    /// A place among the functions of the owner, where their number is bounded and this one is new.
-    async fn place_for(
-        self: &Arc<Self>,
-        function: &FunctionKey,
-    ) -> Result<Option<OwnedMutexGuard<()>>, DeployError> {
-        let (backbone, owner) = (&*self.backbone, &function.owner);
-        let quotas = owners::quotas(backbone, owner).await;
-        let Some(functions_max) = quotas.map_err(RecordError::from)?.functions_max else {
-            return Ok(None);
-        };
-        let turn = self.owner_turn(owner).await;
-        if records::get(backbone, function).await?.is_some() {
-            return Ok(None);
-        }
-        let functions = owners::functions(backbone, owner).await;
-        let functions = functions.map_err(RecordError::from)?;
-        match functions < functions_max as usize {
-            true => Ok(Some(turn)),
-            false => Err(DeployError::OwnerFull {
-                owner: owner.clone(),
-                functions,
-                functions_max,
-            }),
-        }
-    }
-
-    /// The record is on disk: waits until everybody knows, and takes the old revision out of
-    /// service.
-    async fn acknowledge(
-        self: &Arc<Self>,
-        record: FunctionRecord,
-        step: Step,
-        revision: u64,
-    ) -> Result<Deployed, DeployError> {
-        let replaced = match step {
-            Step::Change { replaced, .. } => Some(replaced),
-            Step::Create | Step::Keep { .. } => None,
-        };
-        if !self.followed(revision).await {
-            if let Some(replaced) = replaced {
-                self.retire_when_followed(record.key.clone(), replaced, revision);
-            }
-            return Err(DeployError::NotFollowed {
-                function: record.key,
-                wait_max_ms: self.options.follow_wait_max_ms,
-            });
-        }
-        if let Some(replaced) = replaced {
-            self.retire(replaced).await;
-        }
-        tracing::info!(
-            function = %record.key,
-            number = record.current.number,
-            revision = record.current.id.0.short(),
-            ?step,
-            "deployed"
-        );
-        Ok(Deployed {
-            created: step == Step::Create,
-            unchanged: matches!(step, Step::Keep { .. }),
-            function: self.view(&record),
-        })
     }
 }

@@ -15,10 +15,12 @@ pub mod api;
 mod artifacts;
 mod audit;
 mod backup;
+mod change;
 mod controller;
 mod deploy;
 pub mod keys;
 mod owners;
+mod place;
 mod plan;
 mod records;
 mod remove;
@@ -27,6 +29,7 @@ mod start;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;
+mod traffic;
 mod uploads;
 
 pub use artifacts::UploadError;
@@ -34,5 +37,6 @@ pub use audit::AuditOptions;
 pub use backup::{Archive, OwnFiles, RestoreError, TakeError};
 pub use controller::{Addresses, Controller, Follower, Options};
 pub use deploy::DeployError;
+pub use plan::Refusal;
 pub use records::RecordError;
 pub use remove::RemoveError;

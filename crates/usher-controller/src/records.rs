@@ -84,12 +84,15 @@ pub(crate) async fn write(
     }
 }
 
-/// The artifacts that an entry names, which are none where it is no function's record.
+/// The artifacts that an entry names, those of revisions that can be restored included; none where
+/// it is no function's record.
 pub(crate) fn artifacts_of(entry: &Entry) -> Result<Vec<Digest>, RecordError> {
-    match entry.key.starts_with(record::FUNCTIONS_PREFIX) {
-        true => Ok(vec![read(entry)?.record.current.artifact]),
-        false => Ok(Vec::new()),
+    if !entry.key.starts_with(record::FUNCTIONS_PREFIX) {
+        return Ok(Vec::new());
     }
+    let record = read(entry)?.record;
+    let revisions = record.revisions().into_iter();
+    Ok(revisions.map(|revision| revision.artifact).collect())
 }
 
 fn read(entry: &Entry) -> Result<Kept, RecordError> {

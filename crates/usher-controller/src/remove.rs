@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: the artifact, which is collected when no record names it any more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use usher_api::http::Deleted;
@@ -16,7 +17,7 @@ use crate::records::{self, RecordError};
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
     /// So many changes run already.
-    #[error("{changes_max} deployments and deletions run already; try again in a moment")]
+    #[error("{changes_max} changes run already; try again in a moment")]
     Busy {
         /// The bound.
         changes_max: usize,
@@ -91,6 +92,8 @@ impl Core {
                 return Ok(None);
             };
             let served = kept.record.current.id;
+            let leaves = kept.record.in_service().into_iter();
+            let leaves: BTreeSet<_> = leaves.map(|revision| revision.id).collect();
             let revision = match self.backbone.delete(&key, Some(kept.revision)).await {
                 Err(WriteError::Conflict { .. }) => continue,
                 Err(source) => return Err(RemoveError::Write { function, source }),
@@ -98,13 +101,16 @@ impl Core {
             };
             if !self.followed(revision).await {
                 let wait_max_ms = self.options.follow_wait_max_ms;
-                self.retire_when_followed(function.clone(), served, revision);
+                let leaves = leaves.into_iter().collect();
+                self.retire_when_followed(function.clone(), leaves, revision);
                 return Err(RemoveError::NotFollowed {
                     function,
                     wait_max_ms,
                 });
             }
-            self.retire(served).await;
+            for revision in leaves {
+                self.retire(revision).await;
+            }
             tracing::info!(%function, revision = served.0.short(), "deleted");
             return Ok(Some(Deleted {
                 owner: function.owner,

@@ -29,10 +29,11 @@ impl Controller {
         let mut always_ready = Vec::new();
         for kept in records::all(&*core.backbone).await? {
             match kept {
-                Ok(kept) if kept.record.current.settings.keep.ready_min > 0 => {
-                    always_ready.push(kept.record.current);
+                Ok(kept) => {
+                    let named = kept.record.in_service().into_iter();
+                    let always = named.filter(|revision| revision.settings.keep.ready_min > 0);
+                    always_ready.extend(always.cloned());
                 }
-                Ok(_) => {}
                 Err(error) => tracing::error!(error = &error as &dyn std::error::Error),
             }
         }
@@ -50,7 +51,7 @@ async fn make_ready(core: Arc<Core>, revisions: Vec<Revision>) {
         // A deployment or deletion may have come first, and its revision must not be brought back.
         let _turn = core.turn(&revision.function).await;
         match records::get(&*core.backbone, &revision.function).await {
-            Ok(Some(kept)) if kept.record.current.id == revision.id => {}
+            Ok(Some(kept)) if kept.record.serves(revision.id) => {}
             _ => continue,
         }
         let function = revision.function.clone();

@@ -10,4 +10,5 @@ mod remove;
 mod rig;
 mod secrets;
 mod start;
+mod traffic;
 mod wire;

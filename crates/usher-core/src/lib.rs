@@ -34,3 +34,4 @@ pub mod route;
 pub mod secret;
 pub mod start;
 pub mod trace;
+pub mod traffic;

@@ -7,6 +7,10 @@
 //! | `/fn/NAME/path` on any host | `NAME` of owner `default` | `/path`, prefix `/fn/NAME` |
 //! | `/fn/NAME.OWNER/path` on any host | `NAME` of `OWNER` | `/path`, prefix `/fn/NAME.OWNER` |
 //!
+//! An alias of a function is meant by `ALIAS--NAME` in a host's first label, and by `NAME@ALIAS` or
+//! `NAME.OWNER@ALIAS` in a path. `ALIAS--NAME` may be the name of a function too, which comes first;
+//! as an alias has no `--` in it, nothing else is in doubt.
+//!
 //! The path decides before the host, as the second form is there for hosts that name nothing or
 //! name something else. Host names are read without regard to case, port and one closing dot.
 //!
@@ -18,6 +22,7 @@ use std::str::FromStr;
 
 use crate::fault::Fault;
 use crate::id::{FunctionKey, NAME_MAX_BYTES, Name};
+use crate::traffic::{Alias, HOST_MARK, PATH_MARK};
 
 /// What comes before a function's name in a path.
 pub const PATH_PREFIX: &str = "/fn/";
@@ -94,10 +99,23 @@ impl FromStr for Domain {
 pub struct Target<'a> {
     /// The function, which need not exist.
     pub function: FunctionKey,
+    /// Its alias, which need not exist either; none: what the bare name serves.
+    pub alias: Option<Alias>,
+    /// What is meant where there is no such function.
+    pub instead: Option<Aliased>,
     /// What was taken off the path's front, for `x-forwarded-prefix`.
     pub prefix: Option<&'a str>,
     /// The path that the function sees; begins with a slash.
     pub path: &'a str,
+}
+
+/// An alias of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aliased {
+    /// The function.
+    pub function: FunctionKey,
+    /// The alias.
+    pub alias: Alias,
 }
 
 /// Why a request means no function.
@@ -145,21 +163,42 @@ pub fn route<'a>(
         .and_then(|host| domain.labels(host))
         .and_then(|labels| key(labels, true))
         .ok_or(NoTarget::Nobody)?;
+    let instead = aliased(&function);
     Ok(Target {
         function,
+        alias: None,
+        instead,
         prefix: None,
         path,
+    })
+}
+
+/// How a function's name reads if it is an alias before the name of another one.
+fn aliased(function: &FunctionKey) -> Option<Aliased> {
+    let (alias, name) = function.name.as_str().split_once(HOST_MARK)?;
+    Some(Aliased {
+        alias: alias.parse().ok()?,
+        function: FunctionKey {
+            owner: function.owner.clone(),
+            name: name.parse().ok()?,
+        },
     })
 }
 
 fn by_path(path: &str) -> Option<Target<'_>> {
     let behind = path.strip_prefix(PATH_PREFIX)?;
     let length = behind.find('/').unwrap_or(behind.len());
-    let function = key(&behind[..length], false)?;
+    let (labels, alias) = match behind[..length].split_once(PATH_MARK) {
+        None => (&behind[..length], None),
+        Some((labels, alias)) => (labels, Some(alias.parse().ok()?)),
+    };
+    let function = key(labels, false)?;
     let (prefix, rest) = path.split_at(PATH_PREFIX.len() + length);
     let path = if rest.is_empty() { "/" } else { rest };
     Some(Target {
         function,
+        alias,
+        instead: None,
         prefix: Some(prefix),
         path,
     })

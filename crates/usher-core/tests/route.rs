@@ -72,6 +72,68 @@ fn every_kind_of_address() {
     }
 }
 
+/// `owner/name alias, else owner/name alias`, with `-` where there is none.
+fn named(authority: &str, path: &str) -> Result<String, NoTarget> {
+    let domain = domain("fn.example.com");
+    let target = route(&domain, Some(authority), path)?;
+    let alias = target.alias.map_or("-".to_owned(), |it| it.to_string());
+    let instead = target.instead.map_or("-".to_owned(), |instead| {
+        format!("{} {}", instead.function, instead.alias)
+    });
+    Ok(format!("{} {alias}, else {instead}", target.function))
+}
+
+#[test]
+fn aliases_stand_before_the_name_in_a_host_and_behind_it_in_a_path() {
+    for (authority, path, expected) in [
+        (
+            "x.org",
+            "/fn/hello@canary/a",
+            "default/hello canary, else -",
+        ),
+        ("x.org", "/fn/hello@canary", "default/hello canary, else -"),
+        ("x.org", "/fn/hello@live/", "default/hello live, else -"),
+        ("x.org", "/fn/hello.ann@canary/", "ann/hello canary, else -"),
+        ("x.org", "/fn/a--b/", "default/a--b -, else -"),
+        ("hello.fn.example.com", "/a@b", "default/hello -, else -"),
+        (
+            "canary--hello.fn.example.com",
+            "/",
+            "default/canary--hello -, else default/hello canary",
+        ),
+        (
+            "Canary--Hello.Ann.fn.example.com:80",
+            "/",
+            "ann/canary--hello -, else ann/hello canary",
+        ),
+        // An alias has no mark in it, so the first one ends it.
+        (
+            "a--b--c.fn.example.com",
+            "/",
+            "default/a--b--c -, else default/b--c a",
+        ),
+        ("a---b.fn.example.com", "/", "default/a---b -, else -"),
+        // What cannot be an alias is none.
+        ("v3--b.fn.example.com", "/", "default/v3--b -, else -"),
+        ("xn--b.fn.example.com", "/", "default/xn--b -, else -"),
+    ] {
+        assert_eq!(
+            named(authority, path).as_deref(),
+            Ok(expected),
+            "{authority} {path}"
+        );
+    }
+    for path in [
+        "/fn/hello@/",
+        "/fn/hello@v3/",
+        "/fn/hello@A/",
+        "/fn/@a/",
+        "/fn/a@b@c/",
+    ] {
+        assert_eq!(named("x.org", path), Err(NoTarget::Nobody), "{path}");
+    }
+}
+
 #[test]
 fn addresses_of_nobody() {
     for (authority, path) in [
@@ -173,6 +235,27 @@ proptest! {
         let _ = route(&domain, Some(&format!("{authority}.localhost")), "/");
         let _ = route(&domain, None, &format!("/fn/{name}{path}"));
         let _ = authority.parse::<Domain>();
+    }
+
+    /// Both forms of an alias's address lead to the same function and alias.
+    #[test]
+    fn both_forms_of_an_alias_agree(
+        name in "[a-z][a-z0-9-]{0,19}[a-z0-9]",
+        alias in "[g-z][a-z0-9]{0,9}(-[a-z0-9]{1,9})?",
+        owner in prop::option::of("[a-z][a-z0-9]{0,9}"),
+    ) {
+        prop_assume!(alias.parse::<usher_core::traffic::Alias>().is_ok());
+        let domain = Domain::default();
+        let labels = owner.map_or(name.clone(), |owner| format!("{name}.{owner}"));
+        let authority = format!("{alias}--{labels}.localhost");
+        let by_host = route(&domain, Some(&authority), "/").expect("a function");
+        let long = format!("/fn/{labels}@{alias}/x");
+        let by_path = route(&domain, None, &long).expect("a function");
+        let instead = by_host.instead.expect("an alias");
+        prop_assert_eq!(&instead.function, &by_path.function);
+        prop_assert_eq!(Some(&instead.alias), by_path.alias.as_ref());
+        prop_assert_eq!(instead.alias.as_str(), alias.as_str());
+        prop_assert_eq!(by_path.path, "/x");
     }
 
     /// Both forms of address lead to the same function, and nothing of the path is lost.

@@ -229,8 +229,14 @@ fn find(connection: &Connection, parts: &request::Parts) -> Result<Route, Fault>
     };
     let target =
         route(&gateway.domain, Some(authority.as_str()), whole.path()).map_err(NoTarget::fault)?;
-    let entry = functions.get(&target.function).map(Arc::clone);
-    let entry = entry.ok_or(Fault::NoSuchFunction)?;
+    let named = functions.get(&target.function);
+    let (function, alias) = match (named, &target.instead) {
+        (None, Some(instead)) => (functions.get(&instead.function), Some(&instead.alias)),
+        (named, _) => (named, target.alias.as_ref()),
+    };
+    let targets = function.and_then(|function| function.targets(alias));
+    let entry = targets.and_then(|targets| targets.choose(&parts.headers));
+    let entry = Arc::clone(entry.ok_or(Fault::NoSuchFunction)?);
     let (path, prefix) = match target.prefix {
         None => (whole.clone(), None),
         Some(prefix) => (

@@ -75,7 +75,7 @@ impl Outcome {
 
     /// Whether the function or the platform failed. What callers did wrong is none.
     fn is_error(self) -> bool {
-        self.0 == 3 || (9..16).contains(&self.0)
+        self.0 == 3 || (9..16).contains(&self.0) || OUTCOMES.get(self.0) == Some(&"bad-reply-event")
     }
 
     pub(crate) fn of_status(status: StatusCode) -> Self {

@@ -5,14 +5,17 @@
 //!                                      └──► applied: the write that requests now see
 //! ```
 //!
-//! One table replaces another whole, so a request sees one revision of one function from its
-//! first look to its end. When the backbone goes away, what was last known goes on serving.
+//! One table replaces another whole, and a request chooses its revision once (`targets`), so it sees
+//! one revision of one function from its first look to its end. When the backbone goes away, what
+//! was last known goes on serving.
 //!
 //! Deliberately absent: asking the backbone for a function that is not in the table. Who deploys
 //! waits for [`RouteTable::applied`] before the deployment is acknowledged, so what is not here
 //! does not exist.
 
-use std::collections::HashMap;
+mod targets;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -24,10 +27,13 @@ use usher_backbone::{Event, KeyValue, ReadError};
 use usher_core::admit::PerFunction;
 use usher_core::function::Revision;
 use usher_core::id::{FunctionKey, Name};
+use usher_core::traffic::{Alias, Split};
 
 use crate::door::Slot;
 use crate::meter::Meter;
 use crate::rules::{Owner, Rules};
+
+pub(crate) use targets::Targets;
 
 /// How many changes are made in one new table at most.
 const CHANGES_AT_ONCE_MAX: usize = 1_024;
@@ -46,10 +52,14 @@ pub struct RouteTable {
 #[error("the functions cannot be watched")]
 pub struct FollowError(#[from] ReadError);
 
-/// One function as requests see it.
+/// One function as a request sees it that has got one of its revisions. All entries of a function
+/// share its line at the door, its counters and its bounds.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) revision: Arc<Revision>,
+    /// Those of the function's main revision, whichever one this is: one line can have one bound
+    /// only, and with those of a new revision it would come to a stop behind requests of the old
+    /// one. What a revision may run at once by itself, its environments bound.
     pub(crate) bounds: PerFunction,
     pub(crate) slot: Slot,
     pub(crate) owner: Arc<Owner>,
@@ -62,7 +72,29 @@ pub(crate) enum Routes {
     /// One function answers everything.
     Single(Arc<Entry>),
     /// Whom the address names.
-    Named(HashMap<FunctionKey, Arc<Entry>>),
+    Named(Functions),
+}
+
+type Functions = HashMap<FunctionKey, Arc<Function>>;
+
+/// One function with all that its names mean.
+#[derive(Debug)]
+pub(crate) struct Function {
+    /// The main revision of what the bare name serves.
+    main: Arc<Entry>,
+    live: Targets,
+    aliases: BTreeMap<Alias, Targets>,
+}
+
+impl Function {
+    /// What a name of the function means; none: there is no such alias.
+    pub(crate) fn targets(&self, alias: Option<&Alias>) -> Option<&Targets> {
+        match alias {
+            None => Some(&self.live),
+            Some(alias) if alias.is_live() => Some(&self.live),
+            Some(alias) => self.aliases.get(alias),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -111,15 +143,21 @@ impl RouteTable {
             }
             _ => None,
         };
-        let entry = writer.entry(revision, known.as_deref());
+        let common = writer.common(&revision, known.as_deref());
+        let entry = Arc::new(common.entry(Arc::new(revision)));
         self.routes.store(Arc::new(Routes::Single(entry)));
     }
 
     /// From now on this revision answers for its function.
     pub fn put(&self, revision: Revision) {
+        self.put_record(&FunctionRecord::first(revision, 0));
+    }
+
+    /// From now on the function answers as this record says.
+    pub fn put_record(&self, record: &FunctionRecord) {
         let mut writer = self.writer.lock();
         let mut next = self.named();
-        writer.put(&mut next, revision);
+        writer.put(&mut next, record);
         self.routes.store(Arc::new(Routes::Named(next)));
     }
 
@@ -153,8 +191,8 @@ impl RouteTable {
                 Event::Put(stored) => {
                     match serde_json::from_slice::<FunctionRecord>(&stored.value) {
                         Ok(record) => {
+                            writer.put(&mut next, &record);
                             writer.stored.insert(stored.key, record.key);
-                            writer.put(&mut next, record.current);
                         }
                         // The revision before goes on serving: a record that cannot be read is
                         // no reason to stop what works.
@@ -180,7 +218,7 @@ impl RouteTable {
         self.applied.send_replace(applied);
     }
 
-    fn named(&self) -> HashMap<FunctionKey, Arc<Entry>> {
+    fn named(&self) -> Functions {
         match &**self.routes.load() {
             Routes::Named(functions) => functions.clone(),
             Routes::Single(_) => HashMap::new(),
@@ -192,22 +230,72 @@ impl RouteTable {
         self.routes.load()
     }
 
-    /// Every function, in the order of owner and name.
+    /// The main entry of every function, in the order of owner and name.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         let mut entries: Vec<_> = match &**self.routes.load() {
             Routes::Single(entry) => vec![Arc::clone(entry)],
-            Routes::Named(functions) => functions.values().cloned().collect(),
+            Routes::Named(functions) => {
+                let functions = functions.values();
+                functions.map(|it| Arc::clone(&it.main)).collect()
+            }
         };
         entries.sort_by(|a, b| a.revision.function.cmp(&b.revision.function));
         entries
     }
 }
 
+/// What all entries of a function have in common.
+struct Common {
+    bounds: PerFunction,
+    slot: Slot,
+    owner: Arc<Owner>,
+    meter: Arc<Meter>,
+}
+
+impl Common {
+    fn entry(&self, revision: Arc<Revision>) -> Entry {
+        Entry {
+            revision,
+            bounds: self.bounds,
+            slot: self.slot,
+            owner: Arc::clone(&self.owner),
+            meter: Arc::clone(&self.meter),
+        }
+    }
+}
+
 impl Writer {
-    fn put(&mut self, next: &mut HashMap<FunctionKey, Arc<Entry>>, revision: Revision) {
-        let function = revision.function.clone();
-        let entry = self.entry(revision, next.get(&function).map(Arc::as_ref));
-        next.insert(function, entry);
+    fn put(&mut self, next: &mut Functions, record: &FunctionRecord) {
+        let known = next.get(&record.key);
+        let common = self.common(&record.current, known.map(|known| &*known.main));
+        let mut entries = BTreeMap::new();
+        for revision in record.in_service() {
+            let entry = Arc::new(common.entry(Arc::new(revision.clone())));
+            entries.insert(revision.number, entry);
+        }
+        let main = entries.get(&record.current.number).cloned();
+        let main = main.unwrap_or_else(|| {
+            let current = Arc::new(record.current.clone());
+            Arc::new(common.entry(current))
+        });
+        let live = Targets::new(record.live(), &entries).unwrap_or_else(|| {
+            tracing::error!(function = %record.key, "a revision of a record is not there");
+            Targets::one(Arc::clone(&main))
+        });
+        let alias = |(alias, split): (&Alias, &Split)| {
+            let targets = Targets::new(split.clone(), &entries);
+            if targets.is_none() {
+                tracing::error!(function = %record.key, %alias, "a revision of it is not there");
+            }
+            Some((alias.clone(), targets?))
+        };
+        let aliases = record.aliases.iter().filter_map(alias).collect();
+        let function = Function {
+            main,
+            live,
+            aliases,
+        };
+        next.insert(record.key.clone(), Arc::new(function));
     }
 
     /// An owner keeps its place at the door and its rate for as long as the gateway runs.
@@ -221,7 +309,7 @@ impl Writer {
     }
 
     /// A function keeps its counters and its place at the door from revision to revision.
-    fn entry(&mut self, revision: Revision, known: Option<&Entry>) -> Arc<Entry> {
+    fn common(&mut self, main: &Revision, known: Option<&Entry>) -> Common {
         let (slot, meter) = match known {
             Some(entry) => (entry.slot, Arc::clone(&entry.meter)),
             None => {
@@ -229,18 +317,18 @@ impl Writer {
                 (Slot(self.slots_given), Arc::default())
             }
         };
-        let owner = self.owner(&revision.function.owner);
-        let limits = &revision.settings.limits;
-        Arc::new(Entry {
+        let owner = self.owner(&main.function.owner);
+        let limits = &main.settings.limits;
+        let bounds = PerFunction {
+            concurrency_max: limits.concurrency_max,
+            queue_max: limits.queue_max,
+            queue_wait_max_ms: limits.queue_wait_max_ms,
+        };
+        Common {
+            bounds,
             owner,
-            bounds: PerFunction {
-                concurrency_max: limits.concurrency_max,
-                queue_max: limits.queue_max,
-                queue_wait_max_ms: limits.queue_wait_max_ms,
-            },
-            revision: Arc::new(revision),
             slot,
             meter,
-        })
+        }
     }
 }

@@ -67,7 +67,7 @@ impl Arrival {
         self.end(meter, status.as_u16(), Outcome::of_status(status), None);
     }
 
-    fn end(self, meter: &Meter, status: StatusCode, outcome: Outcome, fault: Option<&'static str>) {
+    fn end(self, meter: &Meter, status: u16, outcome: Outcome, fault: Option<&'static str>) {
         meter.begun();
         meter.ended(Ended {
             key: SeriesKey {

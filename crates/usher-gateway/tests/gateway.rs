@@ -32,6 +32,8 @@ mod slow;
 mod streams;
 #[path = "gateway/tls.rs"]
 mod tls;
+#[path = "gateway/traffic.rs"]
+mod traffic;
 #[path = "gateway/upgrades.rs"]
 mod upgrades;
 #[path = "gateway/watched.rs"]

@@ -27,7 +27,7 @@ use usher_core::environment::State as Life;
 use usher_core::fault::{Blame, Fault};
 use usher_core::function::Revision;
 use usher_core::id::{Digest, Name};
-use usher_engine::phases::Phase;
+use usher_engine::phases::{Phase, Phases};
 use usher_engine::{Artifact, Engine};
 
 use crate::artifact::ArtifactSource;
@@ -268,7 +268,10 @@ impl<E: Engine> Entry<E> {
         revision: Arc<Revision>,
         progress: mpsc::Sender<Progress>,
     ) -> Loaded<E> {
-        let artifact = Artifact::new(fetch(shop.artifacts.clone(), revision.clone()));
+        let artifact = {
+            let (artifacts, phases) = (shop.artifacts.clone(), shop.phases.clone());
+            Artifact::new(fetch(artifacts, phases, revision.clone()))
+        };
         let loading = shop.engine.load(revision.clone(), artifact, progress);
         let image = loading.await.map_err(|error| error.0)?;
         self.counters.loaded.add(1);
@@ -310,8 +313,10 @@ impl<E: Engine> Entry<E> {
 /// The bytes of a revision's artifact, which are those of its digest.
 async fn fetch(
     artifacts: Arc<dyn ArtifactSource>,
+    phases: Arc<Phases>,
     revision: Arc<Revision>,
 ) -> Result<Bytes, PrepareFault> {
+    let begun = std::time::Instant::now();
     let digest = revision.artifact;
     let artifact = artifacts.fetch(digest).await.map_err(|error| {
         tracing::warn!(function = %revision.function, error = &error as &dyn std::error::Error,
@@ -319,7 +324,10 @@ async fn fetch(
         platform(format!("{error}; deploy the function again"))
     })?;
     match Digest(Sha256::digest(&artifact).into()) == digest {
-        true => Ok(artifact),
+        true => {
+            phases.since(Phase::Fetch, begun);
+            Ok(artifact)
+        }
         false => Err(platform(format!(
             "the bytes of artifact {digest} have another digest; deploy the function again"
         ))),

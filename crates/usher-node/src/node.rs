@@ -41,6 +41,9 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long a deployment waits for its first environment.
 const FIRST_START_MAX: Duration = Duration::from_secs(60);
 
+/// How long a change of traffic waits for environments beyond the first.
+const AHEAD_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Images that stay loaded beside those in use, as a node has it by default: each with an
 /// environment has some thirty mappings, of which a process may have 65,530.
 const IMAGES_MAX: NonZeroUsize = match NonZeroUsize::new(1_000) {
@@ -102,7 +105,7 @@ pub(crate) struct Shop<E: Engine> {
     hooks: Mutex<HashMap<RevisionId, Arc<dyn BeforeRun>>>,
     logs: Logs,
     past: Past,
-    pub(crate) phases: Phases,
+    pub(crate) phases: Arc<Phases>,
     pub(crate) distrusts: Arc<Distrusts>,
     pub(crate) memory: Arc<Ledger>,
     /// Pools that were given up and may still have requests.
@@ -132,7 +135,7 @@ impl<E: Engine> Node<E> {
             entries: RwLock::default(),
             hooks: Mutex::default(),
             past: Past::default(),
-            phases: Phases::default(),
+            phases: Arc::default(),
             distrusts: Arc::default(),
             leaving: Mutex::default(),
             flights: Arc::default(),
@@ -320,6 +323,19 @@ impl<E: Engine> NodeControl for Node<E> {
             started?;
             let pool = prepared?;
             Ok(self.shop.engine.report(&pool.image))
+        })
+    }
+
+    fn start_ahead(&self, revision: RevisionId, environments: u32) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let entry = self.shop.entries.read().get(&revision).cloned();
+            let Some(pool) = entry.and_then(|entry| entry.pool()) else {
+                return;
+            };
+            let warm = pool.warm(environments as usize);
+            if tokio::time::timeout(AHEAD_WAIT_MAX, warm).await.is_err() {
+                tracing::warn!(%revision, environments, "traffic moves before all is warm");
+            }
         })
     }
 

@@ -30,6 +30,7 @@ mod line;
 mod plan;
 mod start;
 mod twin;
+mod warm;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -99,6 +100,8 @@ pub(crate) struct Pool<E: Engine> {
     trust: AtomicU64,
     state: Mutex<State<E>>,
     quiet: Notify,
+    /// Told at the end of each start.
+    start_ended: Notify,
 }
 
 struct State<E: Engine> {
@@ -193,6 +196,7 @@ impl<E: Engine> Pool<E> {
                 closed: false,
             }),
             quiet: Notify::new(),
+            start_ended: Notify::new(),
         });
         let spare: Weak<dyn Spare> = Arc::downgrade(&pool) as _;
         pool.memory.register(&owner, spare);

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "node/ahead.rs"]
+mod ahead;
 #[path = "node/keys.rs"]
 mod keys;
 #[path = "node/lifecycle.rs"]

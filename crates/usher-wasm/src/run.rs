@@ -160,10 +160,6 @@ struct Drive {
     clock: Clock,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, on the stack, for a moment"
-)]
 enum Event {
     Returned(Box<(Guest, wasmtime::Result<()>)>),
     Head(Head),

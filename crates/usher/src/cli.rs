@@ -13,6 +13,7 @@ mod observe;
 pub(crate) mod owner;
 pub(crate) mod secret;
 pub(crate) mod tls;
+mod traffic;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(crate) use dev::Dev;
 pub(crate) use man::Man;
 pub(crate) use new::{Kind, Lang, New};
 pub(crate) use observe::{LogFormat, Logs, Observe, OwnLog, Top};
+pub(crate) use traffic::{Alias, Rollback, Split};
 
 /// A serverless platform: every request meets a clean environment, at warm speed.
 #[derive(Debug, Parser)]
@@ -92,6 +94,16 @@ pub(crate) enum Command {
     },
     /// Show the calls of the API
     Audit(audit::Audit),
+    /// Name revisions of a function
+    Alias {
+        /// What to do.
+        #[command(subcommand)]
+        what: Alias,
+    },
+    /// Share a function's traffic out among its revisions, as in `split hello v3=10 v2=90`
+    Split(Split),
+    /// Let a function serve again what it served before
+    Rollback(Rollback),
     /// Write a back-up of the whole platform into a file
     Backup(backup::Backup),
     /// Restore a back-up into a running platform
@@ -281,6 +293,9 @@ pub(crate) struct Deploy {
     /// Whose function it is
     #[arg(long)]
     pub(crate) owner: Option<Name>,
+    /// Make the new revision ready, and leave the traffic where it is
+    #[arg(long)]
+    pub(crate) no_traffic: bool,
     /// Run the manifest's build command first
     #[arg(long)]
     pub(crate) build: bool,

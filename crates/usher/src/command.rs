@@ -9,7 +9,7 @@ use anyhow::Context;
 use crate::cli::{Bench, Cli, Command};
 use crate::{
     audit, backup, bench, completion, demo, deploy, dev, doctor, functions, invoke, key, logs, man,
-    new, own_log, owner, secret, serve, top, up,
+    new, own_log, owner, secret, serve, top, traffic, up,
 };
 
 /// Runs a command to its end.
@@ -43,6 +43,9 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
         Command::Key { what } => done(key::run(what, json).await),
         Command::Owner { what } => done(owner::run(what, json).await),
         Command::Audit(audit) => done(audit::run(audit, json).await),
+        Command::Alias { what } => done(traffic::alias(what, json).await),
+        Command::Split(split) => done(traffic::split(split, json).await),
+        Command::Rollback(rollback) => done(traffic::roll_back(rollback, json).await),
         Command::Backup(what) => done(backup::backup(what, json).await),
         Command::Restore(what) => done(backup::restore(what, json).await),
         Command::Secret { what } => done(secret::run(what, json).await),

@@ -32,8 +32,12 @@ pub(crate) async fn run(deploy: Deploy, json: bool) -> anyhow::Result<()> {
         artifact: stored.digest,
         settings: source.settings,
     };
-    let progress = |progress: Progress| spinner.says(&progress.step);
-    let deployed = client.deploy(&request, progress).await?;
+    let events = match deploy.no_traffic {
+        true => client.stage_events(&request).await?,
+        false => client.deploy_events(&request).await?,
+    };
+    let mut progress = |progress: Progress| spinner.says(&progress.step);
+    let deployed = client.outcome(events, &mut progress).await?;
     drop(spinner);
     match json {
         true => output::json(&deployed),
@@ -43,6 +47,13 @@ pub(crate) async fn run(deploy: Deploy, json: bool) -> anyhow::Result<()> {
 
 fn tell(deployed: &Deployed) -> anyhow::Result<()> {
     let function = &deployed.function;
+    if deployed.staged {
+        let (name, number) = (&function.name, deployed.number);
+        return Ok(output::line(format!(
+            "{name} v{number} is ready and gets no traffic yet; `usher split {name} v{number}` \
+             gives it all, `usher alias set {name} ALIAS v{number}` an address of its own"
+        ))?);
+    }
     let what = match (deployed.created, deployed.unchanged) {
         (true, _) => "deployed",
         (false, true) => "unchanged",

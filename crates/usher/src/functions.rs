@@ -1,14 +1,16 @@
 //! `usher list`, `show`, `delete`: functions as they stand on a running platform.
 
 use comfy_table::{Table, presets};
+use serde::Serialize;
 use usher_api::client::Client;
 use usher_api::http::FunctionView;
 use usher_api::node::RevisionStatus;
+use usher_api::traffic::RevisionView;
 use usher_core::id::FunctionKey;
 
 use crate::cli::{List, One};
 use crate::deploy::{mode_text, mode_word, notes, reasons};
-use crate::output;
+use crate::{output, traffic};
 
 impl One {
     /// The function that is meant.
@@ -61,7 +63,7 @@ fn table(functions: &[FunctionView]) -> Table {
         table.add_row([
             function.name.to_string(),
             function.owner.to_string(),
-            function.revision.number.to_string(),
+            revision_words(function),
             mode_word(function).to_owned(),
             clean.to_string(),
             served.to_string(),
@@ -71,13 +73,36 @@ fn table(functions: &[FunctionView]) -> Table {
     table
 }
 
+/// The number of the one revision that serves, or all with their shares.
+fn revision_words(function: &FunctionView) -> String {
+    match function.traffic.len() {
+        0 | 1 => function.revision.number.to_string(),
+        _ => traffic::words(&function.traffic),
+    }
+}
+
+/// A function with its revisions.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    function: FunctionView,
+    revisions: Vec<RevisionView>,
+}
+
 /// Shows one function.
 pub(crate) async fn show(one: One, json: bool) -> anyhow::Result<()> {
-    let function = one.client()?.show(&one.key()).await?;
-    match json {
-        true => output::json(&function),
-        false => Ok(output::line(told(&function).join("\n"))?),
+    let (client, key) = (one.client()?, one.key());
+    let function = client.show(&key).await?;
+    let revisions = client.revisions(&key).await?.revisions;
+    if json {
+        return output::json(&Shown {
+            function,
+            revisions,
+        });
     }
+    let mut lines = told(&function);
+    lines.extend(traffic::lines(&function, &revisions));
+    Ok(output::line(lines.join("\n"))?)
 }
 
 fn told(function: &FunctionView) -> Vec<String> {

@@ -50,6 +50,7 @@ mod source;
 mod telemetry;
 mod tls;
 mod top;
+mod traffic;
 mod up;
 
 use std::process::ExitCode;

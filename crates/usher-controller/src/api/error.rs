@@ -13,11 +13,12 @@ use usher_api::manifest::Mistakes;
 use usher_backbone::WriteError;
 use usher_core::fault::Blame;
 use usher_core::id::FunctionKey;
+use usher_core::traffic::wanted::NotSplit;
 
 use crate::audit::NoRoom;
 use crate::keys::{KeyError, NotKnown};
 use crate::owners::OwnerError;
-use crate::{DeployError, RecordError, RemoveError, UploadError};
+use crate::{DeployError, RecordError, Refusal, RemoveError, UploadError};
 
 /// When to try again after a refusal for want of room, in seconds.
 const RETRY_AFTER_S: u16 = 1;
@@ -175,6 +176,7 @@ impl From<DeployError> for ApiError {
             E::OwnerFull { .. } => {
                 Self::caller(StatusCode::CONFLICT, "owner-full", error.to_string())
             }
+            E::Refused(refusal) => refused(refusal),
             E::Prepare(fault) if fault.blame == Blame::Platform => {
                 Self::platform(StatusCode::SERVICE_UNAVAILABLE, "prepare-failed", &error)
             }
@@ -233,6 +235,21 @@ impl From<UploadError> for ApiError {
         };
         Self::caller(status, label, error.to_string())
     }
+}
+
+fn refused(refusal: &Refusal) -> ApiError {
+    use Refusal as R;
+    let (status, label) = match refusal {
+        R::NoFunction { .. } => (StatusCode::NOT_FOUND, "no-such-function"),
+        R::NoAlias { .. } => (StatusCode::NOT_FOUND, "no-such-alias"),
+        R::NotSplit(NotSplit::Revision(_)) => (StatusCode::NOT_FOUND, "no-such-revision"),
+        R::NotSplit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-split"),
+        R::FirstWithoutTraffic => (StatusCode::CONFLICT, "first-without-traffic"),
+        R::LiveStays => (StatusCode::CONFLICT, "live-stays"),
+        R::NothingBefore => (StatusCode::CONFLICT, "nothing-before"),
+        R::TooManyAliases => (StatusCode::CONFLICT, "too-many-aliases"),
+    };
+    ApiError::caller(status, label, refusal.to_string())
 }
 
 fn busy(error: &(dyn Error + 'static)) -> ApiError {

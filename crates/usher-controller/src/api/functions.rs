@@ -15,7 +15,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use usher_api::http::{
     Deleted, DeployEvent, DeployRequest, Deployed, FunctionPage, FunctionView, PAGE_DEFAULT,
-    Revisions,
 };
 use usher_api::manifest;
 use usher_api::node::{LogQuery, Progress};
@@ -36,9 +35,15 @@ struct OwnerQuery {
 }
 
 /// The function of a path, with the owner of its query.
-fn key(name: &str, uri: &Uri) -> Result<FunctionKey, ApiError> {
+pub(super) fn key(name: &str, uri: &Uri) -> Result<FunctionKey, ApiError> {
     let OwnerQuery { owner } = read::query(uri)?;
     read::function(name, owner)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeployQuery {
+    traffic: Option<bool>,
 }
 
 /// `POST /v1/functions`
@@ -46,17 +51,21 @@ pub(super) async fn deploy(
     State(shared): State<Arc<Shared>>,
     Extension(call): Extension<Arc<Call>>,
     headers: HeaderMap,
+    uri: Uri,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let DeployQuery { traffic } = read::query(&uri)?;
+    let traffic = traffic.unwrap_or(true);
     let json = read::json(body, &shared.options).await?;
     let request = manifest::deploy_request(&json)?;
     artifacts::may_use(&shared, &call, &request.artifact).await?;
     if read::wants_lines(&headers) {
         call.defer();
-        return Ok(read::lines(followed(shared, call, request)));
+        return Ok(read::lines(followed(shared, call, request, traffic)));
     }
     let (progress, _) = mpsc::channel(1);
-    let deployed = shared.controller.deploy(request, progress).await?;
+    let deployed = shared.controller.deploy_with(request, traffic, progress);
+    let deployed = deployed.await?;
     let status = match deployed.created {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
@@ -69,6 +78,7 @@ fn followed(
     shared: Arc<Shared>,
     call: Arc<Call>,
     request: DeployRequest,
+    traffic: bool,
 ) -> impl Stream<Item = DeployEvent> + Send + 'static {
     struct Following {
         steps: mpsc::Receiver<Progress>,
@@ -78,8 +88,8 @@ fn followed(
     let (progress, steps) = mpsc::channel(PROGRESS_QUEUE_MAX);
     // Ends the call, and so writes its line, whether or not somebody still reads the steps.
     let outcome = tokio::spawn(async move {
-        let deployed = shared.controller.deploy(request, progress).await;
-        let deployed = deployed.map_err(ApiError::from);
+        let deploying = shared.controller.deploy_with(request, traffic, progress);
+        let deployed = deploying.await.map_err(ApiError::from);
         let (status, label) = match &deployed {
             Ok(deployed) if deployed.created => (StatusCode::CREATED, None),
             Ok(_) => (StatusCode::OK, None),
@@ -168,18 +178,6 @@ pub(super) async fn remove(
     deleted
         .map(Json)
         .ok_or_else(|| ApiError::no_such_function(&function))
-}
-
-/// `GET /v1/functions/{name}/revisions`
-pub(super) async fn revisions(
-    State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
-    uri: Uri,
-) -> Result<Json<Revisions>, ApiError> {
-    let function = key(&name, &uri)?;
-    let kept = shared.controller.record(&function).await?;
-    let kept = kept.ok_or_else(|| ApiError::no_such_function(&function))?;
-    Ok(Json(Revisions::from(&kept.record)))
 }
 
 #[derive(Deserialize)]

@@ -42,6 +42,28 @@ pub(super) fn function(name: &str, owner: Option<Name>) -> Result<FunctionKey, A
 
 /// The body as JSON.
 pub(super) async fn json(body: Body, options: &ApiOptions) -> Result<serde_json::Value, ApiError> {
+    parsed(&whole(body, options).await?)
+}
+
+/// The same; no body is an empty object.
+pub(super) async fn json_or_nothing(
+    body: Body,
+    options: &ApiOptions,
+) -> Result<serde_json::Value, ApiError> {
+    match &whole(body, options).await?[..] {
+        [] => Ok(serde_json::json!({})),
+        bytes => parsed(bytes),
+    }
+}
+
+fn parsed(bytes: &[u8]) -> Result<serde_json::Value, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = format!("the body is not JSON: {error}");
+        ApiError::caller(StatusCode::BAD_REQUEST, "bad-json", message)
+    })
+}
+
+async fn whole(body: Body, options: &ApiOptions) -> Result<Vec<u8>, ApiError> {
     let max_bytes = options.json_max_bytes;
     let mut source = timed(body, options);
     let mut bytes = Vec::new();
@@ -57,10 +79,7 @@ pub(super) async fn json(body: Body, options: &ApiOptions) -> Result<serde_json:
         }
         bytes.extend_from_slice(&piece);
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
-        let message = format!("the body is not JSON: {error}");
-        ApiError::caller(StatusCode::BAD_REQUEST, "bad-json", message)
-    })
+    Ok(bytes)
 }
 
 /// The body's bytes as they come; one that pauses or takes too long ends with an error.

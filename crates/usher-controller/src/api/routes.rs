@@ -11,7 +11,9 @@ use axum::routing::{self, MethodRouter};
 use super::call::{self, Outer};
 use super::gate::{self, Access, Gate, Of};
 use super::guard::Guard;
-use super::{Shared, access, artifacts, backup, error, functions, observe, platform, secrets};
+use super::{
+    Shared, access, artifacts, backup, error, functions, observe, platform, secrets, traffic,
+};
 
 /// One route.
 pub(super) struct Route {
@@ -31,10 +33,11 @@ pub(super) struct Route {
     pub(super) handler: MethodRouter<Arc<Shared>>,
 }
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 pub(super) const NDJSON: &str = usher_api::http::NDJSON;
 pub(super) const TEXT: &str = "text/plain";
-const OWNER: (&str, &str, &str) = ("owner", "string", "Whose function; default: default");
+pub(super) const OWNER: (&str, &str, &str) =
+    ("owner", "string", "Whose function; default: default");
 
 /// The router: all routes, each behind its gate, and all of them accounted for.
 pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
@@ -61,6 +64,7 @@ pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
 pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
     routes.extend(secrets::routes());
+    routes.extend(traffic::routes());
     routes.extend(for_the_platform());
     routes.extend(access::routes());
     routes.extend(backup::routes());
@@ -79,6 +83,11 @@ fn for_functions() -> Vec<Route> {
         Route {
             takes: Some(JSON),
             access: asked_with(Of::Body),
+            query: &[(
+                "traffic",
+                "boolean",
+                "false: make it ready, and leave the traffic where it is",
+            )],
             handler: routing::post(functions::deploy),
             ..route(
                 "post",
@@ -104,15 +113,6 @@ fn for_functions() -> Vec<Route> {
             query: &[OWNER],
             handler: routing::delete(functions::remove),
             ..route("delete", "/v1/functions/{name}", "Delete a function")
-        },
-        Route {
-            query: &[OWNER],
-            handler: routing::get(functions::revisions),
-            ..route(
-                "get",
-                "/v1/functions/{name}/revisions",
-                "List a function's revisions",
-            )
         },
         Route {
             query: &[

@@ -9,8 +9,9 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 use usher_api::body::{Body, BodyError};
 use usher_api::client::ClientError;
+use usher_api::record::RESTORABLE_MAX;
 
-use super::rig::{Rig, pieces, request};
+use super::rig::{Rig, key, pieces, request};
 
 #[tokio::test]
 async fn an_artifact_is_stored_once() {
@@ -79,13 +80,36 @@ async fn only_what_no_record_names_is_collected() {
         .await
         .unwrap();
     drop(held);
-    assert_eq!(rig.controller.core.collect().await.unwrap(), Some(2));
-    let two = rig.request("again", "two").await;
+    assert_eq!(rig.controller.core.collect().await.unwrap(), Some(1));
+    let mut named = Vec::new();
+    for content in ["one", "two"] {
+        named.push(rig.request("again", content).await.artifact);
+    }
     let left = rig.backbone.list_blobs().await.unwrap();
-    assert_eq!(
-        left.iter().map(|blob| blob.digest).collect::<Vec<_>>(),
-        [two.artifact]
-    );
+    let mut left: Vec<_> = left.iter().map(|blob| blob.digest).collect();
+    named.sort();
+    left.sort();
+    assert_eq!(left, named, "what can be restored is named too");
+}
+
+#[tokio::test]
+async fn what_is_too_old_to_be_restored_is_collected_unless_an_alias_names_it() {
+    let rig = Rig::with(|setup| setup.options.artifact_grace_s = 0).await;
+    let held = held(&rig).await;
+    rig.deploy("hello", "first").await;
+    let (first, hello) = (vec!["v1".parse().unwrap()], key("hello"));
+    let pinned = "pinned".parse().unwrap();
+    rig.client.set_alias(&hello, &pinned, first).await.unwrap();
+    for number in 0..RESTORABLE_MAX + 2 {
+        rig.deploy("hello", &format!("content {number}")).await;
+    }
+    drop(held);
+    // Of all but the current one, the newest stay: one of those above is too old.
+    assert_eq!(rig.controller.core.collect().await.unwrap(), Some(1));
+    rig.client.delete_alias(&hello, &pinned).await.unwrap();
+    assert_eq!(rig.controller.core.collect().await.unwrap(), Some(1));
+    let left = rig.backbone.list_blobs().await.unwrap();
+    assert_eq!(left.len(), RESTORABLE_MAX + 1);
 }
 
 #[tokio::test]

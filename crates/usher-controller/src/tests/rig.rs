@@ -39,6 +39,10 @@ type Meanwhile = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 pub(super) struct FakeNode {
     pub(super) asked: watch::Sender<Vec<Asked>>,
     pub(super) images: Mutex<HashMap<RevisionId, ImageReport>>,
+    /// How many clean environments revisions have, where it is not 1.
+    pub(super) clean: Mutex<HashMap<RevisionId, u32>>,
+    /// What was to be started ahead.
+    pub(super) ahead: Mutex<Vec<(RevisionId, u32)>>,
     /// Prepares wait while this is false.
     pub(super) open: watch::Sender<bool>,
     /// The drain of a retired revision waits while this is false.
@@ -53,6 +57,8 @@ impl FakeNode {
         Arc::new(Self {
             asked: watch::Sender::default(),
             images: Mutex::default(),
+            clean: Mutex::default(),
+            ahead: Mutex::default(),
             open: watch::Sender::new(true),
             drained: watch::Sender::new(true),
             meanwhile: Mutex::default(),
@@ -119,6 +125,11 @@ impl NodeControl for FakeNode {
         })
     }
 
+    fn start_ahead(&self, revision: RevisionId, environments: u32) -> BoxFuture<'_, ()> {
+        self.ahead.lock().push((revision, environments));
+        Box::pin(std::future::ready(()))
+    }
+
     fn retire(&self, revision: RevisionId) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.asked
@@ -138,9 +149,9 @@ impl NodeControl for FakeNode {
         self.images.lock().get(&revision).cloned()
     }
 
-    fn status(&self, _: RevisionId) -> RevisionStatus {
+    fn status(&self, revision: RevisionId) -> RevisionStatus {
         RevisionStatus {
-            clean: 1,
+            clean: self.clean.lock().get(&revision).copied().unwrap_or(1),
             ..RevisionStatus::default()
         }
     }

@@ -75,6 +75,7 @@ async fn every_route_is_in_the_document_and_is_served() {
     let all = [
         "delete /v1/functions/{name}",
         "delete /v1/keys/{id}",
+        "delete /v1/functions/{name}/aliases/{alias}",
         "get /",
         "get /healthz",
         "get /metrics",
@@ -83,6 +84,8 @@ async fn every_route_is_in_the_document_and_is_served() {
         "get /v1/backup",
         "get /v1/functions",
         "get /v1/functions/{name}",
+        "get /v1/functions/{name}/aliases",
+        "get /v1/functions/{name}/aliases/{alias}",
         "get /v1/functions/{name}/logs",
         "get /v1/functions/{name}/revisions",
         "get /v1/keys",
@@ -98,6 +101,10 @@ async fn every_route_is_in_the_document_and_is_served() {
         "post /v1/keys",
         "post /v1/restore",
         "put /v1/owners/{owner}",
+        "post /v1/functions/{name}/rollback",
+        "post /v1/restore",
+        "put /v1/functions/{name}/aliases/{alias}",
+        "put /v1/functions/{name}/traffic",
     ];
     for one in all {
         assert!(routes.iter().any(|route| route == one), "{one} is gone");

@@ -139,13 +139,7 @@ async fn a_single_function_answers_at_every_address() {
 fn record(name: &str, number: u64) -> FunctionRecord {
     let mut current = revision("default", name, Settings::default());
     current.number = number;
-    FunctionRecord {
-        key: current.function.clone(),
-        current,
-        history: Vec::new(),
-        created_us: 0,
-        updated_us: 0,
-    }
+    FunctionRecord::first(current, 0)
 }
 
 async fn write(store: &Embedded, record: &FunctionRecord) -> u64 {

@@ -103,6 +103,7 @@ impl<E: Engine> Pool<E> {
             held,
         };
         self.settle(state, place, Some(stored), moves);
+        self.start_ended.notify_waiters();
     }
 
     fn start_failed(self: &Arc<Self>, error: StartError) {
@@ -128,6 +129,7 @@ impl<E: Engine> Pool<E> {
             // Who waited may have gone away meanwhile, and then needs no answer.
             let _ = tell.send(Err(NoEnvironment::NotStarted(error.clone())));
         }
+        self.start_ended.notify_waiters();
         if closed {
             self.quiet.notify_waiters();
         }
