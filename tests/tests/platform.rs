@@ -9,6 +9,8 @@
 //! measures.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "platform/acme.rs"]
+mod acme;
 #[path = "platform/areas.rs"]
 mod areas;
 #[path = "platform/backup.rs"]
@@ -27,6 +29,8 @@ mod ending;
 mod faults;
 #[path = "platform/folder.rs"]
 mod folder;
+#[path = "platform/hostile_clients.rs"]
+mod hostile_clients;
 #[path = "platform/isolation.rs"]
 mod isolation;
 #[path = "platform/keys.rs"]
@@ -51,6 +55,8 @@ mod serve;
 mod server;
 #[path = "platform/streams.rs"]
 mod streams;
+#[path = "platform/tls.rs"]
+mod tls;
 #[path = "platform/twins.rs"]
 mod twins;
 #[path = "platform/variant.rs"]
