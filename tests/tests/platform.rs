@@ -9,6 +9,8 @@
 //! measures.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "platform/acme.rs"]
+mod acme;
 #[path = "platform/areas.rs"]
 mod areas;
 #[path = "platform/backup.rs"]
@@ -37,6 +39,8 @@ mod faults;
 mod folder;
 #[path = "platform/given.rs"]
 mod given;
+#[path = "platform/hostile_clients.rs"]
+mod hostile_clients;
 #[path = "platform/isolation.rs"]
 mod isolation;
 #[path = "platform/keys.rs"]
@@ -81,6 +85,8 @@ mod streams;
 mod tiny;
 #[path = "platform/traces.rs"]
 mod traces;
+#[path = "platform/tls.rs"]
+mod tls;
 #[path = "platform/twins.rs"]
 mod twins;
 #[path = "platform/variant.rs"]

@@ -8,8 +8,9 @@
 //! Two kinds of requests end before: proofs for a certificate authority (`acme`) and preflights of
 //! browsers (`cors`), which the gateway answers itself.
 //!
-//! All of it runs in the task of the connection, or of the request on HTTP/2. When the client goes away, hyper drops the future
-//! here, and everything that the request occupied is given back by drop.
+//! All of it runs in the task of the connection, or of the request on HTTP/2. When the client goes
+//! away, hyper drops the future here, and everything that the request occupied is given back by
+//! drop.
 //!
 //! A request to change the protocol is offered to the function. Where it is not accepted, the
 //! connection is closed behind the answer, so that what the client had sent in the other protocol

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Which function an address names, who waits, and whose fault a failure is are decided in
-//! `usher-core`; here are the tasks that carry it out. A request costs no task, no channel and no
-//! boxed body of its own: all of it happens in the task of its connection.
+//! `usher-core`; here are the tasks that carry it out. A request of HTTP/1.1 costs no task, no
+//! channel and, where it has no body, no box of its own: all of it happens in the task of its
+//! connection. One of HTTP/2 has a task, since its connection has many at once.
 //!
 //! Deliberately absent: placement, environments, and the texts of inner causes, which stay in the
 //! log of whoever found them.

@@ -11,9 +11,9 @@
 //! a body as soon as it has sent what was announced: all of `content-length`, or nothing for HEAD.
 //! Such a reply is complete, so its end is awaited here before the body is let go.
 //!
-//! HTTP/2 takes a reply piece by piece, as the client opens its window. What a function gives out at
-//! once is given on in small pieces there, so that no more than one of them waits out of sight, and
-//! what was announced is all that is given: there the protocol does not see to it.
+//! HTTP/2 takes a reply piece by piece, as the client opens its window. What a function gives out
+//! at once is given on in small pieces there, so that no more than one of them waits out of sight,
+//! and what was announced is all that is given: there the protocol does not see to it.
 
 use std::pin::Pin;
 use std::sync::Arc;

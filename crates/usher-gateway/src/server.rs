@@ -8,8 +8,8 @@
 //! [`Gateway::serve`] runs on whatever runtime calls it and spawns nothing but connections, so one
 //! gateway per thread on a listener of its own is a matter of who calls it.
 //!
-//! It may listen at two addresses, one in clear text and one for TLS; a handshake is the business of
-//! its connection's task, so that a slow one holds nobody up.
+//! It may listen at two addresses, one in clear text and one for TLS; a handshake is the business
+//! of its connection's task, so that a slow one holds nobody up.
 //!
 //! Deliberately absent: signals of the operating system, which the binary turns into `shutdown`.
 

@@ -1,4 +1,4 @@
-//! The requests of one HTTP/2 connection: each has a task, so that one that waits holds up no other.
+//! The requests of one HTTP/2 connection: each has a task, so that one that waits holds up none.
 //!
 //! ```text
 //!   a task ─┬ its request ends ───────────────────────────────────► gone

@@ -77,7 +77,11 @@ pub enum GivenError {
         source: io::Error,
     },
     /// What is in two files does not make a certificate.
-    #[error("{} and {} are no certificate with its key", files.certificates.display(), files.key.display())]
+    #[error(
+        "{} and {} are no certificate with its key",
+        files.certificates.display(),
+        files.key.display()
+    )]
     Pair {
         /// Which.
         files: Files,

@@ -169,7 +169,7 @@ impl Platform {
     pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
         dumps::never();
         let bounded = if settings.brisk { BRISK } else { PATIENT };
-        let (data, folder) = match settings.data {
+        let (data, folder) = match settings.data.clone() {
             Some(data) => (data, None),
             None => {
                 let folder = tempfile::Builder::new().prefix("usher-").tempdir()?;
@@ -192,22 +192,8 @@ impl Platform {
             Routing::Named => Some(follow(&table, &backbone).await?),
             Routing::Single => None,
         };
-        let opened = settings
-            .tls
-            .map(|wanted| wanted.open(&data, &settings.domain));
-        let (tls, served) = opened.transpose()?.unzip();
-        let config = Config {
-            listen: settings.gateway,
-            tls,
-            domain: settings.domain.clone(),
-            bounds: Bounds {
-                drain_max_ms: bounded.gateway_max_ms,
-                ..Bounds::default()
-            },
-        };
-        let bind =
-            async |config| Gateway::bind(config, Arc::clone(&table), Arc::new(node.clone())).await;
-        let gateway = tls::bind(config, served.as_ref(), bind).await?;
+        let drain_max_ms = bounded.gateway_max_ms;
+        let (gateway, served) = gateway(&settings, &data, drain_max_ms, &table, &node).await?;
         let addresses = Addresses {
             gateway: gateway.local_addr(),
             domain: settings.domain,
@@ -326,6 +312,32 @@ impl Platform {
         })
         .await;
     }
+}
+
+/// Binds the gateway where it is wanted; returned with it is what its certificates need.
+async fn gateway(
+    settings: &Settings,
+    data: &Path,
+    drain_max_ms: u64,
+    table: &Arc<RouteTable>,
+    node: &Node<Engines>,
+) -> anyhow::Result<(Gateway, Option<tls::Served>)> {
+    let wanted = settings.tls.clone();
+    let opened = wanted.map(|wanted| wanted.open(data, &settings.domain));
+    let (tls, served) = opened.transpose()?.unzip();
+    let config = Config {
+        listen: settings.gateway,
+        tls,
+        domain: settings.domain.clone(),
+        bounds: Bounds {
+            drain_max_ms,
+            ..Bounds::default()
+        },
+    };
+    let bind =
+        async |config| Gateway::bind(config, Arc::clone(table), Arc::new(node.clone())).await;
+    let gateway = tls::bind(config, served.as_ref(), bind).await?;
+    Ok((gateway, served))
 }
 
 async fn open(folder: PathBuf) -> anyhow::Result<Embedded> {

@@ -20,6 +20,7 @@ use crate::{event, target};
 /// A server that is up.
 pub(crate) struct Server {
     pub(crate) gateway: SocketAddr,
+    pub(crate) gateway_tls: Option<SocketAddr>,
     pub(crate) api: SocketAddr,
     child: Child,
     stderr: NamedTempFile,
@@ -122,6 +123,13 @@ impl Server {
         Self::start(&[&usual, more].concat()).await
     }
 
+    /// The platform on a folder, with its gateway at this address, told more.
+    pub(crate) async fn up_at(data: &Path, gateway: SocketAddr, more: &[&str]) -> Self {
+        let (data, gateway) = (data.to_str().unwrap(), gateway.to_string());
+        let usual = ["up", "--gateway", &gateway, "--api", "127.0.0.1:0"];
+        Self::start(&[&usual, &["--data", data][..], more].concat()).await
+    }
+
     /// The platform with the bundled functions.
     pub(crate) async fn demo() -> Self {
         Self::start(&[
@@ -189,8 +197,10 @@ impl Server {
         let ready: Value = serde_json::from_str(&ready).unwrap();
         assert_eq!(ready["ready"], true, "{ready}");
         let address = |role: &str| ready[role].as_str().unwrap().parse().unwrap();
+        let gateway_tls = ready["gateway_tls"].as_str();
         Self {
             gateway: address("gateway"),
+            gateway_tls: gateway_tls.map(|address| address.parse().unwrap()),
             api: address("api"),
             child,
             stderr,
@@ -231,6 +241,21 @@ impl Server {
             .filter_map(|line| line.strip_prefix("VmHWM:"));
         let peak = peak.next().unwrap().trim().trim_end_matches(" kB");
         peak.parse().unwrap()
+    }
+
+    /// The memory that it holds now, in KiB.
+    pub(crate) fn held_kib(&self) -> u64 {
+        let status = read(Path::new(&format!("/proc/{}/status", self.pid())));
+        let mut held = status
+            .lines()
+            .filter_map(|line| line.strip_prefix("VmRSS:"));
+        let held = held.next().unwrap().trim().trim_end_matches(" kB");
+        held.parse().unwrap()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
     }
 
     /// Asks it to end.

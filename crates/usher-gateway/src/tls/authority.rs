@@ -1,5 +1,5 @@
-//! An authority of our own, for names that no other one vouches for: it stays in the data folder, and
-//! whoever trusts it trusts every function of this platform.
+//! An authority of our own, for names that no other one vouches for: it stays in the data folder,
+//! and whoever trusts it trusts every function of this platform.
 //!
 //! ```text
 //!   first hello ─► read the authority, or make and keep one ─► a certificate for the name asked for

@@ -19,8 +19,8 @@ pub(crate) struct TlsArgs {
     /// The key of a certificate, in the order of --tls-cert
     #[arg(long = "tls-key", value_name = "FILE", requires = "certificates")]
     pub(crate) keys: Vec<PathBuf>,
-    /// A host name that a certificate authority is to make a certificate for (ACME), which agrees to
-    /// its terms; the authority must reach --gateway at port 80 of that name; may be given again
+    /// A host name that a certificate authority is to make a certificate for (ACME), which agrees
+    /// to its terms; the authority must reach --gateway at port 80 of that name; may be given again
     #[arg(long = "acme-name", value_name = "NAME")]
     pub(crate) acme_names: Vec<String>,
     /// The directory of the certificate authority
