@@ -477,8 +477,10 @@ mod tests {
         counters.failed(&Fault::Trap);
         counters.audits.add(4);
         let before = counters.totals();
-        let mut after = Totals::default();
-        after.audits = 5;
+        let mut after = Totals {
+            audits: 5,
+            ..Totals::default()
+        };
         after.raise_to(&before);
         assert_eq!(after.audits, 5);
         assert_eq!(after.requests["trap"], 1);

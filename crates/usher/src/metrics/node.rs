@@ -11,8 +11,11 @@ use super::text::{Kind, MICROSECONDS, NANOSECONDS, Scaled, Text, faas_name, labe
 /// A function, or all others together, with its figures.
 pub(crate) type Row<'f> = (Option<&'f FunctionKey>, &'f FunctionMetrics);
 
+/// A sum: its name, its help, and where it stands.
+type Sum = (&'static str, &'static str, fn(&Totals) -> u64);
+
 /// Sums that have no labels of their own: name, help, and where they stand.
-const SUMS: [(&str, &str, fn(&Totals) -> u64); 15] = [
+const SUMS: [Sum; 15] = [
     (
         "usher_replies_broken_off_total",
         "Replies that broke off after their head.",
@@ -89,7 +92,7 @@ const SUMS: [(&str, &str, fn(&Totals) -> u64); 15] = [
 ];
 
 /// Sums of times, in microseconds.
-const TIMES: [(&str, &str, fn(&Totals) -> u64); 2] = [
+const TIMES: [Sum; 2] = [
     (
         "usher_renew_seconds_total",
         "What the renewals took that requests were served after.",
@@ -259,7 +262,7 @@ pub(crate) fn faas(rows: &[Row<'_>], text: &mut Text) {
     if let Some(init) = init {
         family.histogram("", &init, NANOSECONDS, None);
     }
-    let counters: [(&str, &str, fn(&Totals) -> u64); 4] = [
+    let counters: [Sum; 4] = [
         (
             "faas_coldstarts_total",
             "Requests that waited for an environment to be started.",
