@@ -125,7 +125,7 @@ impl Browser {
                     .await
                 {
                     Ok(at) => return at.as_u64().unwrap(),
-                    Err(error) if error["error"] == "javascript error" => {}
+                    Err(error) if has_left(&error) => {}
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -175,6 +175,12 @@ impl Browser {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
+}
+
+/// Whether a script ended with its page; the driver says of some that they took too long then.
+fn has_left(error: &Value) -> bool {
+    let kind = error["error"].as_str();
+    matches!(kind, Some("javascript error" | "script timeout"))
 }
 
 impl Drop for Browser {
