@@ -26,6 +26,11 @@ use crate::report::Alive;
 use crate::rewrite::LiveExports;
 use crate::run::Guest;
 
+/// The added function that puts an instance back.
+type Renew = TypedFunc<(u32, u32), (u32,)>;
+/// The added function that drops a handle.
+type Release = TypedFunc<(u32, u32), ()>;
+
 /// A live environment, between runs.
 pub(crate) struct Live {
     pub(crate) guest: Guest,
@@ -37,8 +42,8 @@ pub(crate) struct LiveRest {
     pub(crate) image: Arc<WasmImage>,
     pub(crate) areas: Arc<Areas>,
     pub(crate) id: EnvironmentId,
-    renew: TypedFunc<(u32, u32), (u32,)>,
-    release: TypedFunc<(u32, u32), ()>,
+    renew: Renew,
+    release: Release,
     /// The most handles that any run of this environment can have held at once.
     handles: u32,
     renewal: Renewal,
@@ -98,7 +103,7 @@ impl LiveRest {
         image: Arc<WasmImage>,
         areas: Arc<Areas>,
         id: EnvironmentId,
-        functions: (TypedFunc<(u32, u32), (u32,)>, TypedFunc<(u32, u32), ()>),
+        functions: (Renew, Release),
         handles: u32,
         alive: Alive,
     ) -> Self {
@@ -139,7 +144,7 @@ impl LiveRest {
 pub(crate) async fn release_left(
     guest: &mut Guest,
     exports: &LiveExports,
-    release: &TypedFunc<(u32, u32), ()>,
+    release: &Release,
 ) -> Result<u32, String> {
     for (index, (interface, name)) in guest.store.data_mut().left_behind() {
         let mut resources = exports.resources.iter();
