@@ -13,13 +13,13 @@ use crate::entry::Entry;
 use crate::node::Shop;
 use crate::pool::Pool;
 
-/// An entry whose image is loaded.
-type Pooled<E> = (Arc<Entry<E>>, Arc<Pool<E>>);
+/// An entry, and the pool that its image is in.
+type LoadedEntry<E> = (Arc<Entry<E>>, Arc<Pool<E>>);
 
 impl<E: Engine> Shop<E> {
     /// Carries out what is to be given up now. To be called once a round.
     pub(crate) fn rest(&self) {
-        let loaded: Vec<Pooled<E>> = {
+        let loaded: Vec<LoadedEntry<E>> = {
             let entries = self.entries.read();
             let pools = entries.values();
             let pools = pools.filter_map(|entry| Some((entry.clone(), entry.pool()?)));

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
 use usher_core::freshness::{Asked, Finding, GOING_ON_MIN, RENEWED_MIN, judge};
 use usher_core::function::{Isolation, LintChoice, Sample};
-use usher_engine::ask::{Answered, Unanswered, whole};
+use usher_engine::ask::{Answered, whole};
 use usher_engine::{Environment as _, RenewError, Run, Used as _};
 
 use crate::engine::Inner;
@@ -230,8 +230,7 @@ async fn once(
     let begun = Instant::now();
     let asked = async {
         let Run { reply, over, .. } = environment.rehearsing(rehearsal).run(call).await;
-        let answered: Result<(WasmUsed, Answered), Unanswered> = whole(reply, over, begun).await;
-        answered
+        whole(reply, over, begun).await
     };
     bounded(sample, asked).await
 }

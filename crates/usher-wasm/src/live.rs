@@ -26,6 +26,11 @@ use crate::report::Alive;
 use crate::rewrite::LiveExports;
 use crate::run::Guest;
 
+/// The added function that puts an instance back.
+type Renew = TypedFunc<(u32, u32), (u32,)>;
+/// The added function that drops a handle.
+type Release = TypedFunc<(u32, u32), ()>;
+
 /// A live environment, between runs.
 pub(crate) struct Live {
     pub(crate) guest: Guest,
@@ -37,8 +42,8 @@ pub(crate) struct LiveRest {
     pub(crate) image: Arc<WasmImage>,
     pub(crate) areas: Arc<Areas>,
     pub(crate) id: EnvironmentId,
-    renew: TypedFunc<(u32, u32), (u32,)>,
-    release: TypedFunc<(u32, u32), ()>,
+    renew: Renew,
+    release: Release,
     /// The most handles that any run of this environment can have held at once.
     handles: u32,
     renewal: Renewal,
@@ -92,16 +97,13 @@ pub(crate) fn micros(begun: Instant) -> u32 {
     u32::try_from(begun.elapsed().as_nanos().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
-/// The functions that were added at deploy time: `renew` and `release`.
-pub(crate) type Added = (TypedFunc<(u32, u32), (u32,)>, TypedFunc<(u32, u32), ()>);
-
 impl LiveRest {
     /// Of an environment that has not run yet; `functions` are `renew` and `release`.
     pub(crate) fn new(
         image: Arc<WasmImage>,
         areas: Arc<Areas>,
         id: EnvironmentId,
-        functions: Added,
+        functions: (Renew, Release),
         handles: u32,
         alive: Alive,
     ) -> Self {
@@ -142,7 +144,7 @@ impl LiveRest {
 pub(crate) async fn release_left(
     guest: &mut Guest,
     exports: &LiveExports,
-    release: &TypedFunc<(u32, u32), ()>,
+    release: &Release,
 ) -> Result<u32, String> {
     for (index, (interface, name)) in guest.store.data_mut().left_behind() {
         let mut resources = exports.resources.iter();

@@ -3,7 +3,7 @@
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use usher_api::client::Client;
-use usher_api::http::FunctionView;
+use usher_api::http::{FunctionView, PAGE_MAX};
 use usher_api::node::RevisionStatus;
 use usher_api::traffic::RevisionView;
 use usher_core::id::FunctionKey;
@@ -33,7 +33,7 @@ pub(crate) async fn list(list: List, json: bool) -> anyhow::Result<()> {
     let mut functions = Vec::new();
     let mut after: Option<String> = None;
     loop {
-        let page = client.list(list.owner.as_ref(), after.as_deref(), None);
+        let page = client.list(list.owner.as_ref(), after.as_deref(), Some(PAGE_MAX));
         let page = page.await?;
         functions.extend(page.functions);
         match page.next {
