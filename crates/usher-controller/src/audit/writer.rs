@@ -87,9 +87,12 @@ impl Writer {
                 tracing::error!(%error, "the audit log was not synced");
             }
             for tell in written {
-                let told = synced.as_ref().map(|()| ());
+                let told = match &synced {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(again(error)),
+                };
                 // Who asked may have gone away.
-                let _ = tell.send(told.map_err(again));
+                let _ = tell.send(told);
             }
         }
     }

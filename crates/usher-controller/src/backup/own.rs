@@ -59,6 +59,7 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
