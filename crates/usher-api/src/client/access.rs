@@ -73,12 +73,13 @@ impl Client {
     }
 }
 
-/// The path of a function without an owner in its query, where that is `default`. Where many
-/// things are asked for, no owner means all.
+/// The path of one thing without an owner in its query, where that is `default`. Where many things
+/// are asked for, no owner means all.
 pub(super) fn unnamed(path: &str) -> String {
-    let of_one = path.starts_with("/v1/functions/");
-    let Some((path, query)) = path.split_once('?').filter(|_| of_one) else {
-        return path.to_owned();
+    let whole = path;
+    let of_one = |path: &str| path.split('/').count() > 3;
+    let Some((path, query)) = path.split_once('?').filter(|(path, _)| of_one(path)) else {
+        return whole.to_owned();
     };
     let pieces: Vec<_> = query
         .split('&')
@@ -109,9 +110,9 @@ mod tests {
             let of_one = |path| format!("/v1/functions/{path}");
             assert_eq!(unnamed(&of_one(before)), of_one(after));
         }
-        assert_eq!(
-            unnamed("/v1/functions?owner=default"),
-            "/v1/functions?owner=default"
-        );
+        for of_many in ["/v1/functions?owner=default", "/v1/keys?owner=default"] {
+            assert_eq!(unnamed(of_many), of_many);
+        }
+        assert_eq!(unnamed("/v1/secrets/a?owner=default"), "/v1/secrets/a");
     }
 }

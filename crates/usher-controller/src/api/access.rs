@@ -164,7 +164,7 @@ async fn audit(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, 
     let look = shared.audit.look().await.map_err(|error| {
         tracing::error!(%error, "the audit log was not read");
         let message = "the audit log could not be read";
-        ApiError::caller(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+        ApiError::ours(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     })?;
     let mut stopping = shared.stopping.clone();
     let stopped = async move {

@@ -125,7 +125,7 @@ impl Call {
     ) -> Result<Self, ApiError> {
         let mut id = [0; 16];
         if SystemRandom::new().fill(&mut id).is_err() {
-            return Err(ApiError::caller(
+            return Err(ApiError::ours(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "internal",
                 "the system gave no randomness",
@@ -202,7 +202,7 @@ impl Call {
                 let audit = &self.shared.audit;
                 audit.change(line, room).await.map_err(|error| {
                     tracing::error!(%error, "a change has no line in the audit log");
-                    ApiError::caller(
+                    ApiError::ours(
                         StatusCode::INTERNAL_SERVER_ERROR,
                         "audit-failed",
                         "what was asked for may have been done, but the audit log could not be \

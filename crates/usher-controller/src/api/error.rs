@@ -39,6 +39,11 @@ impl ApiError {
         Self::new(status, label, Blame::Caller, message)
     }
 
+    /// A failure of ours whose cause was told in the log already.
+    pub(super) fn ours(status: StatusCode, label: &str, message: impl Into<String>) -> Self {
+        Self::new(status, label, Blame::Platform, message)
+    }
+
     fn new(status: StatusCode, label: &str, blame: Blame, message: impl Into<String>) -> Self {
         let detail = ErrorDetail {
             label: label.to_owned(),

@@ -111,7 +111,7 @@ impl Gate {
             options: shared.options.clone(),
             scope: route.access.scope.unwrap_or(by_method),
             of: Of::said_by(route),
-            function: route.path.contains("{name}"),
+            function: route.path.starts_with("/v1/functions/{name}"),
         }
     }
 

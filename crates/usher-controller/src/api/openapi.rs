@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::gate::Of;
 use super::routes::Route;
 
 /// The document as text.
@@ -17,7 +18,11 @@ pub(super) fn document(routes: &[Route]) -> String {
         "openapi": "3.1.0",
         "info": {"title": "Usher", "version": env!("CARGO_PKG_VERSION")},
         "paths": paths,
-        "components": {"schemas": {"Error": error_schema()}},
+        "security": [{"key": []}],
+        "components": {
+            "schemas": {"Error": error_schema()},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
     });
     format!("{document:#}")
 }
@@ -43,6 +48,9 @@ fn operation(route: &Route) -> Value {
             },
         },
     });
+    if route.access.of == Of::Nobody {
+        operation["security"] = json!([]);
+    }
     if let Some(takes) = route.takes {
         operation["requestBody"] = json!({"required": true, "content": {takes: {}}});
     }
