@@ -11,6 +11,10 @@
 
 #[path = "platform/areas.rs"]
 mod areas;
+#[path = "platform/backup.rs"]
+mod backup;
+#[path = "platform/browser.rs"]
+mod browser;
 #[path = "platform/bundles.rs"]
 mod bundles;
 #[path = "platform/caller.rs"]
@@ -19,6 +23,8 @@ mod caller;
 mod commands;
 #[path = "platform/demo.rs"]
 mod demo;
+#[path = "platform/dev.rs"]
+mod dev;
 #[path = "platform/ending.rs"]
 mod ending;
 #[path = "platform/events.rs"]
@@ -39,12 +45,16 @@ mod limits;
 mod lint;
 #[path = "platform/logs.rs"]
 mod logs;
+#[path = "platform/many.rs"]
+mod many;
 #[path = "platform/mistakes.rs"]
 mod mistakes;
 #[path = "platform/outbound.rs"]
 mod outbound;
 #[path = "platform/p3.rs"]
 mod p3;
+#[path = "platform/owners.rs"]
+mod owners;
 #[path = "platform/programs.rs"]
 mod programs;
 #[path = "platform/serve.rs"]
@@ -55,6 +65,10 @@ mod server;
 mod streams;
 #[path = "platform/twins.rs"]
 mod twins;
+#[path = "platform/variant.rs"]
+mod variant;
+#[path = "platform/warm.rs"]
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -11,6 +11,7 @@
 mod client;
 mod ledger;
 mod load;
+mod metrics;
 pub(crate) mod peer;
 mod process;
 mod report;

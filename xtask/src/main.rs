@@ -8,6 +8,7 @@ mod audit;
 mod bench;
 mod child;
 mod examples;
+mod peers;
 mod proc;
 mod prove;
 mod test;
@@ -35,6 +36,8 @@ enum Chore {
     Tidy(tidy::Args),
     /// Judge the packages that are built in: licences, duplicates, sources.
     Audit,
+    /// Install the programs that tests talk to.
+    Peers,
     /// Run everything that has to hold: what continuous integration runs.
     Test(test::Args),
     /// Run the public test suite of WASI against ours.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Chore::Examples(args) => examples::run(&args),
         Chore::Tidy(args) => tidy::run(&args),
         Chore::Audit => audit::run(),
+        Chore::Peers => peers::run(),
         Chore::Test(args) => match test::run(&args) {
             Ok(code) => return code,
             Err(error) => Err(error),

@@ -2,7 +2,7 @@
 //! runs.
 //!
 //! ```text
-//! format → tidy → audit → clippy → guests → build → tests → N passed, N failed
+//! format → tidy → audit → clippy → guests → peers → build → tests → N passed, N failed
 //! ```
 //!
 //! Cheap steps come first, and a failed one does not stop the next, so that one run tells
@@ -56,6 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     ];
     steps.command("clippy", cargo_with(&clippy), build);
     steps.command("guests", guests(args.fast)?, build);
+    steps.command("peers", chore("peers")?, build);
     let built = ["build", "--release", "--locked", "--workspace"];
     let mut tally = Tally::default();
     if steps.command("build", cargo_with(&built), build) {
@@ -89,12 +90,15 @@ fn cargo_with(args: &[&str]) -> Command {
     command
 }
 
-/// This program's own chore for the examples, as a step with its own output and time limit.
-fn guests(fast: bool) -> Result<Command> {
+/// One of this program's own chores, as a step with its own output and time limit.
+fn chore(name: &str) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .arg("examples")
-        .current_dir(crate::workspace::root());
+    command.arg(name).current_dir(crate::workspace::root());
+    Ok(command)
+}
+
+fn guests(fast: bool) -> Result<Command> {
+    let mut command = chore("examples")?;
     if fast {
         command.args(["--only", "rust,c,wat"]);
     }

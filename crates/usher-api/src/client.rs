@@ -4,9 +4,10 @@
 //! come as streams that read no faster than they are consumed. An error carries what the API said,
 //! or why it could not be asked.
 //!
-//! Deliberately absent: TLS and keys, which the API does not have yet, and retries, which are the
-//! caller's.
+//! Deliberately absent: TLS, which the API does not have yet, and retries, which are the caller's.
 
+mod access;
+mod backup;
 mod lines;
 
 use std::error::Error;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
@@ -24,7 +25,10 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
+use usher_core::api_key::Secret;
 use usher_core::id::{FunctionKey, Name};
+
+pub use backup::Download;
 
 use crate::body::Body;
 use crate::http::{
@@ -108,6 +112,8 @@ pub type Answers<T> = BoxStream<'static, Result<T, ClientError>>;
 #[derive(Clone, Debug)]
 pub struct Client {
     authority: Authority,
+    /// What is sent with each request; its `Debug` shows nothing of it.
+    authorization: Option<HeaderValue>,
     hyper: HyperClient<HttpConnector, Body>,
 }
 
@@ -143,7 +149,23 @@ impl Client {
         connector.set_connect_timeout(Some(Duration::from_millis(CONNECT_WAIT_MAX_MS)));
         connector.set_nodelay(true);
         let hyper = HyperClient::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { authority, hyper })
+        Ok(Self {
+            authority,
+            authorization: None,
+            hyper,
+        })
+    }
+
+    /// The same client, which shows this key with each request.
+    #[must_use]
+    pub fn with_key(mut self, key: &Secret) -> Self {
+        // A key is made of letters and digits, which make a header.
+        let header = HeaderValue::from_str(&format!("Bearer {}", key.text())).ok();
+        self.authorization = header.map(|mut header| {
+            header.set_sensitive(true);
+            header
+        });
+        self
     }
 
     /// The address that is asked.
@@ -271,7 +293,12 @@ impl Client {
     }
 
     /// Every path is made of our own literals, names, digests and numbers, which need no escape.
+    ///
+    /// With a key no owner is named where it would be `default`: without one it is that of the key,
+    /// if it speaks for one, and else `default` too.
     fn request(&self, method: Method, path: &str, body: Body) -> Request<Body> {
+        let unnamed = self.authorization.as_ref().map(|_| access::unnamed(path));
+        let path = unnamed.as_deref().unwrap_or(path);
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = Uri::builder()
@@ -280,6 +307,10 @@ impl Client {
             .path_and_query(path)
             .build()
             .unwrap_or_default();
+        if let Some(authorization) = &self.authorization {
+            let authorization = authorization.clone();
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
         request
     }
 

@@ -8,6 +8,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
+pub mod backup;
 pub mod body;
 pub mod client;
 pub mod http;

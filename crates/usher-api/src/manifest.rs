@@ -7,9 +7,13 @@
 //! renewal = "auto"               # or "live", "fresh"; for programs "swap", "in-place"
 //! renew = "after-run"            # or "before-run"
 //! outbound = ["https://api.example.com"]
+//! invoke = "public"              # or "key": callers need a key of the owner
 //! hide_proof = false
 //! [limits]                       # see `usher_core::function::Limits`
 //! [keep]                         # see `usher_core::function::Keep`
+//! [build]                        # see `Build`
+//! command = ["make"]
+//! [cors]                         # see `usher_core::cors::Cors`
 //! [events]                       # see `usher_core::function::Events`
 //! ```
 //!
@@ -22,6 +26,11 @@
 //! folder = "."                   # what is shipped, inside the manifest's folder
 //! [process.environment]
 //! COLOUR = "blue"
+//! ```
+//!
+//! Both kinds may have requests that the platform makes itself:
+//!
+//! ```toml
 //! [[warm_up]]                    # what it serves before its state is taken
 //! path = "/"
 //! [lint]                         # see `usher_core::function::Lint`
@@ -34,7 +43,9 @@
 //!
 //! Deliberately absent: files. The caller reads them.
 
+mod build;
 mod check;
+mod cors;
 mod events;
 mod process;
 mod sample;
@@ -47,6 +58,8 @@ use usher_core::function::Settings;
 use usher_core::id::Name;
 
 use crate::http::DeployRequest;
+
+pub use build::Build;
 
 /// The manifest's file name.
 pub const MANIFEST_FILE: &str = "function.toml";
@@ -64,6 +77,8 @@ pub struct Manifest {
     pub content: Content,
     /// How the function is run.
     pub settings: Settings,
+    /// How its artifact is made, where the manifest says it.
+    pub build: Option<Build>,
 }
 
 /// Where a manifest says that the function's artifact is found; each path is relative to the

@@ -20,6 +20,7 @@ pub mod contract;
 pub mod embedded;
 pub mod key;
 pub mod key_value;
+mod watched;
 
 pub use blobs::{Blob, BlobSource, Blobs, GetBlobError, PutBlobError};
 pub use embedded::{Embedded, Limits, OpenError};
@@ -28,6 +29,7 @@ pub use key_value::{
     Change, Entry, Event, Expect, KeyValue, Listing, Op, ReadError, Watch, WatchAfterError,
     WriteError,
 };
+pub use watched::Watched;
 
 /// All that a role asks of a backbone, as one object: `Arc<dyn Backbone>`.
 pub trait Backbone: KeyValue + Blobs {}

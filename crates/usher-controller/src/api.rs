@@ -1,15 +1,20 @@
 //! The HTTP API: bodies as in `usher_api::http`, errors as JSON that says whose fault it is.
 //!
 //! ```text
-//!   accept (bounded) ──► guard (Host, Origin) ──► route ──► handler ──► controller
+//!   accept (bounded) ──► guard (Host, Origin) ──► account (who?) ──► route ──► gate (may he?)
+//!                                                    │ audit log               └─► handler
+//!                                                    ▼                             └─► controller
 //! ```
 //!
-//! Deliberately absent: TLS and keys; until they exist only this machine may ask, and web pages of
-//! others may not (`guard`).
+//! Deliberately absent: TLS, for which a front stands before it where it is asked over a network.
 
+mod access;
 mod artifacts;
+mod backup;
+mod call;
 mod error;
 mod functions;
+mod gate;
 mod guard;
 mod openapi;
 mod platform;
@@ -25,8 +30,12 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::controller::Controller;
+use crate::audit::{Audit, AuditOptions};
+use crate::controller::{Controller, Follower};
+use crate::keys::KeyRing;
 use guard::Guard;
+use usher_backbone::ReadError;
+use usher_core::api_key::Secret;
 
 /// Where the text of `/metrics` comes from.
 pub trait MetricsSource: Send + Sync + 'static {
@@ -49,6 +58,14 @@ pub struct ApiOptions {
     pub insecure: bool,
     /// Host names by which the API may be asked, besides `localhost` and loopback addresses.
     pub names: Vec<String>,
+    /// A key by which the platform asks itself; it is stored nowhere.
+    pub own_key: Option<Secret>,
+    /// Who holds callers of functions to keys: a change of a key waits until they know.
+    pub key_followers: Vec<Follower>,
+    /// Who holds owners to their quotas: a change of them waits until they know.
+    pub owner_followers: Vec<Follower>,
+    /// The audit log.
+    pub audit: AuditOptions,
     /// Connections at once; further ones wait to be accepted.
     pub connections_max: usize,
     /// How long the head of a request may take, and how long a connection may be idle, in
@@ -71,6 +88,10 @@ impl ApiOptions {
             listen,
             insecure: false,
             names: Vec::new(),
+            own_key: None,
+            key_followers: Vec::new(),
+            owner_followers: Vec::new(),
+            audit: AuditOptions::default(),
             connections_max: 256,
             head_wait_max_ms: 30_000,
             body_idle_max_ms: 30_000,
@@ -86,13 +107,20 @@ impl ApiOptions {
 pub enum BindError {
     /// Others could deploy code here.
     #[error(
-        "the API would listen at {listen}, where other machines can reach it, and it has no keys \
-         yet; listen at 127.0.0.1, or pass --insecure-api if the network is yours alone"
+        "the API would listen at {listen}, where other machines can reach it, and nobody would \
+         need a key; make one first with `usher key create --scope admin`, or listen at \
+         127.0.0.1, or pass --insecure-api if the network is yours alone"
     )]
     NotLoopback {
         /// The address.
         listen: SocketAddr,
     },
+    /// Whether there are keys is not known.
+    #[error("the keys of the API could not be read")]
+    Keys(#[from] ReadError),
+    /// There would be no audit log.
+    #[error("the audit log cannot be written; look at the folder audit in the data folder")]
+    Audit(#[source] io::Error),
     /// The address cannot be listened at.
     #[error("the API cannot listen at {listen}; choose another address with --api")]
     Listen {
@@ -120,8 +148,22 @@ struct Shared {
     metrics: Arc<dyn MetricsSource>,
     stopping: watch::Receiver<bool>,
     openapi: String,
+    keys: KeyRing,
+    audit: Arc<Audit>,
     options: ApiOptions,
 }
+
+/// Method and path of every route, and how its owner is told, for tests that walk over all of them.
+#[cfg(test)]
+pub(crate) fn table() -> Vec<(&'static str, &'static str, gate::Of)> {
+    let routes = routes::all().into_iter();
+    routes
+        .map(|route| (route.method, route.path, gate::Of::said_by(&route)))
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) use gate::Of;
 
 impl Api {
     /// Listens. `ready` says whether all of the platform is up, for `/readyz`.
@@ -132,9 +174,19 @@ impl Api {
         metrics: Arc<dyn MetricsSource>,
     ) -> Result<Self, BindError> {
         let listen = options.listen;
-        if !listen.ip().is_loopback() && !options.insecure {
-            return Err(BindError::NotLoopback { listen });
+        let keys = KeyRing::new(
+            Arc::clone(&controller.core.backbone),
+            options.key_followers.clone(),
+            options.own_key.as_ref(),
+        );
+        if !listen.ip().is_loopback() {
+            if !options.insecure && !keys.closed().await? {
+                return Err(BindError::NotLoopback { listen });
+            }
+            tracing::warn!(%listen, "the API is asked in clear text: put TLS in front of it, as \
+                whoever reads along reads the keys");
         }
+        let audit = Audit::open(&options.audit).map_err(BindError::Audit)?;
         let failed = |source| BindError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -146,6 +198,8 @@ impl Api {
             metrics,
             stopping: stopped,
             openapi: openapi::document(&routes::all()),
+            keys,
+            audit,
             options: options.clone(),
         });
         Ok(Self {

@@ -23,6 +23,7 @@ use usher_core::id::Digest;
 
 use crate::controller::{Controller, Core};
 use crate::records;
+use crate::uploads;
 
 /// Why an artifact was not stored. Nothing of it stays.
 #[derive(Debug, thiserror::Error)]
@@ -139,16 +140,20 @@ impl Core {
         };
         let named = self.named().await?;
         let grace = Duration::from_secs(self.options.artifact_grace_s);
-        let mut removed = 0;
+        let mut removed = HashSet::new();
         for blob in self.backbone.list_blobs().await? {
             // A time to come is a clock that was put back: its age is not known, so it stays.
             let age = SystemTime::now().duration_since(blob.stored);
             let old = age.is_ok_and(|age| age >= grace);
-            if old && !named.contains(&blob.digest) {
-                removed += usize::from(self.backbone.delete_blob(&blob.digest).await?);
+            if old
+                && !named.contains(&blob.digest)
+                && self.backbone.delete_blob(&blob.digest).await?
+            {
+                removed.insert(blob.digest);
             }
         }
-        Ok(Some(removed))
+        uploads::forget(&*self.backbone, &removed).await?;
+        Ok(Some(removed.len()))
     }
 
     /// The artifacts that records name. One record that cannot be read stops the collection: nobody

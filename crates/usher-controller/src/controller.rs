@@ -3,6 +3,7 @@
 //! Deliberately absent: what it does, which stands in `deploy`, `remove`, `artifacts` and `start`.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,7 @@ use usher_backbone::Backbone;
 use usher_core::id::{FunctionKey, Name, RevisionId};
 use usher_core::route::Domain;
 
+use crate::backup::OwnFiles;
 use crate::records::{self, Kept, RecordError};
 
 /// The last backbone revision that somebody who watches the records has acted on. A deployment is
@@ -47,6 +49,8 @@ pub struct Options {
     pub changes_max: usize,
     /// How often a change is tried again when somebody else's came between.
     pub tries_max: usize,
+    /// Files of the platform's own that belong into a back-up.
+    pub own_files: OwnFiles,
     /// How long a change waits until every gateway knows of it, in milliseconds.
     pub follow_wait_max_ms: u64,
 }
@@ -61,6 +65,7 @@ impl Options {
             collect_every_s: 3_600,
             changes_max: 64,
             tries_max: 16,
+            own_files: OwnFiles::default(),
             follow_wait_max_ms: 10_000,
         }
     }
@@ -87,8 +92,9 @@ pub(crate) struct Core {
     pub(crate) changes: Arc<Semaphore>,
     /// Held for reading while an artifact is on its way into a record, for writing while artifacts
     /// are collected.
-    pub(crate) artifacts: RwLock<()>,
-    functions: Mutex<HashMap<FunctionKey, Weak<tokio::sync::Mutex<()>>>>,
+    pub(crate) artifacts: Arc<RwLock<()>>,
+    functions: Turns<FunctionKey>,
+    owners: Turns<Name>,
 }
 
 impl Core {
@@ -104,26 +110,21 @@ impl Core {
             followers,
             changes: Arc::new(Semaphore::new(options.changes_max)),
             options,
-            artifacts: RwLock::new(()),
+            artifacts: Arc::default(),
             functions: Mutex::new(HashMap::new()),
+            owners: Mutex::new(HashMap::new()),
         })
     }
 
     /// One change of a function at a time in this process: a revision that one change retires must
     /// not be one that the next is just preparing. Between processes compare-and-set decides.
     pub(crate) async fn turn(&self, function: &FunctionKey) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut functions = self.functions.lock();
-            // So many are alive at most as changes run at once.
-            functions.retain(|_, lock| lock.strong_count() > 0);
-            let lock = functions.get(function).and_then(Weak::upgrade);
-            lock.unwrap_or_else(|| {
-                let lock = Arc::default();
-                functions.insert(function.clone(), Arc::downgrade(&lock));
-                lock
-            })
-        };
-        lock.lock_owned().await
+        turn_of(&self.functions, function).lock_owned().await
+    }
+
+    /// One new function of an owner at a time, where their number is bounded.
+    pub(crate) async fn owner_turn(&self, owner: &Name) -> OwnedMutexGuard<()> {
+        turn_of(&self.owners, owner).lock_owned().await
     }
 
     /// Whether every follower has come as far as `revision` within the time that is given to them.
@@ -205,6 +206,20 @@ impl Core {
             status: self.node.status(id),
         }
     }
+}
+
+type Turns<K> = Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>;
+
+fn turn_of<K: Eq + Hash + Clone>(turns: &Turns<K>, of: &K) -> Arc<tokio::sync::Mutex<()>> {
+    let mut turns = turns.lock();
+    // So many are alive at most as changes run at once.
+    turns.retain(|_, lock| lock.strong_count() > 0);
+    let lock = turns.get(of).and_then(Weak::upgrade);
+    lock.unwrap_or_else(|| {
+        let lock = Arc::default();
+        turns.insert(of.clone(), Arc::downgrade(&lock));
+        lock
+    })
 }
 
 impl Controller {

@@ -14,15 +14,16 @@ use std::io;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use usher_api::http::{DeployRequest, Deployed};
 use usher_api::node::{PrepareFault, Progress};
 use usher_api::record::FunctionRecord;
 use usher_backbone::WriteError;
 use usher_core::function::Revision;
-use usher_core::id::{Digest, FunctionKey, RevisionId};
+use usher_core::id::{Digest, FunctionKey, Name, RevisionId};
 
 use crate::controller::{Controller, Core, now_us};
+use crate::owners;
 use crate::plan::{Plan, Step, Wanted, plan};
 use crate::records::{self, RecordError};
 
@@ -45,6 +46,19 @@ pub enum DeployError {
     /// Whether the artifact is stored could not be found out.
     #[error("the artifacts could not be read")]
     Artifacts(#[source] io::Error),
+    /// Its owner has as many functions as it may have.
+    #[error(
+        "owner {owner} has {functions} functions, and its quota functions_max is {functions_max}; \
+         delete one, or have the quota raised with `usher owner set`"
+    )]
+    OwnerFull {
+        /// Who.
+        owner: Name,
+        /// How many there are.
+        functions: usize,
+        /// The bound.
+        functions_max: u32,
+    },
     /// Its image could not be made ready.
     #[error("{0}")]
     Prepare(PrepareFault),
@@ -140,6 +154,8 @@ impl Core {
             Ok(false) => return Err(DeployError::NoArtifact { artifact }),
             Err(error) => return Err(DeployError::Artifacts(error)),
         }
+        // Held until the record is written, so that two new functions do not both find room.
+        let _places = self.place_for(&wanted.function).await?;
         let mut prepared = false;
         for _ in 0..self.options.tries_max {
             let kept = records::get(&*self.backbone, &wanted.function).await?;
@@ -171,6 +187,32 @@ impl Core {
         self.retire_unless_current(&function, wanted.id).await;
         let tries = self.options.tries_max;
         Err(DeployError::Contended { function, tries })
+    }
+
+    /// A place among the functions of the owner, where their number is bounded and this one is new.
+    async fn place_for(
+        self: &Arc<Self>,
+        function: &FunctionKey,
+    ) -> Result<Option<OwnedMutexGuard<()>>, DeployError> {
+        let (backbone, owner) = (&*self.backbone, &function.owner);
+        let quotas = owners::quotas(backbone, owner).await;
+        let Some(functions_max) = quotas.map_err(RecordError::from)?.functions_max else {
+            return Ok(None);
+        };
+        let turn = self.owner_turn(owner).await;
+        if records::get(backbone, function).await?.is_some() {
+            return Ok(None);
+        }
+        let functions = owners::functions(backbone, owner).await;
+        let functions = functions.map_err(RecordError::from)?;
+        match functions < functions_max as usize {
+            true => Ok(Some(turn)),
+            false => Err(DeployError::OwnerFull {
+                owner: owner.clone(),
+                functions,
+                functions_max,
+            }),
+        }
     }
 
     /// The record is on disk: waits until everybody knows, and takes the old revision out of

@@ -13,8 +13,12 @@
 
 pub mod api;
 mod artifacts;
+mod audit;
+mod backup;
 mod controller;
 mod deploy;
+pub mod keys;
+mod owners;
 mod plan;
 mod records;
 mod remove;
@@ -22,8 +26,11 @@ mod start;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;
+mod uploads;
 
 pub use artifacts::UploadError;
+pub use audit::AuditOptions;
+pub use backup::{Archive, OwnFiles, RestoreError, TakeError};
 pub use controller::{Addresses, Controller, Follower, Options};
 pub use deploy::DeployError;
 pub use records::RecordError;

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use usher_api::record::{self, FunctionRecord};
 use usher_backbone::{Backbone, Entry, ReadError, WriteError};
-use usher_core::id::{FunctionKey, Name};
+use usher_core::id::{Digest, FunctionKey, Name};
 
 /// A record with the backbone's revision of it, which the next write expects.
 #[derive(Clone, Debug)]
@@ -81,6 +81,14 @@ pub(crate) async fn write(
     match last {
         None => backbone.create(&key, value).await,
         Some(last) => backbone.update(&key, value, last).await,
+    }
+}
+
+/// The artifacts that an entry names, which are none where it is no function's record.
+pub(crate) fn artifacts_of(entry: &Entry) -> Result<Vec<Digest>, RecordError> {
+    match entry.key.starts_with(record::FUNCTIONS_PREFIX) {
+        true => Ok(vec![read(entry)?.record.current.artifact]),
+        false => Ok(Vec::new()),
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::key::KeyFlaw;
+use crate::owner::Quota;
 
 /// Who has to act so that it does not happen again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,6 +63,16 @@ pub enum Fault {
         /// The bound, in bytes.
         body_max_bytes: u64,
     },
+    /// The request has more headers than are read.
+    HeadTooLarge {
+        /// The bound, in headers.
+        headers_max: u32,
+    },
+    /// The request's body stopped coming while the function waited for it.
+    SlowBody {
+        /// The bound, in milliseconds.
+        body_stall_max_ms: u64,
+    },
     /// The client went away before the reply was complete.
     CallerGone,
     /// The waiting room is full, or the wait in it took too long.
@@ -69,6 +80,15 @@ pub enum Fault {
         /// When to try again, in seconds.
         retry_after_s: u32,
     },
+    /// A bound over all functions of the owner is reached.
+    OwnerBusy {
+        /// Which.
+        quota: Quota,
+        /// When to try again, in seconds.
+        retry_after_s: u32,
+    },
+    /// The function asks for a key, and the request brings none that may call it.
+    KeyNeeded,
     /// The code trapped, or ended without setting a response.
     Trap,
     /// The code used more memory than its limit.
@@ -140,8 +160,12 @@ impl Fault {
             Self::EventTooLarge { .. } => (Blame::Caller, 413, "event-too-large", false),
             Self::BadReplyEvent { .. } => (Blame::Function, 502, "bad-reply-event", false),
             Self::BodyTooLarge { .. } => (Blame::Caller, 413, "body-too-large", false),
+            Self::HeadTooLarge { .. } => (Blame::Caller, 431, "head-too-large", false),
+            Self::SlowBody { .. } => (Blame::Caller, 408, "slow-body", false),
             Self::CallerGone => (Blame::Caller, 499, "caller-gone", false),
             Self::Busy { .. } => (Blame::Platform, 429, "busy", true),
+            Self::OwnerBusy { .. } => (Blame::Function, 429, "owner-busy", true),
+            Self::KeyNeeded => (Blame::Caller, 401, "key-needed", false),
             Self::Trap => (Blame::Function, 502, "trap", false),
             Self::OutOfMemory { .. } => (Blame::Function, 502, "out-of-memory", false),
             Self::TimeOut { .. } => (Blame::Function, 504, "time-out", false),
@@ -192,11 +216,35 @@ impl fmt::Display for Fault {
                 "the request's body is larger than {body_max_bytes} bytes; \
                  raise limits.body_max_bytes to allow it"
             ),
+            Self::HeadTooLarge { headers_max } => {
+                write!(
+                    f,
+                    "the request has more than {headers_max} headers; send fewer"
+                )
+            }
+            Self::SlowBody { body_stall_max_ms } => write!(
+                f,
+                "nothing of the request's body came for {body_stall_max_ms} ms while the function \
+                 waited for it; send it without such a pause"
+            ),
             Self::CallerGone => f.write_str("the client went away before the reply was complete"),
             Self::Busy { retry_after_s } => write!(
                 f,
                 "all environments of the function are busy and the waiting room is full; \
                  try again in {retry_after_s} s"
+            ),
+            Self::OwnerBusy {
+                quota,
+                retry_after_s,
+            } => write!(
+                f,
+                "the function's owner has reached its {quota}, which holds over all of its \
+                 functions; try again in {retry_after_s} s, or have it raised with \
+                 `usher owner set`"
+            ),
+            Self::KeyNeeded => f.write_str(
+                "the function is called with a key of its owner that has the scope invoke: \
+                 send it as `authorization: Bearer KEY`",
             ),
             Self::Trap => f.write_str(
                 "the function stopped with an error before it had answered; `usher logs` shows it",

@@ -15,6 +15,7 @@ pub use events::{EventMode, Events};
 pub use process::{AREA_MEMORY, Contract, PORT_MARK, Process};
 pub use sample::{Lint, LintChoice, Sample};
 
+use crate::cors::Cors;
 use crate::id::{Digest, FunctionKey, RevisionId};
 use crate::key::KeySource;
 
@@ -98,6 +99,17 @@ pub enum RenewWhen {
     BeforeRun,
 }
 
+/// Who may call a function at the gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InvokeBy {
+    /// Whoever reaches the gateway.
+    #[default]
+    Public,
+    /// Whoever shows a key of the owner with the scope `invoke`.
+    Key,
+}
+
 /// How a revision is run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -114,15 +126,21 @@ pub struct Settings {
     pub keep: Keep,
     /// Where outbound HTTP may go: origins or hosts, see `usher_core::outbound`. Empty: nowhere.
     pub outbound: Vec<String>,
+    /// Who may call it.
+    pub invoke: InvokeBy,
     /// Leave the `usher-run` header out of replies.
     pub hide_proof: bool,
-    /// What a new program serves before it serves anybody, in this order.
+    /// What is served before anybody is served, in this order: by each new program, or by the
+    /// instance of a component that its clean image is taken of.
     pub warm_up: Vec<Sample>,
     /// Whether a deployment looks for values that a renewal repeats.
     pub lint: Lint,
     /// How the artifact is started, where it is the folder of a Linux program; none: it is a wasm
     /// component.
     pub process: Option<Process>,
+    /// Which pages of other origins may call it; none: the gateway says nothing about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// How it takes CloudEvents.
     pub events: Events,
 }

@@ -6,10 +6,12 @@
 //! request: [`stock_target`] says how many to have in stock, from the most that were in use at once
 //! lately ([`HighWater`]).
 //!
-//! [`twin`] says whether one more environment is to be kept beside those that serve.
+//! [`twin`] says whether one more environment is to be kept beside those that serve, and [`images`]
+//! which images are given up.
 //!
 //! Deliberately absent: the clock, and which environment a request takes (`start`).
 
+pub mod images;
 pub mod twin;
 
 use crate::function::Keep;

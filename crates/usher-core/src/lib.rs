@@ -9,10 +9,13 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod api_key;
 pub mod area;
 pub mod audit;
+pub mod certificate;
 pub mod claim;
 pub mod cloud_event;
+pub mod cors;
 pub mod environment;
 pub mod fault;
 pub mod freshness;
@@ -21,7 +24,9 @@ pub mod id;
 pub mod keep;
 pub mod key;
 pub mod outbound;
+pub mod owner;
 pub mod proof;
+pub mod rate;
 pub mod renewal;
 pub mod route;
 pub mod start;

@@ -1,15 +1,23 @@
 //! Admission against a naive twin, and the promise that nobody starves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use usher_core::admit::{Admission, Arrival, Load, Overall, PerFunction, Ticket, Waited};
+use usher_core::admit::{
+    Admission, Arrival, Bound, Load, Overall, PerFunction, PerOwner, Ticket, Waited,
+};
 use usher_core::key::Key;
 
 const ROOMY: Overall = Overall {
     running_max: 1_000,
     waiting_max: 1_000,
     waiting_max_bytes: 1 << 20,
+};
+
+/// An owner without a bound.
+const ANN: PerOwner = PerOwner {
+    owner: 0,
+    concurrency_max: None,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +34,11 @@ enum Move {
         function: u8,
         concurrency_max: u32,
     },
+    /// The owner's next arrival brings this bound.
+    Bounded {
+        owner: u64,
+        concurrency_max: Option<u32>,
+    },
     Sweep,
 }
 
@@ -40,6 +53,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
             function,
             concurrency_max,
         }),
+        1 => (0..2_u64, prop::option::of(0..4_u32)).prop_map(|(owner, concurrency_max)| {
+            Move::Bounded { owner, concurrency_max }
+        }),
         1 => Just(Move::Sweep),
     ];
     prop::collection::vec(one, 0..300)
@@ -47,6 +63,11 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 
 fn key(number: u8) -> Key {
     Key::one_of([[number].as_slice()]).expect("a byte is a key")
+}
+
+/// Two functions each.
+fn owner_of(function: u8) -> u64 {
+    u64::from(function / 2)
 }
 
 struct Waiter {
@@ -62,6 +83,10 @@ struct Twin {
     bounds: BTreeMap<u8, PerFunction>,
     /// What the function's latest arrival brought: it holds from then on.
     concurrency: BTreeMap<u8, usize>,
+    /// What holds for the owners, and what their latest arrivals brought.
+    owners: BTreeMap<u64, Option<u32>>,
+    owners_then: BTreeMap<u64, Option<u32>>,
+    known: BTreeSet<u64>,
     running: Vec<(u8, Option<u8>)>,
     waiting: BTreeMap<Ticket, Waiter>,
 }
@@ -87,9 +112,34 @@ impl Twin {
             .count()
     }
 
+    fn load_of_owner(&self, owner: u64) -> Load {
+        let running = self.running.iter().filter(|it| owner_of(it.0) == owner);
+        let waiting = self.waiting.values();
+        let waiting = waiting.filter(|it| owner_of(it.function) == owner);
+        Load {
+            running: running.count(),
+            waiting: waiting.clone().count(),
+            waiting_bytes: waiting.map(|waiter| waiter.bytes).sum(),
+        }
+    }
+
+    fn owner_has_room(&self, owner: u64) -> bool {
+        let running = self.load_of_owner(owner).running;
+        self.owners_then[&owner].is_none_or(|max| running < max as usize)
+    }
+
     fn room(&self, function: u8) -> bool {
         self.load().running < self.overall.running_max
+            && self.owner_has_room(owner_of(function))
             && self.running_of(function) < self.concurrency[&function]
+    }
+
+    /// Whether one more may wait as far as the owner's share goes.
+    fn shares(&self, owner: u64, bytes: u64) -> bool {
+        let load = self.load_of_owner(owner);
+        let parts = if self.known.len() > 1 { 2 } else { 1 };
+        load.waiting < self.overall.waiting_max.div_ceil(parts)
+            && load.waiting_bytes + bytes <= self.overall.waiting_max_bytes.div_ceil(parts as u64)
     }
 
     /// Whether a key stands in nobody's way.
@@ -107,26 +157,39 @@ impl Twin {
     fn arrive(
         &mut self,
         door: &mut Admission<u8>,
-        (function, of): (u8, Option<u8>),
+        (function, number): (u8, Option<u8>),
         bytes: u64,
         now_ms: u64,
     ) {
         let bounds = self.bounds[&function];
         self.concurrency
             .insert(function, bounds.concurrency_max as usize);
+        let owner = owner_of(function);
+        self.owners_then.insert(owner, self.owners[&owner]);
+        self.known.insert(owner);
         let load = self.load();
-        let waits = |it: &&Waiter| it.function == function && it.key == of;
+        let waits = |it: &&Waiter| it.function == function && it.key == number;
         let of_key = self.waiting.values().filter(waits).count();
         let full = self.waiting_of(function) >= bounds.queue_max as usize
-            || of.is_some() && of_key >= bounds.queue_max.div_ceil(2) as usize
+            || number.is_some() && of_key >= bounds.queue_max.div_ceil(2) as usize
+            || !self.shares(owner, bytes)
             || load.waiting >= self.overall.waiting_max
             || load.waiting_bytes + bytes > self.overall.waiting_max_bytes;
-        let first = self.ready(function).is_none();
-        let runs = first && self.room(function) && self.free(function, of);
-        match door.arrive(&function, of.map(key).as_ref(), bounds, bytes, now_ms) {
+        // Somebody of the owner could run only where its bound was raised just now.
+        let before = (0..4).any(|other| {
+            owner_of(other) == owner && self.ready(other).is_some() && self.room(other)
+        });
+        let first = self.ready(function).is_none() && !before;
+        let runs = first && self.room(function) && self.free(function, number);
+        let per_owner = PerOwner {
+            owner,
+            concurrency_max: self.owners[&owner],
+        };
+        let of = number.map(key);
+        match door.arrive(&function, per_owner, of.as_ref(), bounds, bytes, now_ms) {
             Arrival::Run => {
                 assert!(runs, "it runs where there is no room");
-                self.running.push((function, of));
+                self.running.push((function, number));
             }
             Arrival::Wait(ticket) => {
                 assert!(
@@ -138,14 +201,19 @@ impl Twin {
                     ticket,
                     Waiter {
                         function,
-                        key: of,
+                        key: number,
                         bytes,
                         until_ms,
                     },
                 );
             }
-            Arrival::Refuse { retry_after_s } => {
+            Arrival::Refuse {
+                retry_after_s,
+                bound,
+            } => {
                 assert!(!runs && full, "sent away for no reason");
+                let by_owner = !self.owner_has_room(owner);
+                assert_eq!(bound == Bound::Owner, by_owner, "another's bound is told");
                 assert!((1..=60).contains(&retry_after_s));
             }
         }
@@ -221,6 +289,9 @@ fn play(overall: Overall, moves: Vec<Move>) {
         overall,
         bounds: (0..4).map(|function| (function, bounds(2))).collect(),
         concurrency: BTreeMap::new(),
+        owners: [(0, None), (1, None)].into(),
+        owners_then: [(0, None), (1, None)].into(),
+        known: BTreeSet::new(),
         running: Vec::new(),
         waiting: BTreeMap::new(),
     };
@@ -246,7 +317,18 @@ fn play(overall: Overall, moves: Vec<Move>) {
             } => {
                 twin.bounds.insert(function, bounds(concurrency_max));
             }
-            Move::Sweep => door.sweep(),
+            Move::Bounded {
+                owner,
+                concurrency_max,
+            } => {
+                twin.owners.insert(owner, concurrency_max);
+            }
+            Move::Sweep => {
+                door.sweep();
+                let idle = |owner: &u64| twin.load_of_owner(*owner) == Load::default();
+                let gone: Vec<_> = twin.known.iter().copied().filter(idle).collect();
+                twin.known.retain(|owner| !gone.contains(owner));
+            }
         }
         twin.pump(&mut door);
         assert_eq!(door.load(), twin.load());
@@ -254,6 +336,9 @@ fn play(overall: Overall, moves: Vec<Move>) {
             let load = door.load_of(&function);
             assert_eq!(load.running, twin.running_of(function));
             assert_eq!(load.waiting, twin.waiting_of(function));
+        }
+        for owner in 0..2 {
+            assert_eq!(door.load_of_owner(owner), twin.load_of_owner(owner));
         }
         let next = twin.waiting.values().map(|waiter| waiter.until_ms).min();
         assert_eq!(door.next_expiry_ms(), next);
@@ -281,10 +366,10 @@ proptest! {
     ) {
         let mut door = Admission::new(Overall { running_max: 1, ..ROOMY });
         let bounds = PerFunction { concurrency_max: 9, queue_max: 9, queue_wait_max_ms: 1 };
-        prop_assert_eq!(door.arrive(&99, None, bounds, 0, 0), Arrival::Run);
+        prop_assert_eq!(door.arrive(&99, ANN, None, bounds, 0, 0), Arrival::Run);
         for (function, length) in lines.iter().enumerate() {
             for _ in 0..*length {
-                let arrival = door.arrive(&function, None, bounds, 0, 0);
+                let arrival = door.arrive(&function, ANN, None, bounds, 0, 0);
                 prop_assert!(matches!(arrival, Arrival::Wait(_)));
             }
         }
@@ -315,13 +400,13 @@ fn a_function_at_its_own_bound_does_not_hold_up_the_others() {
         queue_max: 9,
         queue_wait_max_ms: 2_500,
     };
-    assert_eq!(door.arrive(&"slow", None, bounds, 0, 0), Arrival::Run);
+    assert_eq!(door.arrive(&"slow", ANN, None, bounds, 0, 0), Arrival::Run);
     assert!(matches!(
-        door.arrive(&"slow", None, bounds, 0, 0),
+        door.arrive(&"slow", ANN, None, bounds, 0, 0),
         Arrival::Wait(_)
     ));
     assert_eq!(door.admit_next(), None);
-    assert_eq!(door.arrive(&"quick", None, bounds, 0, 0), Arrival::Run);
+    assert_eq!(door.arrive(&"quick", ANN, None, bounds, 0, 0), Arrival::Run);
 }
 
 #[test]
@@ -332,18 +417,24 @@ fn a_full_waiting_room_says_when_to_come_back() {
         queue_max: 0,
         queue_wait_max_ms: 2_500,
     };
-    assert_eq!(door.arrive(&1, None, bounds, 0, 0), Arrival::Run);
+    assert_eq!(door.arrive(&1, ANN, None, bounds, 0, 0), Arrival::Run);
     assert_eq!(
-        door.arrive(&1, None, bounds, 0, 0),
-        Arrival::Refuse { retry_after_s: 3 }
+        door.arrive(&1, ANN, None, bounds, 0, 0),
+        Arrival::Refuse {
+            bound: Bound::Function,
+            retry_after_s: 3
+        }
     );
     let patient = PerFunction {
         queue_wait_max_ms: u64::MAX,
         ..bounds
     };
     assert_eq!(
-        door.arrive(&1, None, patient, 0, u64::MAX),
-        Arrival::Refuse { retry_after_s: 60 }
+        door.arrive(&1, ANN, None, patient, 0, u64::MAX),
+        Arrival::Refuse {
+            bound: Bound::Function,
+            retry_after_s: 60
+        }
     );
 }
 
@@ -360,9 +451,9 @@ fn the_bound_on_bytes_is_what_refuses() {
             waiting_max_bytes,
             ..ROOMY
         });
-        door.arrive(&1, None, bounds, 0, 0);
-        door.arrive(&1, None, bounds, 60, 0);
-        door.arrive(&1, None, bounds, 60, 0)
+        door.arrive(&1, ANN, None, bounds, 0, 0);
+        door.arrive(&1, ANN, None, bounds, 60, 0);
+        door.arrive(&1, ANN, None, bounds, 60, 0)
     };
     assert!(matches!(last(100), Arrival::Refuse { .. }));
     assert!(matches!(last(120), Arrival::Wait(_)));
@@ -378,19 +469,19 @@ fn a_key_in_use_holds_up_itself_only() {
         queue_wait_max_ms: 1,
     };
     let (ann, bob) = (key(1), key(2));
-    assert_eq!(door.arrive(&1, Some(&ann), bounds, 0, 0), Arrival::Run);
-    let Arrival::Wait(second) = door.arrive(&1, Some(&ann), bounds, 0, 0) else {
+    assert_eq!(door.arrive(&1, ANN, Some(&ann), bounds, 0, 0), Arrival::Run);
+    let Arrival::Wait(second) = door.arrive(&1, ANN, Some(&ann), bounds, 0, 0) else {
         panic!("two of one key run");
     };
     assert_eq!(door.admit_next(), None);
-    assert_eq!(door.arrive(&1, Some(&bob), bounds, 0, 0), Arrival::Run);
+    assert_eq!(door.arrive(&1, ANN, Some(&bob), bounds, 0, 0), Arrival::Run);
     door.finished(&1, Some(&ann));
     let next = door.admit_next().map(|waited| waited.ticket);
     assert_eq!(next, Some(second));
     // The control: without a key nobody waits.
     let mut door = Admission::new(ROOMY);
     for _ in 0..2 {
-        assert_eq!(door.arrive(&1, None, bounds, 0, 0), Arrival::Run);
+        assert_eq!(door.arrive(&1, ANN, None, bounds, 0, 0), Arrival::Run);
     }
 }
 
@@ -402,7 +493,7 @@ fn one_key_has_half_of_the_places_at_most() {
         queue_max: 4,
         queue_wait_max_ms: 1,
     };
-    let mut ask = |number| door.arrive(&1, Some(&key(number)), bounds, 0, 0);
+    let mut ask = |number| door.arrive(&1, ANN, Some(&key(number)), bounds, 0, 0);
     assert_eq!(ask(1), Arrival::Run);
     for _ in 0..2 {
         assert!(matches!(ask(1), Arrival::Wait(_)));
@@ -410,4 +501,99 @@ fn one_key_has_half_of_the_places_at_most() {
     assert!(matches!(ask(1), Arrival::Refuse { .. }));
     assert_eq!(ask(2), Arrival::Run);
     assert!(matches!(ask(2), Arrival::Wait(_)));
+}
+
+/// Whatever the lengths of the lines and however many functions an owner has: between two requests
+/// of one owner each other owner that waits is served once.
+#[test]
+fn each_owner_that_waits_is_served_once_a_round() {
+    let mut door = Admission::new(Overall {
+        running_max: 1,
+        ..ROOMY
+    });
+    let bounds = PerFunction {
+        concurrency_max: 9,
+        queue_max: 9,
+        queue_wait_max_ms: 1,
+    };
+    let whose = |owner| PerOwner {
+        owner,
+        concurrency_max: None,
+    };
+    assert_eq!(door.arrive(&99, ANN, None, bounds, 0, 0), Arrival::Run);
+    // Owner 0 has three functions with three requests each, owners 1 and 2 one with two.
+    for (function, owner, requests) in [(1, 0, 3), (2, 0, 3), (3, 0, 3), (4, 1, 2), (5, 2, 2)] {
+        for _ in 0..requests {
+            let arrival = door.arrive(&function, whose(owner), None, bounds, 0, 0);
+            assert!(matches!(arrival, Arrival::Wait(_)));
+        }
+    }
+    let mut served = Vec::new();
+    let mut running = 99;
+    loop {
+        door.finished(&running, None);
+        let Some(next) = door.admit_next() else { break };
+        served.push(next.function);
+        running = next.function;
+    }
+    assert_eq!(served, [1, 4, 5, 2, 4, 5, 3, 1, 2, 3, 1, 2, 3]);
+    assert_eq!(door.load(), Load::default());
+}
+
+#[test]
+fn an_owner_at_its_bound_waits_and_holds_up_nobody_else() {
+    let mut door = Admission::new(ROOMY);
+    let bounds = PerFunction {
+        concurrency_max: 9,
+        queue_max: 1,
+        queue_wait_max_ms: 2_500,
+    };
+    let bound = |concurrency_max| PerOwner {
+        owner: 7,
+        concurrency_max,
+    };
+    let mut ask = |function: u8, owner| door.arrive(&function, owner, None, bounds, 0, 0);
+    assert_eq!(ask(1, bound(Some(1))), Arrival::Run);
+    // Another function of the same owner, and one of another.
+    assert!(matches!(ask(2, bound(Some(1))), Arrival::Wait(_)));
+    assert_eq!(ask(3, ANN), Arrival::Run);
+    let refused = Arrival::Refuse {
+        bound: Bound::Owner,
+        retry_after_s: 3,
+    };
+    assert_eq!(ask(2, bound(Some(1))), refused);
+    // The control: where the bound is lifted it runs, behind the one that waits already.
+    let Arrival::Wait(_) = ask(4, bound(Some(3))) else {
+        panic!("it passed the one that waits");
+    };
+    assert_eq!(door.admit_next().map(|waited| waited.function), Some(2));
+    assert_eq!(door.admit_next().map(|waited| waited.function), Some(4));
+    assert_eq!(door.admit_next(), None);
+}
+
+#[test]
+fn one_owner_of_several_has_half_of_the_waiting_room_at_most() {
+    let bounds = PerFunction {
+        concurrency_max: 1,
+        queue_max: 99,
+        queue_wait_max_ms: 1,
+    };
+    let other = PerOwner {
+        owner: 1,
+        concurrency_max: None,
+    };
+    let waiting = |with_other: bool| {
+        let mut door = Admission::new(Overall {
+            waiting_max: 10,
+            ..ROOMY
+        });
+        if with_other {
+            assert_eq!(door.arrive(&9, other, None, bounds, 0, 0), Arrival::Run);
+        }
+        for _ in 0..50 {
+            door.arrive(&1, ANN, None, bounds, 0, 0);
+        }
+        door.load_of_owner(ANN.owner).waiting
+    };
+    assert_eq!((waiting(false), waiting(true)), (10, 5));
 }

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use usher_api::body::Body;
 use usher_api::node::{ImageReport, PrepareFault, Progress};
@@ -14,6 +13,7 @@ use usher_core::function::Revision;
 use usher_core::id::{AreaId, EnvironmentId, Generation};
 use usher_core::proof::Renewal;
 
+use crate::artifact::Artifact;
 use crate::call::Call;
 
 /// Makes environments of one kind.
@@ -30,9 +30,15 @@ pub trait Engine: Send + Sync + 'static {
     fn load(
         &self,
         revision: Arc<Revision>,
-        artifact: Bytes,
+        artifact: impl Into<Artifact> + Send,
         progress: mpsc::Sender<Progress>,
     ) -> impl Future<Output = Result<Arc<Self::Image>, LoadError>> + Send;
+
+    /// Whether an image that nobody has used for long may be given up, since loading it again is
+    /// done within a request's patience.
+    fn reloads_fast(&self, _image: &Self::Image) -> bool {
+        true
+    }
 
     /// What is known of an image. After [`Engine::distrust`] the mode is never `Live`.
     fn report(&self, image: &Self::Image) -> ImageReport;

@@ -32,6 +32,7 @@ pub use gate::Gate;
 pub use guest::{Answer, Failure, Guest, Visit, channel_body};
 pub use memory::{AREA_BYTES, COUNTER_AT, Memory};
 
+use crate::artifact::Artifact;
 use crate::environment::{Engine, LoadError, StartError};
 
 /// Every artifact of this engine begins so; the rest is the guest's name.
@@ -201,7 +202,7 @@ impl Engine for FakeEngine {
     async fn load(
         &self,
         revision: Arc<Revision>,
-        artifact: Bytes,
+        artifact: impl Into<Artifact> + Send,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Arc<FakeImage>, LoadError> {
         // Progress is for people who may have gone away; nobody waits for them.
@@ -215,6 +216,7 @@ impl Engine for FakeEngine {
                 message: "the artifact could not be loaded, as the test wanted".to_owned(),
             }));
         }
+        let artifact = artifact.into().bytes().await?;
         let (guest, cached) = self.compile(&revision, &artifact)?;
         self.shared.counts.loaded.fetch_add(1, Ordering::SeqCst);
         let live = revision.settings.renewal != RenewalChoice::Fresh;

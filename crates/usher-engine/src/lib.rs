@@ -13,6 +13,8 @@
 
 #![forbid(unsafe_code)]
 
+mod artifact;
+pub mod ask;
 mod call;
 mod clock;
 pub mod contract;
@@ -23,6 +25,7 @@ pub mod number;
 pub mod outbound;
 pub mod pair;
 
+pub use artifact::Artifact;
 pub use call::{Call, GuestOutput, GuestStream};
 pub use clock::Clock;
 pub use environment::{

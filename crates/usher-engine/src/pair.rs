@@ -9,13 +9,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use usher_api::node::{ImageReport, Progress};
 use usher_core::claim::RuntimeAbi;
 use usher_core::function::Revision;
 use usher_core::id::EnvironmentId;
 
+use crate::artifact::Artifact;
 use crate::call::Call;
 use crate::environment::{
     Engine, Environment, LoadError, Over, RenewError, Renewed, Run, StartError, Used,
@@ -69,7 +69,7 @@ impl<A: Engine, B: Engine> Engine for Pair<A, B> {
     async fn load(
         &self,
         revision: Arc<Revision>,
-        artifact: Bytes,
+        artifact: impl Into<Artifact> + Send,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Arc<PairImage<A, B>>, LoadError> {
         let image = match revision.settings.process {
@@ -77,6 +77,13 @@ impl<A: Engine, B: Engine> Engine for Pair<A, B> {
             Some(_) => PairImage::Second(self.second.load(revision, artifact, progress).await?),
         };
         Ok(Arc::new(image))
+    }
+
+    fn reloads_fast(&self, image: &PairImage<A, B>) -> bool {
+        match image {
+            PairImage::First(image) => self.first.reloads_fast(image),
+            PairImage::Second(image) => self.second.reloads_fast(image),
+        }
     }
 
     fn report(&self, image: &PairImage<A, B>) -> ImageReport {

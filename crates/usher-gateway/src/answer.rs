@@ -5,7 +5,10 @@
 //!     └────────────┴────────────┴────────────┴─────────────┴──► Fault ─► refusal
 //! ```
 //!
-//! All of it runs in the task of the connection. When the client goes away, hyper drops the future
+//! Two kinds of requests end before: proofs for a certificate authority (`acme`) and preflights of
+//! browsers (`cors`), which the gateway answers itself.
+//!
+//! All of it runs in the task of the connection, or of the request on HTTP/2. When the client goes away, hyper drops the future
 //! here, and everything that the request occupied is given back by drop.
 //!
 //! A request to change the protocol is offered to the function. Where it is not accepted, the
@@ -18,7 +21,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH, ORIGIN};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::Body as _;
@@ -29,6 +32,7 @@ use usher_core::fault::Fault;
 use usher_core::route::{NoTarget, route};
 
 use crate::connection::{Beat, Connection};
+use crate::cors;
 use crate::door::Who;
 use crate::head::{self, Arrived, Side};
 use crate::inbound;
@@ -46,6 +50,13 @@ struct Route {
     authority: Authority,
     path: PathAndQuery,
     prefix: Option<HeaderValue>,
+}
+
+/// What the reply depends on of its request.
+struct AskedOf {
+    /// Whether its method has no body in reply.
+    bodiless: bool,
+    version: http::Version,
 }
 
 /// A request that has found its function.
@@ -76,10 +87,13 @@ async fn respond(
     request: Request<Incoming>,
     offer: Option<Offer>,
 ) -> Response<Outgoing> {
-    let beat = Beat::begin(Arc::clone(&connection));
+    let beat = Beat::begin(Arc::clone(&connection), request.version());
     let started = Instant::now();
     let stamp = Stamp::draw();
     let (parts, incoming) = request.into_parts();
+    if let Some(proof) = connection.gateway.challenges.answer(&parts.uri) {
+        return Response::new(Outgoing::of_gateway(proof.into(), beat));
+    }
     let route = match find(&connection, &parts) {
         Ok(route) => route,
         Err(fault) => {
@@ -87,29 +101,60 @@ async fn respond(
             return refuse(&fault.into(), &stamp, beat);
         }
     };
+    let entry = Arc::clone(&route.entry);
+    let Some(cors) = &entry.revision.settings.cors else {
+        return run(
+            &connection,
+            parts,
+            incoming,
+            route,
+            offer,
+            (started, stamp, beat),
+        )
+        .await;
+    };
+    if let Some(answer) = cors::preflight(&parts, cors, &stamp) {
+        let gateway = &connection.gateway;
+        gateway.unrouted.ended(Outcome::of_status(answer.status()));
+        return answer.map(|body| Outgoing::of_gateway(body, beat));
+    }
+    let origin = parts.headers.get(ORIGIN).cloned();
+    let begun = (started, stamp, beat);
+    let mut response = run(&connection, parts, incoming, route, offer, begun).await;
+    cors::mark(response.headers_mut(), cors, origin.as_ref());
+    response
+}
+
+/// Answers a request that has found its function.
+async fn run(
+    connection: &Arc<Connection>,
+    parts: request::Parts,
+    incoming: Incoming,
+    route: Route,
+    offer: Option<Offer>,
+    (started, stamp, beat): (Instant, Stamp, Beat),
+) -> Response<Outgoing> {
     let mut tally = Tally::open(Arc::clone(&route.entry), started);
-    let bodiless_method = parts.method == Method::HEAD;
+    let asked_of = AskedOf {
+        bodiless: parts.method == Method::HEAD,
+        version: parts.version,
+    };
     let asked = Asked {
         parts,
         incoming,
         route,
         offer: offer.as_ref(),
     };
-    let mut failure = match serve(&connection, asked, &mut tally, &stamp).await {
+    let mut failure = match serve(connection, asked, &mut tally, &stamp).await {
         Ok(reply) => {
             let accepted = offer.filter(|offer| offer.is_accepted(&reply.response));
             match (
-                pass(
-                    reply,
-                    bodiless_method,
-                    accepted.as_ref(),
-                    &stamp,
-                    &mut tally,
-                ),
+                pass(reply, &asked_of, accepted.as_ref(), &stamp, &mut tally),
                 accepted,
             ) {
                 (Ok((response, _)), Some(offer)) => {
-                    offer.lend(&connection, tally, Beat::begin(Arc::clone(&connection)));
+                    let lent = Beat::begin(Arc::clone(connection), asked_of.version);
+                    offer.lend(connection, tally, lent);
                     return response.map(|_| Outgoing::of_gateway(Body::Empty, beat));
                 }
                 (Ok((response, owed)), None) => {
@@ -186,7 +231,7 @@ fn without(whole: &PathAndQuery, path: &str) -> Result<PathAndQuery, Fault> {
 
 /// Admits the request and lets it run; answers with the function's reply.
 async fn serve(
-    connection: &Connection,
+    connection: &Arc<Connection>,
     asked: Asked<'_>,
     tally: &mut Tally,
     stamp: &Stamp,
@@ -200,13 +245,21 @@ async fn serve(
     let gateway = &connection.gateway;
     let entry = route.entry;
     let limits = &entry.revision.settings.limits;
-    let inbound = inbound::bounded(incoming, limits.body_max_bytes)?;
     let look = head::look(&parts.headers, Side::Client);
+    if head::is_too_large(&parts.headers, &look) {
+        let headers_max = head::HEADERS_MAX;
+        return Err(Fault::HeadTooLarge { headers_max }.into());
+    }
+    let inbound = inbound::bounded(incoming, limits.body_max_bytes, connection)?;
+    let rules = &gateway.routes.rules;
+    rules.call(&entry.revision, &mut parts.headers)?;
+    let owner = rules.begin(&entry.revision.function.owner, &entry.owner)?;
     let source = entry.revision.settings.isolation.key();
     let key = source.map(|source| head::key(&parts.headers, source));
     let key = key.transpose()?;
     let who = Who {
         slot: entry.slot,
+        owner,
         key: key.clone(),
     };
     let permit = gateway
@@ -219,6 +272,7 @@ async fn serve(
         path: route.path,
         prefix: route.prefix,
         forwarded_for: &connection.forwarded_for,
+        secure: connection.secure,
         foul: look.foul,
         upgrade: offer.map(|offer| offer.protocols().clone()),
     };
@@ -233,9 +287,10 @@ async fn serve(
         request: Request::from_parts(parts, inbound.body),
     };
     let reply = gateway.invoker.invoke(invocation).await;
-    match inbound.overrun.fault() {
-        Some(too_large) => Err(Failure {
-            fault: too_large,
+    inbound.upload.answered();
+    match inbound.upload.fault() {
+        Some(fault) => Err(Failure {
+            fault,
             proof: reply.map_or_else(|failure| failure.proof, |reply| Some(reply.proof)),
         }),
         None => reply,
@@ -246,14 +301,14 @@ async fn serve(
 /// body.
 fn pass(
     reply: Reply,
-    bodiless_method: bool,
+    asked_of: &AskedOf,
     accepted: Option<&Offer>,
     stamp: &Stamp,
     tally: &mut Tally,
 ) -> Result<(Response<Body>, Option<u64>), Failure> {
     let Reply { response, proof } = reply;
     let (mut parts, body) = response.into_parts();
-    let bodiless = bodiless_method
+    let bodiless = asked_of.bodiless
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
     let passed = match accepted {
@@ -270,6 +325,12 @@ fn pass(
     tally.head_ready(&proof);
     let shown = (!hides_proof(tally)).then_some(&proof);
     head::sign(&mut parts.headers, stamp, shown);
+    // HTTP/1.1 says it by itself.
+    if let (true, http::Version::HTTP_2, Some(bytes)) = (asked_of.bodiless, asked_of.version, owed)
+        && !parts.headers.contains_key(CONTENT_LENGTH)
+    {
+        parts.headers.insert(CONTENT_LENGTH, bytes.into());
+    }
     let owed = if bodiless { Some(0) } else { owed };
     Ok((Response::from_parts(parts, body), owed))
 }

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use usher_core::admit::{
-    Admission, Arrival, Load, Overall, PerFunction, RETRY_AFTER_MAX_S, Ticket,
+    Admission, Arrival, Bound, Load, Overall, PerFunction, PerOwner, RETRY_AFTER_MAX_S, Ticket,
 };
 use usher_core::fault::Fault;
 use usher_core::key::Key;
+use usher_core::owner::Quota;
 
 /// After how many arrivals the lines of functions that nobody calls any more are forgotten.
 const SWEEP_EVERY_ARRIVALS: u32 = 1 << 16;
@@ -52,6 +53,8 @@ pub(crate) struct Permit {
 #[derive(Clone, Debug)]
 pub(crate) struct Who {
     pub(crate) slot: Slot,
+    /// Whose function it is, and how many of that owner's may run now.
+    pub(crate) owner: PerOwner,
     /// Where the function keeps state by key: the requests of one run one after the other.
     pub(crate) key: Option<Key>,
 }
@@ -121,7 +124,7 @@ impl Door {
         let key = who.key.as_ref();
         match state
             .admission
-            .arrive(&who.slot, key, bounds, bytes, now_ms)
+            .arrive(&who.slot, who.owner, key, bounds, bytes, now_ms)
         {
             Arrival::Run => {
                 drop(state);
@@ -143,7 +146,15 @@ impl Door {
                 self.wake();
                 Ok(Entry::Wait(place))
             }
-            Arrival::Refuse { retry_after_s } => Err(Fault::Busy { retry_after_s }),
+            Arrival::Refuse {
+                bound,
+                retry_after_s,
+            } => {
+                drop(state);
+                // The bounds that it brought may let one run who waits.
+                self.wake();
+                Err(busy(bound, retry_after_s))
+            }
         }
     }
 
@@ -167,6 +178,17 @@ impl Door {
             let Some(turn) = next else { return };
             let _ = turn.send(());
         }
+    }
+}
+
+/// What a caller is told, by whose bound it is.
+const fn busy(bound: Bound, retry_after_s: u32) -> Fault {
+    match bound {
+        Bound::Owner => Fault::OwnerBusy {
+            quota: Quota::Concurrency,
+            retry_after_s,
+        },
+        Bound::Function | Bound::Overall => Fault::Busy { retry_after_s },
     }
 }
 
@@ -195,12 +217,12 @@ impl Place {
             });
         }
         self.kept = false;
+        let bound = self.door.state.lock().admission.held_by(&self.who.slot);
         // The next one of its key may have been waiting behind it.
         self.door.wake();
         let wait_s = u32::try_from(bounds.queue_wait_max_ms.div_ceil(1_000));
-        Err(Fault::Busy {
-            retry_after_s: wait_s.unwrap_or(u32::MAX).clamp(1, RETRY_AFTER_MAX_S),
-        })
+        let retry_after_s = wait_s.unwrap_or(u32::MAX).clamp(1, RETRY_AFTER_MAX_S);
+        Err(busy(bound, retry_after_s))
     }
 
     /// Gives the place up. False: it was named just now, so it runs.

@@ -4,9 +4,13 @@
 //! under `usher-`, so that neither a client nor a function can forge what the platform says. Of a
 //! request also what a client claims about forwarding.
 //!
-//! Deliberately absent: the framing of bodies, which is hyper's.
+//! A target's own authority is the one that counts, and becomes `Host` (RFC 9112, 3.2.2; RFC 9113,
+//! 8.3.1), so that a function sees one name only. Cookies that HTTP/2 may split are put together
+//! again.
+//!
+//! Deliberately absent: the framing of bodies, which is hyper's and `strict`'s.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, request, response};
 use usher_api::upgrade::{permits, protocols};
@@ -29,6 +33,9 @@ static USHER_RUN: HeaderName = HeaderName::from_static(PROOF_HEADER);
 /// How many headers a request is given at most.
 const HEADERS_ADDED_MAX: usize = 8;
 
+/// How many headers a request may have: hyper's own bound in HTTP/1.1.
+pub(crate) const HEADERS_MAX: u32 = 100;
+
 /// Whose head it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -40,6 +47,8 @@ pub(crate) enum Side {
 pub(crate) struct Look {
     /// Names and values together, in bytes.
     pub(crate) bytes: u64,
+    /// How many there are.
+    pub(crate) count: u32,
     /// Whether there is anything to take out.
     pub(crate) foul: bool,
 }
@@ -48,11 +57,13 @@ pub(crate) struct Look {
 pub(crate) fn look(headers: &HeaderMap, side: Side) -> Look {
     let mut look = Look {
         bytes: 0,
+        count: 0,
         foul: false,
     };
     for (name, value) in headers {
         let name = name.as_str();
         look.bytes += (name.len() + value.len()) as u64;
+        look.count += 1;
         look.foul |= is_foul(name, side);
     }
     look
@@ -108,33 +119,68 @@ pub(crate) fn asked_upgrade(version: http::Version, headers: &HeaderMap) -> Opti
     let (Some(value), None) = (asked.next(), asked.next()) else {
         return None;
     };
+    let may = version == http::Version::HTTP_11
+        && lists(headers, &CONNECTION, "upgrade")
+        && may_change_to(value);
+    may.then(|| value.clone())
+}
+
+/// Whether an Upgrade header names protocols, and only such as carry no requests.
+pub(crate) fn may_change_to(value: &HeaderValue) -> bool {
     let tunnels = |protocol: &[u8]| {
         let name = protocol.to_ascii_lowercase();
         name.starts_with(b"h2") || name.starts_with(b"http") || name.starts_with(b"tls")
     };
     let mut named = protocols(value).peekable();
-    let may = version == http::Version::HTTP_11
-        && lists(headers, &CONNECTION, "upgrade")
-        && named.peek().is_some()
-        && !named.any(tunnels);
-    may.then(|| value.clone())
+    named.peek().is_some() && !named.any(tunnels)
 }
 
-/// The authority that a request is meant for: of its target, else of its only Host header.
+/// The authority that a request is meant for: of its target, else of its only Host header. In
+/// HTTP/2 both must say the same where both are there; HTTP/1.1 demands the second and ignores it.
 pub(crate) fn authority(parts: &request::Parts) -> Result<Authority, Fault> {
-    if let Some(authority) = parts.uri.authority() {
-        return Ok(authority.clone());
+    let scheme = parts.uri.scheme_str();
+    if !matches!(scheme, None | Some("http" | "https")) {
+        return Err(Fault::BadRequest);
     }
+    let target = parts.uri.authority().cloned();
     let mut hosts = parts.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => Authority::try_from(host.as_bytes())
-            .ok()
-            .filter(|authority| !authority.as_str().contains('@'))
-            .ok_or(Fault::BadRequest),
-        (None, None) if parts.version < http::Version::HTTP_11 => {
-            Ok(Authority::from_static("localhost"))
+    let authority = match (target, hosts.next(), hosts.next()) {
+        (Some(target), Some(host), None) => {
+            let text = target.as_str().as_bytes();
+            let same = text.eq_ignore_ascii_case(host.as_bytes());
+            (same || parts.version != http::Version::HTTP_2).then_some(target)
         }
-        _ => Err(Fault::BadRequest),
+        (None, Some(host), None) => Authority::try_from(host.as_bytes()).ok(),
+        (Some(target), None, _) if parts.version != http::Version::HTTP_11 => Some(target),
+        (None, None, _) if parts.version < http::Version::HTTP_11 => {
+            Some(Authority::from_static("localhost"))
+        }
+        _ => None,
+    };
+    authority
+        .filter(|authority| !authority.as_str().contains('@'))
+        .ok_or(Fault::BadRequest)
+}
+
+/// Puts the cookies together that HTTP/2 may split (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), Fault> {
+    let crumbs: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() > 1 {
+        let cookie = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]));
+        headers.insert(COOKIE, cookie.map_err(|_| Fault::BadRequest)?);
+    }
+    Ok(())
+}
+
+/// Whether a request has more headers than are read. Cookies that HTTP/2 has split are one.
+pub(crate) fn is_too_large(headers: &HeaderMap, look: &Look) -> bool {
+    look.count > HEADERS_MAX && {
+        let crumbs = headers.get_all(COOKIE).iter().count();
+        look.count - u32::try_from(crumbs.saturating_sub(1)).unwrap_or(0) > HEADERS_MAX
     }
 }
 
@@ -160,6 +206,8 @@ pub(crate) struct Arrived<'a> {
     pub(crate) path: PathAndQuery,
     pub(crate) prefix: Option<HeaderValue>,
     pub(crate) forwarded_for: &'a HeaderValue,
+    /// Whether it came encrypted.
+    pub(crate) secure: bool,
     pub(crate) foul: bool,
     /// The protocols that the function is offered to change to.
     pub(crate) upgrade: Option<HeaderValue>,
@@ -177,6 +225,13 @@ pub(crate) fn request(
     if arrived.foul {
         cleanse(headers, Side::Client);
     }
+    if parts.uri.authority().is_some() {
+        let host = HeaderValue::from_str(arrived.authority.as_str());
+        headers.insert(HOST, host.map_err(|_| Fault::BadRequest)?);
+    }
+    if parts.version == http::Version::HTTP_2 {
+        join_cookies(headers)?;
+    }
     if let Some(protocols) = arrived.upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocols);
@@ -188,7 +243,11 @@ pub(crate) fn request(
     }
     put(headers, &X_REQUEST_ID, stamp.request_id());
     headers.insert(&X_FORWARDED_FOR, arrived.forwarded_for.clone());
-    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let (proto, scheme) = match arrived.secure {
+        true => ("https", Scheme::HTTPS),
+        false => ("http", Scheme::HTTP),
+    };
+    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     if let Some(host) = headers.get(HOST).cloned() {
         headers.insert(&X_FORWARDED_HOST, host);
     }
@@ -196,7 +255,7 @@ pub(crate) fn request(
         headers.insert(&X_FORWARDED_PREFIX, prefix);
     }
     let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(Scheme::HTTP);
+    uri.scheme = Some(scheme);
     uri.authority = Some(arrived.authority);
     uri.path_and_query = Some(arrived.path);
     parts.uri = Uri::from_parts(uri).map_err(|_| Fault::BadRequest)?;

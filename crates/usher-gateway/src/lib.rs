@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  accept ─► connection ─► answer: route ─► door ──permit─► invoker ─► reply, frame by frame
-//!            pace, wire            table    waiting room   (a node)    outgoing: holds the permit
+//!            hello: TLS, version   table    waiting room   (a node)    outgoing: holds the permit
+//!            pace, wire, strict    cors
 //! ```
 //!
 //! Which function an address names, who waits, and whose fault a failure is are decided in
@@ -14,24 +15,35 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acme;
 mod answer;
 mod config;
 mod connection;
+mod cors;
 mod door;
 mod head;
+mod hello;
+mod http1;
+mod http2;
 mod inbound;
 mod loan;
 mod meter;
 mod outgoing;
 mod pace;
 mod refusal;
+mod rules;
 mod server;
 mod stamp;
+mod streams;
+mod strict;
 mod table;
 mod tally;
+pub mod tls;
+mod turns;
 mod wire;
 
-pub use config::{Bounds, Config};
+pub use config::{Bounds, Config, Tls};
 pub use meter::{FunctionFigures, GatewayFigures, Latency, ServedCount};
+pub use rules::Rules;
 pub use server::{BindError, Drained, Gateway, Gauge};
 pub use table::{FollowError, RouteTable};

@@ -13,7 +13,7 @@ use usher_core::id::FunctionKey;
 use usher_core::proof::{Proof, Renewal, Start};
 
 /// What may become of a request: the class of the function's own status, or the label of a fault.
-const OUTCOMES: [&str; 21] = [
+const OUTCOMES: [&str; 25] = [
     "2xx",
     "3xx",
     "4xx",
@@ -31,6 +31,10 @@ const OUTCOMES: [&str; 21] = [
     "unavailable",
     "draining",
     "bad-key",
+    "head-too-large",
+    "slow-body",
+    "owner-busy",
+    "key-needed",
     "bad-event",
     "event-form",
     "event-too-large",
@@ -82,10 +86,14 @@ impl Outcome {
             Fault::Unavailable => 14,
             Fault::Draining => 15,
             Fault::BadKey { .. } => 16,
-            Fault::BadEvent { .. } => 17,
-            Fault::EventForm { .. } => 18,
-            Fault::EventTooLarge { .. } => 19,
-            Fault::BadReplyEvent { .. } => 20,
+            Fault::HeadTooLarge { .. } => 17,
+            Fault::SlowBody { .. } => 18,
+            Fault::OwnerBusy { .. } => 19,
+            Fault::KeyNeeded => 20,
+            Fault::BadEvent { .. } => 21,
+            Fault::EventForm { .. } => 22,
+            Fault::EventTooLarge { .. } => 23,
+            Fault::BadReplyEvent { .. } => 24,
         })
     }
 }
@@ -253,6 +261,15 @@ mod tests {
                 header: "x-tenant".to_owned(),
                 flaw: KeyFlaw::Missing,
             },
+            Fault::HeadTooLarge { headers_max: 1 },
+            Fault::SlowBody {
+                body_stall_max_ms: 1,
+            },
+            Fault::OwnerBusy {
+                quota: usher_core::owner::Quota::Rate,
+                retry_after_s: 1,
+            },
+            Fault::KeyNeeded,
             Fault::BadEvent {
                 mistakes: String::new(),
             },

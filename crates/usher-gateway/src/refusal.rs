@@ -3,7 +3,7 @@
 //! Deliberately absent: the decision, which is `Fault::judge`, and inner causes, which never leave.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use usher_api::body::Body;
@@ -44,7 +44,11 @@ pub(crate) fn reply(fault: &Fault, stamp: &Stamp, proof: Option<&Proof>) -> Resp
         StatusCode::from_u16(judged.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Fault::Busy { retry_after_s } = fault {
+    if let Fault::KeyNeeded = fault {
+        let scheme = HeaderValue::from_static("Bearer realm=\"usher\"");
+        headers.insert(WWW_AUTHENTICATE, scheme);
+    }
+    if let Fault::Busy { retry_after_s } | Fault::OwnerBusy { retry_after_s, .. } = fault {
         headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after_s));
     }
     head::sign(headers, stamp, proof);

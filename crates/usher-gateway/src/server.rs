@@ -8,6 +8,9 @@
 //! [`Gateway::serve`] runs on whatever runtime calls it and spawns nothing but connections, so one
 //! gateway per thread on a listener of its own is a matter of who calls it.
 //!
+//! It may listen at two addresses, one in clear text and one for TLS; a handshake is the business of
+//! its connection's task, so that a slow one holds nobody up.
+//!
 //! Deliberately absent: signals of the operating system, which the binary turns into `shutdown`.
 
 use std::io;
@@ -21,6 +24,7 @@ use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use usher_api::invoke::Invoker;
 use usher_core::admit::Overall;
 use usher_core::route::Domain;
@@ -30,15 +34,23 @@ use crate::connection;
 use crate::door::Door;
 use crate::meter::{FunctionFigures, GatewayFigures, Meter};
 use crate::table::RouteTable;
+use crate::tls::Challenges;
 
 /// How long accepting rests after the system refused a connection, such as for want of files.
 const ACCEPT_REST_MS: u64 = 100;
 
 /// A gateway that has its address and does not serve yet.
 pub struct Gateway {
-    listener: TcpListener,
-    address: SocketAddr,
+    clear: Listener,
+    secure: Option<Listener>,
     shared: Arc<Shared>,
+}
+
+/// One address, whose connections are encrypted where there is an acceptor.
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
 }
 
 /// Why a gateway cannot listen.
@@ -70,8 +82,12 @@ pub(crate) struct Shared {
     pub(crate) routes: Arc<RouteTable>,
     pub(crate) invoker: Arc<dyn Invoker>,
     pub(crate) door: Arc<Door>,
-    /// Requests that reached no function.
+    /// Requests that reached no function, and those that the gateway answered for one.
     pub(crate) unrouted: Meter,
+    /// What a certificate authority may ask for.
+    pub(crate) challenges: Arc<Challenges>,
+    /// A permit for each TLS handshake.
+    pub(crate) handshakes: Semaphore,
     accepted: AtomicU64,
     open: AtomicUsize,
     /// A permit for each connection.
@@ -105,22 +121,41 @@ struct Arrival {
     permit: OwnedSemaphorePermit,
     socket: TcpStream,
     client: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+}
+
+impl Listener {
+    async fn bind(listen: SocketAddr, acceptor: Option<TlsAcceptor>) -> Result<Self, BindError> {
+        let failed = |source| BindError { listen, source };
+        let socket = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self {
+            socket,
+            address,
+            acceptor,
+        })
+    }
 }
 
 impl Gateway {
-    /// Takes the address; clients may connect from now on and are served once `serve` runs.
+    /// Takes the addresses; clients may connect from now on and are served once `serve` runs.
     ///
     /// # Errors
-    /// If the address cannot be had.
+    /// If an address cannot be had.
     pub async fn bind(
         config: Config,
         routes: Arc<RouteTable>,
         invoker: Arc<dyn Invoker>,
     ) -> Result<Self, BindError> {
-        let listen = config.listen;
-        let failed = |source| BindError { listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let clear = Listener::bind(config.listen, None).await?;
+        let (secure, challenges) = match config.tls {
+            None => (None, Arc::default()),
+            Some(tls) => {
+                let acceptor = Some(tls.certificates.acceptor());
+                let listener = Listener::bind(tls.listen, acceptor).await?;
+                (Some(listener), tls.certificates.challenges())
+            }
+        };
         let bounds = config.bounds;
         let shared = Arc::new(Shared {
             bounds,
@@ -133,20 +168,27 @@ impl Gateway {
                 waiting_max_bytes: bounds.waiting_max_bytes,
             }),
             unrouted: Meter::default(),
+            challenges,
+            handshakes: Semaphore::new(bounds.handshakes_max),
             accepted: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             places: Arc::new(Semaphore::new(bounds.connections_max)),
         });
         Ok(Self {
-            listener,
-            address,
+            clear,
+            secure,
             shared,
         })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.clear.address
+    }
+
+    /// Where it listens for TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.secure.as_ref().map(|listener| listener.address)
     }
 
     /// Reads the figures from now on.
@@ -164,17 +206,32 @@ impl Gateway {
                 biased;
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                arrived = self.shared.arrive(&self.listener) => arrived,
+                arrived = self.arrive() => arrived,
             };
             self.shared.handle(arrived, &stopped, &mut connections);
         }
         // Whoever is in the backlog has connected, and may have sent a request.
-        while let Some(arrived) = self.shared.arrive(&self.listener).now_or_never() {
+        while let Some(arrived) = self.arrive().now_or_never() {
             self.shared.handle(arrived, &stopped, &mut connections);
         }
-        drop(self.listener);
+        drop((self.clear, self.secure));
         stop.send_replace(true);
         drain(connections, self.shared.bounds.drain_max_ms).await
+    }
+
+    /// The next connection at either address and its permit. None: the system refused one, and
+    /// time has passed.
+    async fn arrive(&self) -> Option<Arrival> {
+        // Never closed, so never an error.
+        let permit = Arc::clone(&self.shared.places).acquire_owned().await.ok()?;
+        let (listener, accepted) = match &self.secure {
+            None => (&self.clear, self.clear.socket.accept().await),
+            Some(secure) => tokio::select! {
+                accepted = self.clear.socket.accept() => (&self.clear, accepted),
+                accepted = secure.socket.accept() => (secure, accepted),
+            },
+        };
+        self.shared.accepted(listener, accepted, permit).await
     }
 }
 
@@ -195,11 +252,13 @@ async fn drain(mut connections: JoinSet<()>, drain_max_ms: u64) -> Drained {
 }
 
 impl Shared {
-    /// The next connection and its permit. None: the system refused one, and time has passed.
-    async fn arrive(&self, listener: &TcpListener) -> Option<Arrival> {
-        // Never closed, so never an error.
-        let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        match listener.accept().await {
+    async fn accepted(
+        &self,
+        listener: &Listener,
+        accepted: io::Result<(TcpStream, SocketAddr)>,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<Arrival> {
+        match accepted {
             Ok((socket, client)) => {
                 self.accepted.fetch_add(1, Relaxed);
                 // Only fails where the client has gone already, which its first read will tell.
@@ -208,6 +267,7 @@ impl Shared {
                     permit,
                     socket,
                     client,
+                    acceptor: listener.acceptor.clone(),
                 })
             }
             Err(error) => {
@@ -225,9 +285,10 @@ impl Shared {
         connections: &mut JoinSet<()>,
     ) {
         let Some(arrived) = arrived else { return };
-        let (socket, client) = (arrived.socket, arrived.client);
+        let (socket, client, acceptor) = (arrived.socket, arrived.client, arrived.acceptor);
         let open = Open::count(Arc::clone(self), arrived.permit);
-        let handled = connection::run(socket, client, Arc::clone(self), stopped.clone());
+        let (gateway, stop) = (Arc::clone(self), stopped.clone());
+        let handled = connection::run(socket, client, acceptor, gateway, stop);
         connections.spawn(async move {
             handled.await;
             drop(open);

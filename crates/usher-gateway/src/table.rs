@@ -23,10 +23,11 @@ use usher_api::record::{FUNCTIONS_PREFIX, FunctionRecord};
 use usher_backbone::{Event, KeyValue, ReadError};
 use usher_core::admit::PerFunction;
 use usher_core::function::Revision;
-use usher_core::id::FunctionKey;
+use usher_core::id::{FunctionKey, Name};
 
 use crate::door::Slot;
 use crate::meter::Meter;
+use crate::rules::{Owner, Rules};
 
 /// How many changes are made in one new table at most.
 const CHANGES_AT_ONCE_MAX: usize = 1_024;
@@ -36,6 +37,8 @@ pub struct RouteTable {
     routes: ArcSwap<Routes>,
     writer: Mutex<Writer>,
     applied: watch::Sender<u64>,
+    /// What holds for owners and their callers.
+    pub(crate) rules: Rules,
 }
 
 /// Why the table cannot follow the backbone.
@@ -49,6 +52,7 @@ pub(crate) struct Entry {
     pub(crate) revision: Arc<Revision>,
     pub(crate) bounds: PerFunction,
     pub(crate) slot: Slot,
+    pub(crate) owner: Arc<Owner>,
     pub(crate) meter: Arc<Meter>,
 }
 
@@ -64,6 +68,7 @@ pub(crate) enum Routes {
 #[derive(Default)]
 struct Writer {
     slots_given: u64,
+    owners: HashMap<Name, Arc<Owner>>,
     /// By the key under which the backbone keeps them, which is all that a deletion tells.
     stored: HashMap<Arc<str>, FunctionKey>,
 }
@@ -75,12 +80,19 @@ impl Default for RouteTable {
 }
 
 impl RouteTable {
-    /// An empty table: every request is answered with 404.
+    /// An empty table: every request is answered with 404. No owner has quotas, and no key is
+    /// known.
     pub fn new() -> Self {
+        Self::with(Rules::default())
+    }
+
+    /// The same, where owners are held to their quotas and callers to keys.
+    pub fn with(rules: Rules) -> Self {
         Self {
             routes: ArcSwap::from_pointee(Routes::Named(HashMap::new())),
             writer: Mutex::default(),
             applied: watch::Sender::new(0),
+            rules,
         }
     }
 
@@ -198,6 +210,16 @@ impl Writer {
         next.insert(function, entry);
     }
 
+    /// An owner keeps its place at the door and its rate for as long as the gateway runs.
+    fn owner(&mut self, name: &Name) -> Arc<Owner> {
+        if let Some(owner) = self.owners.get(name) {
+            return Arc::clone(owner);
+        }
+        let owner = Arc::new(Owner::new(self.owners.len() as u64));
+        self.owners.insert(name.clone(), Arc::clone(&owner));
+        owner
+    }
+
     /// A function keeps its counters and its place at the door from revision to revision.
     fn entry(&mut self, revision: Revision, known: Option<&Entry>) -> Arc<Entry> {
         let (slot, meter) = match known {
@@ -207,8 +229,10 @@ impl Writer {
                 (Slot(self.slots_given), Arc::default())
             }
         };
+        let owner = self.owner(&revision.function.owner);
         let limits = &revision.settings.limits;
         Arc::new(Entry {
+            owner,
             bounds: PerFunction {
                 concurrency_max: limits.concurrency_max,
                 queue_max: limits.queue_max,

@@ -3,7 +3,8 @@
 //! ```text
 //! Absent ─load→ Loading ─┬→ Loaded (a pool)
 //!    ▲                   └→ Failed ─retry time over, or prepared again→ Absent
-//!    └── live renewal was turned off, and the revision was deployed again
+//!    ├── live renewal was turned off, and the revision was deployed again
+//!    └── nobody has used it for long: a small record is left, and the next request loads it
 //! ```
 //!
 //! Concurrent loads join: there is one task that loads, and everybody waits for it. It goes on when
@@ -13,20 +14,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use usher_api::node::{PrepareFault, Progress};
+use usher_api::node::{ImageReport, PrepareFault, Progress};
 use usher_core::claim::{Code, Offered, Refusal, claim};
 use usher_core::environment::State as Life;
 use usher_core::fault::{Blame, Fault};
 use usher_core::function::Revision;
 use usher_core::id::Digest;
-use usher_engine::Engine;
+use usher_engine::{Artifact, Engine};
 
+use crate::artifact::ArtifactSource;
 use crate::audits::Audits;
 use crate::logs::FunctionLog;
 use crate::metrics::Counters;
@@ -58,6 +61,8 @@ struct Load<E: Engine> {
     /// Whether somebody asked for this revision to be ready: it then stays loaded without requests.
     prepared: bool,
     used: Instant,
+    /// What was known of the image when it was given up.
+    report: Option<ImageReport>,
 }
 
 enum LoadState<E: Engine> {
@@ -79,6 +84,7 @@ impl<E: Engine> Entry<E> {
                 state: LoadState::Absent,
                 prepared: false,
                 used: Instant::now(),
+                report: None,
             }),
         }
     }
@@ -107,6 +113,23 @@ impl<E: Engine> Entry<E> {
     /// The pool, where the image is loaded.
     pub(crate) fn pool(&self) -> Option<Arc<Pool<E>>> {
         self.pool.load_full()
+    }
+
+    /// What is known of the image: of the loaded one, else of the last one.
+    pub(crate) fn report(&self, engine: &E) -> Option<ImageReport> {
+        match self.pool() {
+            Some(pool) => Some(engine.report(&pool.image)),
+            None => self.load.lock().report.clone(),
+        }
+    }
+
+    /// Gives the image up, if `may` still holds, and answers the pool that it was in.
+    pub(crate) fn sleep(&self, engine: &E, may: impl Fn(&Pool<E>) -> bool) -> Option<Arc<Pool<E>>> {
+        let mut load = self.load.lock();
+        let pool = self.pool().filter(|pool| may(pool))?;
+        load.report = Some(engine.report(&pool.image));
+        self.pool.store(None);
+        Some(pool)
     }
 
     /// The pool; loads the image where it is not there, or joins whoever loads it.
@@ -210,18 +233,7 @@ impl<E: Engine> Entry<E> {
         revision: Arc<Revision>,
         progress: mpsc::Sender<Progress>,
     ) -> Loaded<E> {
-        let fetched = shop.artifacts.fetch(revision.artifact).await;
-        let artifact = fetched.map_err(|error| {
-            tracing::warn!(function = %revision.function, error = &error as &dyn std::error::Error,
-                "an artifact was not had");
-            platform(format!("{error}; deploy the function again"))
-        })?;
-        if Digest(Sha256::digest(&artifact).into()) != revision.artifact {
-            let digest = revision.artifact;
-            return Err(platform(format!(
-                "the bytes of artifact {digest} have another digest; deploy the function again"
-            )));
-        }
+        let artifact = Artifact::new(fetch(shop.artifacts.clone(), revision.clone()));
         let loading = shop.engine.load(revision.clone(), artifact, progress);
         let image = loading.await.map_err(|error| error.0)?;
         self.counters.loaded.add(1);
@@ -241,6 +253,7 @@ impl<E: Engine> Entry<E> {
             audits: Audits::new(shop.options.audit_one_in),
             log: self.log.clone(),
             distrusts: shop.distrusts.clone(),
+            memory: shop.memory.clone(),
             starts_parallel_max: shop.options.starts_parallel_max,
         }))
     }
@@ -256,6 +269,25 @@ impl<E: Engine> Entry<E> {
             Some(pool) => pool.unused(),
             None => load.used.elapsed() > LOAD_RETRY_AFTER,
         }
+    }
+}
+
+/// The bytes of a revision's artifact, which are those of its digest.
+async fn fetch(
+    artifacts: Arc<dyn ArtifactSource>,
+    revision: Arc<Revision>,
+) -> Result<Bytes, PrepareFault> {
+    let digest = revision.artifact;
+    let artifact = artifacts.fetch(digest).await.map_err(|error| {
+        tracing::warn!(function = %revision.function, error = &error as &dyn std::error::Error,
+            "an artifact was not had");
+        platform(format!("{error}; deploy the function again"))
+    })?;
+    match Digest(Sha256::digest(&artifact).into()) == digest {
+        true => Ok(artifact),
+        false => Err(platform(format!(
+            "the bytes of artifact {digest} have another digest; deploy the function again"
+        ))),
     }
 }
 

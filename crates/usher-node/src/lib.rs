@@ -23,11 +23,13 @@ mod flights;
 mod host;
 mod invoke;
 pub mod logs;
+mod memory;
 pub mod metrics;
 mod node;
 mod pool;
 mod renewal;
 mod reply;
+mod rest;
 pub mod steps;
 
 pub use artifact::{ArtifactError, ArtifactSource};

@@ -9,13 +9,16 @@ use futures_util::stream::BoxStream;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
+use usher_api::access::OWNERS_PREFIX;
 use usher_api::invoke::{BoxFuture, Failure, Invocation, Invoker, Reply};
 use usher_api::node::{
     ImageReport, LogLine, LogQuery, NodeControl, PrepareFault, Progress, RevisionStatus,
 };
+use usher_backbone::Watched;
 use usher_core::audit::AUDIT_ONE_IN;
 use usher_core::function::Revision;
 use usher_core::id::{FunctionKey, RevisionId};
+use usher_core::owner::OwnerRecord;
 use usher_engine::Engine;
 
 use crate::artifact::ArtifactSource;
@@ -25,6 +28,7 @@ use crate::flights::Flights;
 use crate::host::{HostSource, Watch};
 use crate::invoke::refused;
 use crate::logs::{LogOptions, Logs};
+use crate::memory::Ledger;
 use crate::metrics::{Past, Snapshot};
 use crate::pool::{Asked, Pool};
 use crate::steps::BeforeRun;
@@ -35,6 +39,13 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long a deployment waits for its first environment.
 const FIRST_START_MAX: Duration = Duration::from_secs(60);
 
+/// Images that stay loaded beside those in use, as a node has it by default: each with an
+/// environment has some thirty mappings, of which a process may have 65,530.
+const IMAGES_MAX: NonZeroUsize = match NonZeroUsize::new(1_000) {
+    Some(max) => max,
+    None => NonZeroUsize::MIN,
+};
+
 /// How a node works.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
@@ -42,10 +53,14 @@ pub struct NodeOptions {
     pub audit_one_in: u64,
     /// Environments of one revision that are started at the same time.
     pub starts_parallel_max: NonZeroUsize,
+    /// Images that stay loaded beside those in use.
+    pub images_max: NonZeroUsize,
     /// Where what is free of processors and memory is read.
     pub host: HostSource,
     /// The functions' logs.
     pub logs: LogOptions,
+    /// What owners may use, which somebody lets follow the backbone.
+    pub owners: Arc<Watched<OwnerRecord>>,
 }
 
 impl Default for NodeOptions {
@@ -55,8 +70,10 @@ impl Default for NodeOptions {
             audit_one_in: AUDIT_ONE_IN,
             // Starting is work of the processor alone, so more at once would only share it out.
             starts_parallel_max: cores.saturating_mul(NonZeroUsize::MIN.saturating_add(1)),
+            images_max: IMAGES_MAX,
             host: HostSource::default(),
             logs: LogOptions::default(),
+            owners: Arc::new(Watched::new(OWNERS_PREFIX)),
         }
     }
 }
@@ -78,12 +95,13 @@ pub(crate) struct Shop<E: Engine> {
     pub(crate) engine: Arc<E>,
     pub(crate) artifacts: Arc<dyn ArtifactSource>,
     pub(crate) options: NodeOptions,
-    entries: RwLock<HashMap<RevisionId, Arc<Entry<E>>>>,
+    pub(crate) entries: RwLock<HashMap<RevisionId, Arc<Entry<E>>>>,
     /// Those that were registered, also for revisions that are not loaded.
     hooks: Mutex<HashMap<RevisionId, Arc<dyn BeforeRun>>>,
     logs: Logs,
     past: Past,
     pub(crate) distrusts: Arc<Distrusts>,
+    pub(crate) memory: Arc<Ledger>,
     /// Pools that were given up and may still have requests.
     leaving: Mutex<Vec<Weak<Pool<E>>>>,
     flights: Arc<Flights>,
@@ -106,6 +124,7 @@ impl<E: Engine> Node<E> {
             artifacts,
             logs: Logs::open(options.logs.clone())?,
             host: Watch::new(options.host),
+            memory: Ledger::new(Arc::clone(&options.owners)),
             options,
             entries: RwLock::default(),
             hooks: Mutex::default(),
@@ -246,6 +265,7 @@ impl<E: Engine> Shop<E> {
                 self.remove(revision, Entry::forgettable);
             }
         }
+        self.rest();
     }
 }
 
@@ -304,8 +324,7 @@ impl<E: Engine> NodeControl for Node<E> {
 
     fn image(&self, revision: RevisionId) -> Option<ImageReport> {
         let entry = self.shop.entries.read().get(&revision).cloned()?;
-        let pool = entry.pool()?;
-        Some(self.shop.engine.report(&pool.image))
+        entry.report(&self.shop.engine)
     }
 
     fn status(&self, revision: RevisionId) -> RevisionStatus {

@@ -33,8 +33,8 @@ mod twin;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
@@ -57,6 +57,7 @@ use plan::Plan;
 
 use crate::audits::{Audits, Distrusts};
 use crate::logs::FunctionLog;
+use crate::memory::{Held, Ledger, Spare};
 use crate::metrics::Counters;
 
 /// The environment of an engine after a run.
@@ -75,6 +76,8 @@ pub(crate) struct Stored<E: Engine> {
     parked: Parked<E>,
     /// None: nobody's by key, or nothing has run in it yet.
     kept_for: Option<Key>,
+    /// What it may use of its owner's memory.
+    held: Held,
 }
 
 /// The environments of one revision.
@@ -87,6 +90,7 @@ pub(crate) struct Pool<E: Engine> {
     pub(crate) audits: Audits,
     pub(crate) log: Arc<FunctionLog>,
     distrusts: Arc<Distrusts>,
+    memory: Arc<Ledger>,
     /// Leases are dropped anywhere, also where no runtime is at hand.
     pub(crate) runtime: Handle,
     begun: Instant,
@@ -129,6 +133,7 @@ pub(crate) struct Parts<E: Engine> {
     pub(crate) audits: Audits,
     pub(crate) log: Arc<FunctionLog>,
     pub(crate) distrusts: Arc<Distrusts>,
+    pub(crate) memory: Arc<Ledger>,
     pub(crate) starts_parallel_max: NonZeroUsize,
 }
 
@@ -144,6 +149,7 @@ impl<E: Engine> Pool<E> {
             audits,
             log,
             distrusts,
+            memory,
             starts_parallel_max,
         } = parts;
         let limits = &revision.settings.limits;
@@ -161,7 +167,8 @@ impl<E: Engine> Pool<E> {
             waiting_max: concurrency_max.get() + limits.queue_max as usize,
         };
         let plan = Plan::new(&revision.settings, bounds);
-        Arc::new(Self {
+        let owner = revision.function.owner.clone();
+        let pool = Arc::new(Self {
             policy: Policy::of(&revision.settings.isolation, revision.settings.renew),
             engine,
             image,
@@ -170,6 +177,7 @@ impl<E: Engine> Pool<E> {
             audits,
             log,
             distrusts,
+            memory,
             runtime: Handle::current(),
             begun: Instant::now(),
             environments_max: bounds.environments_max,
@@ -185,7 +193,10 @@ impl<E: Engine> Pool<E> {
                 closed: false,
             }),
             quiet: Notify::new(),
-        })
+        });
+        let spare: Weak<dyn Spare> = Arc::downgrade(&pool) as _;
+        pool.memory.register(&owner, spare);
+        pool
     }
 
     /// How many of each kind there are.

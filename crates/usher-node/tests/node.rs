@@ -12,6 +12,8 @@ mod logs;
 mod pool;
 #[path = "node/renewal.rs"]
 mod renewal;
+#[path = "node/rest.rs"]
+mod rest;
 #[path = "node/steps.rs"]
 mod steps;
 #[path = "node/streams.rs"]

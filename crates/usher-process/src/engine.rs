@@ -22,7 +22,7 @@ use usher_core::fault::Blame;
 use usher_core::function::{AREA_MEMORY, Process, RenewalChoice, Revision};
 use usher_core::outbound::AllowList;
 use usher_core::renewal::choice::Way;
-use usher_engine::{Engine, LoadError, StartError};
+use usher_engine::{Artifact, Engine, LoadError, StartError};
 
 use crate::bundle::Bundles;
 use crate::cause::chain;
@@ -278,7 +278,7 @@ impl Engine for ProcessEngine {
     async fn load(
         &self,
         revision: Arc<Revision>,
-        artifact: Bytes,
+        artifact: impl Into<Artifact> + Send,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Arc<ProcessImage>, LoadError> {
         // Nobody may be listening, and a full queue must not hold up the work.
@@ -291,6 +291,7 @@ impl Engine for ProcessEngine {
             )));
         };
         tell("unpacking");
+        let artifact = artifact.into().bytes().await?;
         let image = Arc::new(self.unpack(&revision, process, artifact).await?);
         tell("starting");
         let served = start(&self.inner, &image).await;
@@ -317,6 +318,11 @@ impl Engine for ProcessEngine {
         self.inner.counters.loaded.fetch_add(1, Ordering::Relaxed);
         *image.first.lock() = served;
         Ok(image)
+    }
+
+    /// A program is started for its image, and asked what the lint asks.
+    fn reloads_fast(&self, _: &ProcessImage) -> bool {
+        false
     }
 
     fn report(&self, image: &ProcessImage) -> ImageReport {

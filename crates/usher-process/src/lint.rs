@@ -18,8 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use usher_core::freshness::{Answer, Asked, Finding, GOING_ON_MIN, RENEWED_MIN, judge};
-use usher_core::function::{LintChoice, Sample, Settings};
+use usher_core::freshness::{Asked, Finding, GOING_ON_MIN, RENEWED_MIN, judge};
+use usher_core::function::{LintChoice, Sample};
 
 use crate::ask::{Answered, Unanswered, ask};
 use crate::engine::Inner;
@@ -120,20 +120,13 @@ fn reason(frozen: &[&Finding]) -> String {
     )
 }
 
-/// What is asked: what the manifest says for this, else what warms the program up, else its root.
-fn samples(settings: &Settings) -> Vec<Sample> {
-    let given = [&settings.lint.requests, &settings.warm_up];
-    let given = given.into_iter().find(|samples| !samples.is_empty());
-    given.cloned().unwrap_or_else(|| vec![Sample::default()])
-}
-
 /// Asks both programs.
 async fn look(
     inner: &Arc<Inner>,
     image: &Arc<ProcessImage>,
     mut served: Served,
 ) -> Result<(Served, Vec<Asked>), Unjudged> {
-    let samples = samples(&image.revision.settings);
+    let samples = image.revision.settings.lint_samples();
     served.output.mute(true);
     let mut all = Vec::new();
     let mut errors = 0;
@@ -145,7 +138,7 @@ async fn look(
         status = answered.status.as_u16();
         all.push(Asked {
             request: sample.to_string(),
-            renewed: vec![looked_at(&answered)],
+            renewed: vec![answered.looked_at()],
             going_on: Vec::new(),
         });
     }
@@ -158,7 +151,7 @@ async fn look(
         for (sample, asked) in samples.iter().zip(&mut all) {
             let answered;
             (another, answered) = asked_once(another, image, sample).await?;
-            asked.going_on.push(looked_at(&answered));
+            asked.going_on.push(answered.looked_at());
         }
     }
     drop(another);
@@ -166,7 +159,7 @@ async fn look(
         for (sample, asked) in samples.iter().zip(&mut all) {
             let answered;
             (served, answered) = once(inner, image, served, sample).await?;
-            asked.renewed.push(looked_at(&answered));
+            asked.renewed.push(answered.looked_at());
         }
     }
     served.output.mute(false);
@@ -203,16 +196,5 @@ async fn asked_once(
             source,
         }),
         Err(_) => Err(Unjudged::Slow { request: request() }),
-    }
-}
-
-fn looked_at(answered: &Answered) -> Answer {
-    let headers = answered.headers.iter();
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    Answer {
-        headers: headers
-            .map(|(name, value)| (name.to_string(), text(value)))
-            .collect(),
-        body: answered.body.to_vec(),
     }
 }

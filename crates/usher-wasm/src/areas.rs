@@ -58,12 +58,42 @@ impl Areas {
         ids: [AreaId; 2],
         injected: Arc<Injected>,
     ) -> io::Result<Self> {
-        let sizes = pairs.iter().map(|pair| pair.size()).collect();
-        let bases = [0, 1].map(|side| pairs.iter().map(|pair| pair.base(side) as u64).collect());
         let images = pairs.iter().enumerate();
         let images = images.map(|(at, pair)| pair.freeze(headroom, known.get(at)));
         let images = images.collect::<io::Result<_>>()?;
-        Ok(Self {
+        Ok(Self::of(pairs, images, owner, ids, injected))
+    }
+
+    /// Lays images over the areas of every memory that were taken of another environment of the
+    /// same code, where the memories had these sizes.
+    pub(crate) fn adopt(
+        pairs: Vec<Arc<AreaPair>>,
+        headroom: usize,
+        known: (&[Arc<MemoryImage>], &[usize]),
+        owner: Owner,
+        ids: [AreaId; 2],
+        injected: Arc<Injected>,
+    ) -> io::Result<Self> {
+        let (images, sizes) = known;
+        if images.len() != pairs.len() || sizes.len() != pairs.len() {
+            return Err(io::Error::other("the images are of another component"));
+        }
+        for ((pair, image), size) in pairs.iter().zip(images).zip(sizes) {
+            pair.adopt(image, *size, headroom)?;
+        }
+        Ok(Self::of(pairs, images.to_vec(), owner, ids, injected))
+    }
+
+    fn of(
+        pairs: Vec<Arc<AreaPair>>,
+        images: Vec<Arc<MemoryImage>>,
+        owner: Owner,
+        ids: [AreaId; 2],
+        injected: Arc<Injected>,
+    ) -> Self {
+        let sizes = pairs.iter().map(|pair| pair.size()).collect();
+        let bases = [0, 1].map(|side| pairs.iter().map(|pair| pair.base(side) as u64).collect());
+        Self {
             pairs,
             images,
             sizes,
@@ -72,7 +102,12 @@ impl Areas {
             ledger: Mutex::new(Pair::new(owner, ids)),
             scrubs: AtomicU64::new(0),
             injected,
-        })
+        }
+    }
+
+    /// The sizes of the memories in the image, in bytes.
+    pub(crate) fn sizes(&self) -> &[usize] {
+        &self.sizes
     }
 
     /// The images, to be shared with the next environment.

@@ -79,7 +79,7 @@ impl Cache {
         &self,
         artifact: Digest,
         live: bool,
-        bytes: impl AsyncFnOnce() -> io::Result<Bytes>,
+        bytes: impl AsyncFnOnce() -> Result<Bytes, PrepareFault>,
     ) -> Result<Entry, PrepareFault> {
         let name = format!("{artifact}-{}", if live { "live" } else { "fresh" });
         let turn = self.turn(&name);
@@ -93,7 +93,7 @@ impl Cache {
             });
         }
         let _permit = self.permits.acquire().await.map_err(|_| failed("closed"))?;
-        let bytes = bytes().await.map_err(failed)?;
+        let bytes = bytes().await?;
         let draft = Draft::new(&self.folder, &name, &bytes).map_err(failed)?;
         let begun = Instant::now();
         let job = Job {
@@ -142,7 +142,8 @@ fn forget_drafts(folder: &Path) -> io::Result<()> {
 /// How the name of a folder begins whose entry is in the making.
 const DRAFT: &str = ".draft-";
 
-fn failed(error: impl std::fmt::Display) -> PrepareFault {
+/// The fault of a cache that could not be read or written.
+pub(crate) fn failed(error: impl std::fmt::Display) -> PrepareFault {
     PrepareFault {
         blame: Blame::Platform,
         message: format!(

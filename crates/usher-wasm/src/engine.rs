@@ -22,18 +22,17 @@ use usher_core::fault::{Blame, Fault};
 use usher_core::function::{RenewalChoice, Revision};
 use usher_core::id::{AreaId, Digest};
 use usher_core::outbound::AllowList;
-use usher_engine::{Engine, LoadError, StartError, number};
+use usher_engine::{Artifact, Engine, LoadError, StartError, number};
 use wasmtime::Store;
 use wasmtime::component::{Linker, WasmList};
 
 use crate::areas::Injected;
-use crate::cache::{Cache, Entry};
+use crate::cache::{Cache, Entry, failed as cache_failed};
 use crate::compile::{Compiler, code_file};
 use crate::environment::{Kind, WasmEnvironment};
 use crate::fresh::Fresh;
 use crate::host::{self, Host};
 use crate::image::{Code, WasmImage};
-use crate::live::{Live, NotLive, Start};
 use crate::meter::Meter;
 use crate::outbound::Outbound;
 use crate::prepare::Preparation;
@@ -46,7 +45,7 @@ use crate::ticker::{Engines, Ticker};
 /// The version of wasmtime that compiled code depends on.
 const WASMTIME_VERSION: &str = "48.0.8";
 /// Rises when the rewriting or the settings of an engine change what is compiled.
-const CODE_FORMAT: u64 = 1;
+const CODE_FORMAT: u64 = 2;
 
 /// Tasks, streams, futures and their ends that one concurrent instance may have at once, unless
 /// `handles_max` is lower. A stream or a task counts two to three times.
@@ -277,7 +276,7 @@ impl Inner {
         &self,
         artifact: Digest,
         live: bool,
-        bytes: impl AsyncFnOnce() -> std::io::Result<Bytes>,
+        bytes: impl AsyncFnOnce() -> Result<Bytes, PrepareFault>,
     ) -> Result<Entry, PrepareFault> {
         let entry = self.cache.entry(artifact, live, bytes).await?;
         if entry.compile_ms.is_some() {
@@ -294,7 +293,10 @@ impl Inner {
         let made = image.fresh.get_or_try_init(async || {
             let artifact = image.revision.artifact;
             let path = image.artifact.clone();
-            let bytes = async || tokio::fs::read(path).await.map(Bytes::from);
+            let bytes = async || {
+                let read = tokio::fs::read(path).await;
+                read.map(Bytes::from).map_err(cache_failed)
+            };
             let entry = self.entry(artifact, false, bytes).await?;
             self.code(artifact, &entry)
         });
@@ -313,7 +315,7 @@ impl Engine for WasmEngine {
     async fn load(
         &self,
         revision: Arc<Revision>,
-        artifact: Bytes,
+        artifact: impl Into<Artifact> + Send,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Arc<WasmImage>, LoadError> {
         // Nobody may be listening, and a full queue must not hold up the work.
@@ -323,11 +325,12 @@ impl Engine for WasmEngine {
         tell("compiling");
         let inner = &self.inner;
         let live = revision.settings.renewal != RenewalChoice::Fresh;
-        let bytes = async || Ok(artifact);
+        let artifact = artifact.into();
+        let bytes = async || artifact.bytes().await;
         let entry = inner.entry(revision.artifact, live, bytes).await?;
         tell("starting");
         let image = Preparation::new(inner, revision, entry)?;
-        Ok(image.finish(inner).await?)
+        Ok(image.finish(inner, &tell).await?)
     }
 
     fn report(&self, image: &WasmImage) -> ImageReport {
@@ -349,25 +352,16 @@ impl Engine for WasmEngine {
             inner: inner.clone(),
             kind,
         };
-        if let Some(exports) = image.code.exports.as_ref().filter(|_| image.live()) {
+        if image.live() {
             let first = image.first.lock().take();
-            if let Some(first) = first {
-                let live = first.of(image.clone(), Alive::count(&inner.counters));
-                return Ok(environment(Kind::Live(live)));
-            }
-            let known = image.memories.lock().clone();
-            let start = Start {
-                code: &image.code,
-                exports,
-                revision: &image.revision,
-                allowed: &image.allowed,
-                known: &known,
+            let started = match first {
+                Some(first) => first,
+                None => {
+                    let started = image.started(inner).await;
+                    started.map_err(|why| failed(why.to_string()))?
+                }
             };
-            let started = Live::start(inner, start).await.map_err(|why| match why {
-                NotLive::Reason(cause) | NotLive::Failed(cause) => failed(cause),
-            })?;
-            let alive = Alive::count(&inner.counters);
-            let live = started.of(image.clone(), alive);
+            let live = started.of(image.clone(), Alive::count(&inner.counters));
             return Ok(environment(Kind::Live(live)));
         }
         let code = inner.fresh_code(image).await;

@@ -12,6 +12,7 @@ use crate::engine::Inner;
 use crate::fresh::{Fresh, FreshRest};
 use crate::image::WasmImage;
 use crate::live::{Live, LiveRest};
+use crate::rehearsal::Rehearsal;
 use crate::run::{Guest, Ran, RanOver, run};
 
 /// A clean environment.
@@ -88,6 +89,16 @@ impl WasmEnvironment {
             }
             Kind::Fresh(_) => None,
         }
+    }
+
+    /// The same environment, whose next run the platform makes itself.
+    pub(crate) fn rehearsing(mut self, rehearsal: Rehearsal) -> Self {
+        let guest = match &mut self.kind {
+            Kind::Live(live) => &mut live.guest,
+            Kind::Fresh(fresh) => &mut fresh.guest,
+        };
+        guest.store.data_mut().rehearse(Some(rehearsal));
+        self
     }
 
     /// Compares the current areas with the image, every byte. For tests.

@@ -15,10 +15,11 @@ use usher_engine::UsedFacts;
 
 use crate::engine::Inner;
 use crate::image::{Code, WasmImage};
-use crate::live::{bounded_start, micros};
+use crate::live::micros;
 use crate::report::Alive;
 use crate::run::Guest;
 use crate::serving::Serving;
+use crate::started::bounded_start;
 
 /// An instance, before or after its one run.
 pub(crate) struct Fresh {

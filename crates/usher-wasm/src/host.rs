@@ -16,10 +16,10 @@ use usher_core::id::RequestId;
 use usher_engine::GuestOutput;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksCtxView, WasiClocksView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings as wasi;
-use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomCtx, WasiRandomView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -27,6 +27,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::meter::Meter;
 use crate::outbound::Outbound;
 use crate::output;
+use crate::rehearsal::{Rehearsal, Shifted};
 
 /// Entries that the resource table of one run has room for before it grows, enough for most runs.
 const TABLE_ROOM: usize = 16;
@@ -42,6 +43,10 @@ pub(crate) struct Host {
     pub(crate) meter: Meter,
     /// Base addresses of the memories, as the runtime last read them from the instance's context.
     pub(crate) bases: Vec<u64>,
+    /// Set while nobody but the platform asks.
+    rehearsal: Option<Rehearsal>,
+    /// Whether a clock or a random value was asked for.
+    drew: bool,
 }
 
 impl Host {
@@ -54,7 +59,33 @@ impl Host {
             run: None,
             meter,
             bases: Vec::new(),
+            rehearsal: None,
+            drew: false,
         }
+    }
+
+    /// From now on the platform alone asks, and nothing is to come of it outside; or, with none,
+    /// callers do.
+    pub(crate) fn rehearse(&mut self, rehearsal: Option<Rehearsal>) {
+        self.outbound.refuse(rehearsal.is_some());
+        self.rehearsal = rehearsal;
+        self.wasi = None;
+    }
+
+    /// Whether the guest has ever asked for something that another instance may be answered
+    /// otherwise: a clock or a random value. What else it finds is the same for all.
+    pub(crate) fn drew(&self) -> bool {
+        self.drew
+    }
+
+    fn clock(&mut self) -> WasiClocksCtxView<'_> {
+        self.drew = true;
+        self.clocks()
+    }
+
+    fn draw(&mut self) -> &mut WasiRandomCtx {
+        self.drew = true;
+        self.random()
     }
 
     /// Makes everything new that a run can change. With `keep` the resources stay, for guests whose
@@ -119,6 +150,9 @@ impl Host {
         if let Some((request, output)) = &self.run {
             let (stdout, stderr) = output::streams(*request, output);
             builder.stdout(stdout).stderr(stderr);
+        }
+        if let Some(rehearsal) = &self.rehearsal {
+            builder.wall_clock(Shifted(rehearsal.ahead));
         }
         builder.allow_tcp(false).allow_udp(false);
         Box::new(builder.build())
@@ -218,11 +252,11 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasi::io::error::add_to_linker::<H, Table>(l, table)?;
     wasi::io::poll::add_to_linker::<H, Table>(l, table)?;
     wasi::io::streams::add_to_linker::<H, Table>(l, table)?;
-    wasi::clocks::wall_clock::add_to_linker::<H, WasiClocks>(l, H::clocks)?;
-    wasi::clocks::monotonic_clock::add_to_linker::<H, WasiClocks>(l, H::clocks)?;
-    wasi::random::random::add_to_linker::<H, WasiRandom>(l, H::random)?;
-    wasi::random::insecure::add_to_linker::<H, WasiRandom>(l, H::random)?;
-    wasi::random::insecure_seed::add_to_linker::<H, WasiRandom>(l, H::random)?;
+    wasi::clocks::wall_clock::add_to_linker::<H, WasiClocks>(l, H::clock)?;
+    wasi::clocks::monotonic_clock::add_to_linker::<H, WasiClocks>(l, H::clock)?;
+    wasi::random::random::add_to_linker::<H, WasiRandom>(l, H::draw)?;
+    wasi::random::insecure::add_to_linker::<H, WasiRandom>(l, H::draw)?;
+    wasi::random::insecure_seed::add_to_linker::<H, WasiRandom>(l, H::draw)?;
     wasi::cli::exit::add_to_linker::<H, WasiCli>(l, H::cli)?;
     wasi::cli::environment::add_to_linker::<H, WasiCli>(l, H::cli)?;
     wasi::cli::stdin::add_to_linker::<H, WasiCli>(l, H::cli)?;

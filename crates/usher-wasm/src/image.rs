@@ -11,10 +11,11 @@ use usher_core::function::Revision;
 use usher_core::outbound::AllowList;
 use wasmtime::component::InstancePre;
 
+use crate::engine::Inner;
 use crate::host::Host;
-use crate::live::Started;
 use crate::rewrite::LiveExports;
 use crate::settings::CodeKind;
+use crate::started::{NotLive, Start, Started, Warmth};
 use crate::sys::image::MemoryImage;
 
 /// Code that is loaded and linked.
@@ -37,6 +38,12 @@ pub struct WasmImage {
     pub(crate) fresh: OnceCell<Arc<Code>>,
     /// The clean images of the memories, taken of the first environment.
     pub(crate) memories: Mutex<Vec<Arc<MemoryImage>>>,
+    /// What each environment begins with, where the image was taken after a warm-up.
+    pub(crate) warmth: Option<Warmth>,
+    /// Whether two instances that were started separately may differ.
+    pub(crate) drew: bool,
+    /// What was noticed when it was there already.
+    pub(crate) notes: Mutex<Vec<String>>,
     /// The environment that the image was taken of, until it is given out.
     pub(crate) first: Mutex<Option<Started>>,
     pub(crate) distrusted: AtomicBool,
@@ -54,8 +61,40 @@ impl WasmImage {
         self.code.exports.is_some() && !self.distrusted.load(Ordering::Acquire)
     }
 
+    /// What the rewriting added, which only live images have.
+    pub(crate) fn exports(&self) -> Result<&LiveExports, NotLive> {
+        let exports = self.code.exports.as_ref();
+        exports.ok_or_else(|| NotLive::Failed("it was not rewritten".into()))
+    }
+
+    /// A further environment of this image.
+    pub(crate) async fn started(&self, inner: &Arc<Inner>) -> Result<Started, NotLive> {
+        let known = self.memories.lock().clone();
+        let start = self.start(self.exports()?, &known);
+        match &self.warmth {
+            Some(warmth) => Started::warmed(inner, start, warmth).await,
+            None => Started::first(inner, start).await,
+        }
+    }
+
+    /// What an environment of this image is started from.
+    pub(crate) fn start<'a>(
+        &'a self,
+        exports: &'a LiveExports,
+        known: &'a [Arc<MemoryImage>],
+    ) -> Start<'a> {
+        Start {
+            code: &self.code,
+            exports,
+            revision: &self.revision,
+            allowed: &self.allowed,
+            known,
+        }
+    }
+
     pub(crate) fn describe(&self) -> ImageReport {
         let mut report = self.report.clone();
+        report.notes.extend(self.notes.lock().iter().cloned());
         if self.distrusted.load(Ordering::Acquire) && report.mode == Mode::Live {
             report.mode = Mode::Fresh;
             report.reasons = vec![

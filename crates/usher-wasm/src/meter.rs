@@ -47,6 +47,12 @@ impl Meter {
         self.image_bytes = self.memory_bytes;
     }
 
+    /// The memories have the sizes of an image, which have this many bytes together.
+    pub(crate) fn adopt(&mut self, image_bytes: usize) {
+        self.memory_bytes = image_bytes;
+        self.image_bytes = image_bytes;
+    }
+
     /// The memories are back at their sizes in the image.
     pub(crate) fn reset(&mut self) {
         self.memory_bytes = self.image_bytes;

@@ -36,11 +36,20 @@ static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
 #[derive(Clone, Debug)]
 pub(crate) struct Outbound {
     allowed: Arc<AllowList>,
+    refuses: bool,
 }
 
 impl Outbound {
     pub(crate) fn new(allowed: Arc<AllowList>) -> Self {
-        Self { allowed }
+        Self {
+            allowed,
+            refuses: false,
+        }
+    }
+
+    /// Whether everything is refused, whatever the list says.
+    pub(crate) fn refuse(&mut self, all: bool) {
+        self.refuses = all;
     }
 }
 
@@ -54,6 +63,9 @@ impl WasiHttpHooks for Outbound {
         options: Option<RequestOptions>,
         _processed: Io,
     ) -> Box<dyn Future<Output = Sent> + Send> {
+        if self.refuses {
+            return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
+        }
         Box::new(send(self.allowed.clone(), request, options))
     }
 

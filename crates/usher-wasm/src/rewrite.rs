@@ -7,13 +7,14 @@
 //!
 //! ```text
 //!  component                                    appended (all old indices hold)
-//!  ├─ core module 0   globals, memory           shadow globals, save, reset
+//!  ├─ core module 0   globals, memory           shadow globals, save, reset, read, write
 //!  ├─ core module 1   ...                       shadow globals, save, reset
 //!  ├─ core instances, canons, exports           a core module, the conductor
 //!  │                                            export usher-save-…     func()
 //!  │                                            export usher-renew-…    func(u32, u32) -> u32
 //!  │                                            export usher-release-…  func(u32, u32)
-//!  └─                                           export usher-read-…     func(u32, u32) -> u64
+//!  │                                            export usher-read-…     func(u32, u32) -> u64
+//!  └─                                           export usher-write-…    func(u32, u64, u64)
 //! ```
 //!
 //! *save* copies every mutable global into its shadow; the host calls it once, at the instant at

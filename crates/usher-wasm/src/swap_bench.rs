@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -146,6 +147,17 @@ impl Subject {
     }
 }
 
+/// One request to its end, the renewal and the scrub: the environment again.
+pub(crate) async fn run_once(environment: WasmEnvironment) -> Result<WasmEnvironment, String> {
+    let used = dirty(environment).await?;
+    let renewed = used.renew(false).await.map_err(|error| error.to_string())?;
+    renewed
+        .behind
+        .ok_or("the environment was not live")?
+        .scrub();
+    Ok(renewed.clean)
+}
+
 /// One request, which leaves pages of the area dirty.
 async fn dirty(environment: WasmEnvironment) -> Result<WasmUsed, String> {
     let request = http::Request::get("http://localhost/").body(Body::Empty);
@@ -154,11 +166,21 @@ async fn dirty(environment: WasmEnvironment) -> Result<WasmUsed, String> {
         request: request.map_err(|error| error.to_string())?,
         output: Arc::new(Unheard),
     };
-    // The guest answers with an error of its own: the cheapest answer that there is.
-    let Run { over, .. } = environment.run(call).await;
+    // The swap's own guest answers with an error: the cheapest answer that there is. Of another
+    // one somebody has to read the body.
+    let Run { reply, over, .. } = environment.run(call).await;
+    let read = async {
+        if let Ok(response) = reply {
+            // A body that breaks off ends the run too, which tells of it.
+            let _read = response.into_body().collect().await;
+        }
+    };
     let used = match over {
-        Over::Now(used) => used,
-        Over::Later(rest) => rest.await,
+        Over::Now(used) => {
+            read.await;
+            used
+        }
+        Over::Later(rest) => tokio::join!(rest, read).0,
     };
     used.map_err(|ended| ended.to_string())
 }
@@ -197,7 +219,8 @@ fn guest(pages: usize) -> Result<Vec<u8>, String> {
     wat::parse_str(text).map_err(|error| error.to_string())
 }
 
-fn revision(artifact: &[u8], state_bytes: usize) -> Result<Revision, String> {
+/// The revision that a component with so much state is measured as.
+pub(crate) fn revision(artifact: &[u8], state_bytes: usize) -> Result<Revision, String> {
     let memory_mib = state_bytes.div_ceil(1 << 20) + SPARE_MIB;
     let settings = Settings {
         renewal: RenewalChoice::Live,
@@ -231,10 +254,10 @@ impl GuestOutput for Unheard {
 }
 
 /// A folder of this measurement alone, gone when dropped.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let name = format!("usher-swap-{:016x}", rand::random::<u64>());
         Self(std::env::temp_dir().join(name))
     }

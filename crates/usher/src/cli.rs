@@ -2,6 +2,16 @@
 //!
 //! Deliberately absent: what they do.
 
+pub(crate) mod audit;
+pub(crate) mod backup;
+mod completion;
+mod dev;
+pub(crate) mod key;
+mod man;
+mod new;
+pub(crate) mod owner;
+pub(crate) mod tls;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,6 +20,12 @@ use usher_core::audit::AUDIT_ONE_IN;
 use usher_core::function::AREA_MEMORY;
 use usher_core::id::{Name, RequestId};
 use usher_core::route::Domain;
+
+use crate::key::Hidden;
+pub(crate) use completion::Completion;
+pub(crate) use dev::Dev;
+pub(crate) use man::Man;
+pub(crate) use new::{Kind, Lang, New};
 
 /// A serverless platform: every request meets a clean environment, at warm speed.
 #[derive(Debug, Parser)]
@@ -39,6 +55,10 @@ pub(crate) enum Command {
     Up(Up),
     /// Run one function in the foreground, at `/` of any host, on throw-away data
     Serve(Serve),
+    /// Run a function while it is written: it is built and served anew with every change
+    Dev(Dev),
+    /// Make a folder with a function to begin with
+    New(New),
     /// Deploy a function: a component, a program, or a folder of either
     Deploy(Deploy),
     /// Call a function
@@ -51,10 +71,32 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Delete a function
     Delete(One),
+    /// Make, list and revoke keys of the API
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        what: key::Key,
+    },
+    /// Set and show what owners may have at once
+    Owner {
+        /// What to do.
+        #[command(subcommand)]
+        what: owner::Owner,
+    },
+    /// Show the calls of the API
+    Audit(audit::Audit),
+    /// Write a back-up of the whole platform into a file
+    Backup(backup::Backup),
+    /// Restore a back-up into a running platform
+    Restore(backup::Restore),
     /// Show what this machine gives, and what is made of it
     Doctor,
     /// Prove the mechanisms on bundled functions, and stop
     Demo,
+    /// Write the script by which a shell completes these words
+    Completion(Completion),
+    /// Write the manual pages
+    Man(Man),
     /// Measure a mechanism by itself
     Bench {
         /// Which.
@@ -86,6 +128,20 @@ pub(crate) enum Bench {
         #[arg(long, value_delimiter = ',', default_values_t = [1 << 16, 1 << 20, 1 << 26, 1 << 30])]
         state_bytes: Vec<usize>,
     },
+    /// Requests per second of the engine alone, by the number of threads
+    Engine {
+        /// A component that answers GET /
+        component: PathBuf,
+        /// Numbers of threads to measure
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+        threads: Vec<usize>,
+        /// Rounds of each
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// The length of a round, in milliseconds
+        #[arg(long, default_value_t = 1_000)]
+        round_ms: u64,
+    },
 }
 
 /// `usher up`.
@@ -106,9 +162,15 @@ pub(crate) struct Up {
     /// Let the API listen where other machines can reach it, though it has no keys yet
     #[arg(long)]
     pub(crate) insecure_api: bool,
+    /// A name by which the API may be asked, besides localhost and its addresses; may be given
+    /// again
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api_name: Vec<String>,
     /// Deploy the bundled examples; without --data on throw-away data
     #[arg(long)]
     pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) tls: tls::TlsArgs,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
 }
@@ -178,6 +240,13 @@ pub(crate) struct Remote {
         default_value = "http://127.0.0.1:7070"
     )]
     pub(crate) api: String,
+    /// A key of the platform; other users of this machine can read it here, so rather name a file
+    /// or set USHER_KEY
+    #[arg(long, env = "USHER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<Hidden>,
+    /// A file with a key of the platform
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 /// `usher deploy`.
@@ -192,6 +261,9 @@ pub(crate) struct Deploy {
     /// Whose function it is
     #[arg(long)]
     pub(crate) owner: Option<Name>,
+    /// Run the manifest's build command first
+    #[arg(long)]
+    pub(crate) build: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

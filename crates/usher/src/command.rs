@@ -9,7 +9,10 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Bench, Cli, Command};
-use crate::{bench, demo, deploy, doctor, functions, invoke, logs, serve, up};
+use crate::{
+    audit, backup, bench, completion, demo, deploy, dev, doctor, functions, invoke, key, logs, man,
+    new, owner, serve, up,
+};
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -34,16 +37,31 @@ async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(up) => up::run(up, json).await,
         Command::Serve(serve) => serve::run(serve, json).await,
+        Command::Dev(dev) => dev::run(dev, json).await,
+        Command::New(new) => done(new::run(&new, json)),
+        Command::Completion(completion) => done(completion::run(&completion)),
+        Command::Man(man) => done(man::run(&man)),
         Command::Deploy(deploy) => done(deploy::run(deploy, json).await),
         Command::Invoke(invoke) => invoke::run(invoke, json).await,
         Command::List(list) => done(functions::list(list, json).await),
         Command::Show(one) => done(functions::show(one, json).await),
         Command::Logs(logs) => done(logs::run(logs, json).await),
         Command::Delete(one) => done(functions::delete(one, json).await),
+        Command::Key { what } => done(key::run(what, json).await),
+        Command::Owner { what } => done(owner::run(what, json).await),
+        Command::Audit(audit) => done(audit::run(audit, json).await),
+        Command::Backup(what) => done(backup::backup(what, json).await),
+        Command::Restore(what) => done(backup::restore(what, json).await),
         Command::Doctor => doctor::run(json).await,
         Command::Demo => demo::run(json).await,
         Command::Bench { what } => match what {
             Bench::Swap { state_bytes } => done(bench::swap(&state_bytes, json).await),
+            Bench::Engine {
+                component,
+                threads,
+                rounds,
+                round_ms,
+            } => done(bench::engine(&component, &threads, rounds, round_ms, json).await),
         },
         // `main` has seen to it before there was a runtime.
         Command::CompileComponent { .. } | Command::MakeSandboxes { .. } => Ok(ExitCode::FAILURE),

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use usher_api::client::Client;
 use usher_api::http::{DeployRequest, Deployed, FunctionView};
 use usher_api::node::{ImageReport, Mode, Progress};
 use usher_core::function::RenewalChoice;
 
+use crate::build;
 use crate::cli::Deploy;
 use crate::output;
 use crate::source::Source;
@@ -17,7 +17,10 @@ const SPIN_EVERY: Duration = Duration::from_millis(100);
 
 /// Deploys and tells where it answers and how it is served.
 pub(crate) async fn run(deploy: Deploy, json: bool) -> anyhow::Result<()> {
-    let client = Client::new(&deploy.remote.api)?;
+    if deploy.build {
+        build::of_manifest(&deploy.path).await?;
+    }
+    let client = deploy.remote.client()?;
     let source = Source::read(&deploy.path, deploy.name)?;
     tell_recognised(&source);
     let spinner = Spinner::new();

@@ -14,7 +14,7 @@ use usher_process::sandbox::{Mean, Root, SandboxOptions};
 use usher_process::{ProcessConfig, ProcessEngine};
 use usher_wasm::{Compiler, FreshPool, WasmConfig, WasmEngine};
 
-pub(crate) use usher_wasm::measure_swap;
+pub(crate) use usher_wasm::{measure_swap, measure_throughput};
 
 use crate::cli::Tuning;
 

@@ -21,13 +21,13 @@ impl One {
 
     /// A client of the platform that is meant.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(&self.remote.api)?)
+        self.remote.client()
     }
 }
 
 /// Lists all functions, or those of one owner.
 pub(crate) async fn list(list: List, json: bool) -> anyhow::Result<()> {
-    let client = Client::new(&list.remote.api)?;
+    let client = list.remote.client()?;
     let mut functions = Vec::new();
     let mut after: Option<String> = None;
     loop {

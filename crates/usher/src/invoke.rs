@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -16,9 +17,10 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use usher_api::body::{Body, BodyError};
 use usher_api::http::FunctionView;
+use usher_core::function::InvokeBy;
 
 use crate::call::Caller;
-use crate::cli::Invoke;
+use crate::cli::{Invoke, Remote};
 use crate::output;
 
 /// How much of a streamed body is read at once, in bytes.
@@ -28,7 +30,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub(crate) async fn run(invoke: Invoke, json: bool) -> anyhow::Result<ExitCode> {
     let view = invoke.one.client()?.show(&invoke.one.key()).await?;
     let with_data = invoke.data.is_some();
-    let request = request(
+    let mut request = request(
         address(&view, &invoke.path)?,
         invoke.method.unwrap_or(match with_data {
             true => Method::POST,
@@ -37,6 +39,9 @@ pub(crate) async fn run(invoke: Invoke, json: bool) -> anyhow::Result<ExitCode> 
         headers(&invoke.header)?,
         body(invoke.data).await?,
     );
+    if view.revision.settings.invoke == InvokeBy::Key {
+        show_key(&invoke.one.remote, request.headers_mut())?;
+    }
     let answer = Caller::new().send(request).await?;
     let status = answer.status();
     match json {
@@ -53,6 +58,18 @@ pub(crate) async fn run(invoke: Invoke, json: bool) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the gateway the key that the API was shown, unless another one is given.
+fn show_key(remote: &Remote, headers: &mut HeaderMap) -> anyhow::Result<()> {
+    if let Some(secret) = remote.secret()?
+        && !headers.contains_key(AUTHORIZATION)
+    {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.text()))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(())
 }
 
 /// The function's address by path, which needs no name to be resolved.

@@ -1,34 +1,49 @@
 //! The one binary. It reads its words, makes a runtime, and runs one command.
 //!
 //! ```text
-//!  cli ─► command ┬ up, serve, demo ─► platform: backbone, node, gateway, controller, API
+//!  cli ─► command ┬ up, serve, dev, demo ─► platform: backbone, node, gateway, controller, API
 //!                 ├ doctor, bench ─► this machine
+//!                 ├ new, completion, man ─► files and texts
 //!                 └ deploy, invoke, list, show, logs, delete ─► the API of a running platform
+//!                 └ deploy, invoke, list, show, logs, delete, key, owner, audit
+//!                     └─► the API of a running platform
 //! ```
 //!
 //! Only here are the environment's variables read. Deliberately absent: anything a role decides.
 
 #![forbid(unsafe_code)]
 
+mod access;
+mod audit;
+mod backup;
 mod bench;
+mod build;
 mod bundled;
 mod call;
 mod cli;
 mod command;
+mod completion;
 mod demo;
 mod deploy;
+mod dev;
 mod doctor;
 mod engines;
 mod folders;
 mod functions;
 mod invoke;
+mod key;
 mod logs;
+mod man;
 mod metrics;
+mod moment;
+mod new;
 mod output;
+mod owner;
 mod platform;
 mod serve;
 mod signals;
 mod source;
+mod tls;
 mod up;
 
 use std::process::ExitCode;

@@ -42,7 +42,7 @@ fn described(error: &anyhow::Error) -> serde_json::Value {
 }
 
 /// The error and its causes; a cause whose text the error before has already is left out.
-fn with_causes(error: &anyhow::Error) -> String {
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {

@@ -13,23 +13,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::stream::BoxStream;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use usher_api::client::Client;
+use usher_api::node::{LogLine, LogQuery, NodeControl};
 use usher_api::record::FUNCTIONS_PREFIX;
 use usher_backbone::{Embedded, KeyValue, Limits};
 use usher_controller::api::{Api, ApiOptions};
 use usher_controller::{Addresses, Controller, Options};
 use usher_core::function::Revision;
+use usher_core::id::FunctionKey;
 use usher_core::route::Domain;
 use usher_gateway::{Bounds, Config, Gateway, Gauge, RouteTable};
 use usher_node::logs::LogOptions;
 use usher_node::{Node, NodeOptions};
 
+use crate::access::Access;
 use crate::cli::Tuning;
 use crate::engines::{self, Engines};
-use crate::{folders, metrics};
+use crate::{folders, metrics, tls};
 
 /// Bounds of an end that nobody is to wait long for.
 const BRISK: Bounded = Bounded {
@@ -69,10 +73,14 @@ pub(crate) struct Settings {
     pub(crate) data: Option<PathBuf>,
     /// Where functions answer.
     pub(crate) gateway: SocketAddr,
+    /// The same over TLS; none: nowhere.
+    pub(crate) tls: Option<tls::Wanted>,
     /// Where the API listens.
     pub(crate) api: SocketAddr,
     /// Whether the API may be reached by other machines.
     pub(crate) insecure_api: bool,
+    /// By which names it may be asked, besides `localhost`.
+    pub(crate) api_names: Vec<String>,
     /// Functions answer under it by name.
     pub(crate) domain: Domain,
     /// Which function answers which address.
@@ -90,8 +98,10 @@ impl Settings {
         Self {
             data: None,
             gateway: free,
+            tls: None,
             api: free,
             insecure_api: false,
+            api_names: Vec::new(),
             domain: Domain::default(),
             routing: Routing::Named,
             brisk: true,
@@ -104,15 +114,20 @@ impl Settings {
 pub(crate) struct Platform {
     /// Where functions answer.
     pub(crate) gateway: SocketAddr,
+    /// The same over TLS, if it is spoken.
+    pub(crate) gateway_tls: Option<SocketAddr>,
     /// Where the API listens.
     pub(crate) api: SocketAddr,
+    access: Access,
     ready: watch::Sender<bool>,
     table: Arc<RouteTable>,
     following: Option<JoinHandle<()>>,
     gateway_task: Role,
+    _certificates: Option<tls::Keepers>,
     api_task: Role,
     engines: Arc<Engines>,
     node: Node<Engines>,
+    controller: Arc<Controller>,
     node_max_ms: u64,
     backbone: Arc<Embedded>,
     /// Last, so that nothing writes to the folder any more when it goes.
@@ -157,24 +172,32 @@ impl Platform {
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
         let engines = engines::make(&data, &cache, &settings.tuning)?;
-        let node = node(&backbone, &engines, &data, settings.tuning.audit_one_in)?;
+        let access = Access::follow(&backbone).await?;
+        let node = node(&backbone, &engines, &data, &access, &settings.tuning)?;
         if settings.routing == Routing::Named {
             prepare_sandboxes(&engines);
         }
-        let table = Arc::new(RouteTable::new());
+        let table = Arc::new(RouteTable::with(access.rules()));
         let following = match settings.routing {
             Routing::Named => Some(follow(&table, &backbone).await?),
             Routing::Single => None,
         };
+        let opened = settings
+            .tls
+            .map(|wanted| wanted.open(&data, &settings.domain));
+        let (tls, served) = opened.transpose()?.unzip();
         let config = Config {
             listen: settings.gateway,
+            tls,
             domain: settings.domain.clone(),
             bounds: Bounds {
                 drain_max_ms: bounded.gateway_max_ms,
                 ..Bounds::default()
             },
         };
-        let gateway = Gateway::bind(config, Arc::clone(&table), Arc::new(node.clone())).await?;
+        let bind =
+            async |config| Gateway::bind(config, Arc::clone(&table), Arc::new(node.clone())).await;
+        let gateway = tls::bind(config, served.as_ref(), bind).await?;
         let addresses = Addresses {
             gateway: gateway.local_addr(),
             domain: settings.domain,
@@ -188,24 +211,30 @@ impl Platform {
         );
         let options = ApiOptions {
             insecure: settings.insecure_api,
+            names: settings.api_names,
             drain_max_ms: bounded.api_max_ms,
-            ..ApiOptions::new(settings.api)
+            ..access.api_options(settings.api, &data)
         };
         let (ready, is_ready) = watch::channel(settings.routing == Routing::Named);
         let figures = Arc::new(figures(gateway.gauge(), node.clone(), Arc::clone(&engines)));
-        let api = Api::bind(options, Arc::new(controller.await?), is_ready, figures).await?;
+        let controller = Arc::new(controller.await?);
+        let api = Api::bind(options, Arc::clone(&controller), is_ready, figures).await?;
         Ok(Self {
             gateway: gateway.local_addr(),
+            gateway_tls: gateway.tls_addr(),
             api: api.local_addr(),
+            access,
             ready,
             table,
             following,
             gateway_task: Role::spawn(|stop| async move {
                 gateway.serve(asked(stop)).await;
             }),
+            _certificates: served.map(tls::Served::keep).transpose()?,
             api_task: Role::spawn(|stop| api.serve(asked(stop))),
             engines,
             node,
+            controller,
             node_max_ms: bounded.node_max_ms,
             backbone,
             _folder: folder,
@@ -220,7 +249,21 @@ impl Platform {
 
     /// A client of this platform's API.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(&within(self.api).to_string())?)
+        self.access.client(within(self.api))
+    }
+
+    /// Who deploys, for what runs in this process.
+    pub(crate) fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// The function's log, oldest line first.
+    pub(crate) fn log(
+        &self,
+        function: &FunctionKey,
+        query: LogQuery,
+    ) -> BoxStream<'static, LogLine> {
+        self.node.logs(function, query)
     }
 
     /// Where this machine reaches the gateway.
@@ -243,6 +286,7 @@ impl Platform {
         if tokio::time::timeout(wait, self.node.drain()).await.is_err() {
             tracing::warn!(wait_max_ms = self.node_max_ms, "environments were cut off");
         }
+        drop(self.controller);
         drop(self.node);
         if tokio::time::timeout(wait, self.engines.second.close())
             .await
@@ -254,6 +298,7 @@ impl Platform {
             following.abort();
             let _ = following.await;
         }
+        self.access.stop().await;
         // Closing waits for the disk, and the folder goes after it.
         let (backbone, folder) = (self.backbone, self._folder);
         let _ = tokio::task::spawn_blocking(move || {
@@ -278,14 +323,16 @@ fn node(
     backbone: &Arc<Embedded>,
     engines: &Arc<Engines>,
     data: &Path,
-    audit_one_in: u64,
+    access: &Access,
+    tuning: &Tuning,
 ) -> anyhow::Result<Node<Engines>> {
     let options = NodeOptions {
         logs: LogOptions {
             folder: Some(data.join("logs")),
             ..LogOptions::default()
         },
-        audit_one_in,
+        audit_one_in: tuning.audit_one_in,
+        owners: Arc::clone(&access.owners),
         ..NodeOptions::default()
     };
     let artifacts = Arc::new(Arc::clone(backbone));

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli::Up;
 use crate::platform::{Platform, Routing, Settings};
 use crate::signals::Signals;
-use crate::{bundled, folders, output};
+use crate::{bundled, folders, output, tls};
 
 /// The exit code of a platform that was not let finish.
 const CUT_OFF: u8 = 130;
@@ -40,8 +40,10 @@ pub(crate) async fn run(up: Up, json: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings {
         data,
         gateway: up.gateway,
+        tls: tls::wanted(up.tls, up.gateway)?,
         api: up.api,
         insecure_api: up.insecure_api,
+        api_names: up.api_name,
         domain: up.domain,
         routing: Routing::Named,
         brisk: false,
@@ -77,12 +79,14 @@ pub(crate) fn tell_ready(platform: &Platform, json: bool) -> anyhow::Result<()> 
         return output::json(&ReadyLine {
             ready: true,
             gateway: gateway.to_string(),
-            gateway_tls: None,
+            gateway_tls: platform.gateway_tls.map(|address| address.to_string()),
             api: api.to_string(),
         });
     }
+    let secure = platform.gateway_tls;
+    let secure = secure.map_or_else(String::new, |at| format!("\n  tls      https://{at}"));
     output::line(format!(
-        "usher is ready\n  gateway  http://{gateway}\n  api      http://{api}"
+        "usher is ready\n  gateway  http://{gateway}{secure}\n  api      http://{api}"
     ))?;
     Ok(())
 }

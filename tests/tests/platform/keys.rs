@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use usher_api::body::Body;
+use usher_core::id::{FunctionKey, Name};
 
 use crate::caller::{Answer, Caller};
-use crate::count;
 use crate::folder::Folder;
 use crate::server::Server;
+use crate::{count, event};
 
 const BY_KEY: &str = "isolation = { key = \"header:x-tenant\" }\n";
 /// Room for slow starts of programs while others build beside them.
@@ -147,30 +148,89 @@ async fn a_request_names_one_key_or_is_refused() {
     assert!(!format!("{all:?}").contains("a-secret-session"));
 }
 
+/// A component and a program, with these lines at the end of their manifests, and where they count.
+fn counters(end: &str) -> [(Folder, &'static str); 2] {
+    let lines = format!("{BY_KEY}{PATIENT}{end}");
+    [
+        (Folder::function("it", "rust-counter", &lines), "/fn/it/"),
+        (
+            Folder::program("http-c", "it", BY_KEY, &format!("{PATIENT}{end}")),
+            "/fn/it/counter",
+        ),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_too_many_and_a_restart_lose_state() {
-    let data = Folder::new();
-    let lines = format!("{BY_KEY}[keep]\nkeys_max = 2\n");
-    let folder = Folder::function("it", "rust-counter", &lines);
-    let mut server = Server::up(data.path()).await;
-    server.run(&["deploy", folder.text()]).await.done();
-    let caller = Caller::new(server.gateway);
-    let calls = [
-        ("a", "1"),
-        ("b", "1"),
-        ("a", "2"),
-        ("c", "1"),
-        ("a", "3"),
-        ("b", "1"),
-    ];
-    for (key, count) in calls {
-        assert_eq!(get_as(&caller, "/fn/it/", key).await.text(), count, "{key}");
+    for (folder, path) in counters("[keep]\nkeys_max = 2\n") {
+        let data = Folder::new();
+        let mut server = Server::up(data.path()).await;
+        server.run(&["deploy", folder.text()]).await.done();
+        let caller = Caller::new(server.gateway);
+        let calls = [
+            ("a", "1"),
+            ("b", "1"),
+            ("a", "2"),
+            ("c", "1"),
+            ("a", "3"),
+            ("b", "1"),
+        ];
+        for (key, count) in calls {
+            assert_eq!(get_as(&caller, path, key).await.text(), count, "{key}");
+        }
+        server.terminate();
+        assert_eq!(server.ended().await.code(), Some(0));
+        let server = Server::up(data.path()).await;
+        let caller = Caller::new(server.gateway);
+        assert_eq!(get_as(&caller, path, "a").await.text(), "1");
     }
-    server.terminate();
-    assert_eq!(server.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_not_used_loses_its_state() {
+    for (folder, path) in counters("[keep]\nkey_idle_max_s = 1\n") {
+        let data = Folder::new();
+        let server = Server::up(data.path()).await;
+        server.run(&["deploy", folder.text()]).await.done();
+        let caller = Caller::new(server.gateway);
+        get_as(&caller, path, "a").await.text();
+        let client = server.client();
+        let unused =
+            async { while figure(&client.metrics().await.unwrap(), "usher_keys") != Some(0) {} };
+        event("the key is given up", unused).await;
+        let metrics = client.metrics().await.unwrap();
+        assert!(
+            figure(&metrics, "usher_keys_expired_total") >= Some(1),
+            "{metrics}"
+        );
+        assert_eq!(figure(&metrics, "usher_keys_given_up_total"), Some(0));
+        assert_eq!(get_as(&caller, path, "a").await.text(), "1");
+    }
+    // The control: a key that may be unused for longer keeps its state meanwhile.
+    let data = Folder::new();
+    let folder = Folder::function("it", "rust-counter", BY_KEY);
+    let other = Folder::function("other", "rust-counter", "[keep]\nidle_max_s = 1\n");
     let server = Server::up(data.path()).await;
+    for folder in [&folder, &other] {
+        server.run(&["deploy", folder.text()]).await.done();
+    }
     let caller = Caller::new(server.gateway);
     assert_eq!(get_as(&caller, "/fn/it/", "a").await.text(), "1");
+    let client = server.client();
+    let other = FunctionKey {
+        owner: Name::default_owner(),
+        name: "other".parse().unwrap(),
+    };
+    let ended = async { while client.show(&other).await.unwrap().status.clean != 0 {} };
+    event("what may be idle as long has ended", ended).await;
+    assert_eq!(get_as(&caller, "/fn/it/", "a").await.text(), "2");
+}
+
+/// A figure of the function `it` in the platform's metrics.
+fn figure(metrics: &str, name: &str) -> Option<usize> {
+    let line = format!("{name}{{owner=\"default\",function=\"it\"}} ");
+    let mut found = metrics.lines().filter_map(|text| text.strip_prefix(&line));
+    found.next().map(|figure| figure.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -218,11 +278,7 @@ async fn a_flood_of_keys_is_bounded_and_others_are_served() {
         assert_eq!(tenant.text(), counted.to_string());
     }
     let metrics = server.client().metrics().await.unwrap();
-    let figure = |name: &str| {
-        let line = format!("{name}{{owner=\"default\",function=\"it\"}} ");
-        let mut found = metrics.lines().filter_map(|text| text.strip_prefix(&line));
-        found.next().map(|figure| figure.parse::<usize>().unwrap())
-    };
-    assert_eq!(figure("usher_keys"), Some(8));
-    assert_eq!(figure("usher_keys_given_up_total"), Some(count() + 1 - 8));
+    assert_eq!(figure(&metrics, "usher_keys"), Some(8));
+    let given_up = figure(&metrics, "usher_keys_given_up_total");
+    assert_eq!(given_up, Some(count() + 1 - 8));
 }

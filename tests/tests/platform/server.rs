@@ -43,13 +43,17 @@ fn binary() -> PathBuf {
 }
 
 /// The binary with JSON on, and with compiled code kept between the tests.
-fn usher() -> Command {
-    let mut command = Command::new(binary());
+pub(crate) fn usher() -> Command {
+    as_usual(Command::new(binary()))
+}
+
+fn as_usual(mut command: Command) -> Command {
     command
         .arg("--json")
         .env("USHER_CACHE", target().join("test-cache/platform"))
         .env_remove("USHER_API")
         .env_remove("USHER_DATA")
+        .env_remove("USHER_KEY")
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
         .process_group(0)
@@ -132,9 +136,31 @@ impl Server {
         Self::start(&["serve", path, "--listen", "127.0.0.1:0"]).await
     }
 
+    /// The platform on a folder, one of whose own folders is a small file system that it alone
+    /// sees.
+    pub(crate) async fn up_mounted(data: &Path, small: &Path) -> Self {
+        let mut command = Command::new("unshare");
+        let mount = "mount -t tmpfs -o size=256k none \"$1\" && shift && exec \"$@\"";
+        command.args(["--mount", "--", "sh", "-c", mount, "sh"]);
+        command.arg(small).arg(binary());
+        let (free, data) = ("127.0.0.1:0", data.to_str().unwrap());
+        let words = ["up", "--gateway", free, "--api", free, "--data", data];
+        Self::start_as(as_usual(command), &words).await
+    }
+
+    /// A path as the platform sees it.
+    pub(crate) fn seen(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        root.join(path.strip_prefix("/").unwrap())
+    }
+
     async fn start(args: &[&str]) -> Self {
+        Self::start_as(usher(), args).await
+    }
+
+    async fn start_as(mut command: Command, args: &[&str]) -> Self {
         let stderr = NamedTempFile::new().unwrap();
-        let mut child = usher()
+        let mut child = command
             .args(args)
             .stdout(Stdio::piped())
             .stderr(stderr.reopen().unwrap())

@@ -11,7 +11,6 @@ mod front;
 mod latency;
 mod launch;
 mod memory;
-mod metrics;
 mod platform;
 mod program;
 mod proof;

@@ -2,9 +2,13 @@
 
 mod faults;
 mod kind;
+mod many;
 mod probe;
+mod ready;
 mod stage;
+mod start;
 mod swap;
+mod throughput;
 mod versus;
 
 use std::process::Command;
@@ -33,9 +37,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
 /// Every planned row; one that could not be measured says why.
 fn measure(plan: &Plan, programs: &Programs) -> Vec<Row> {
     let mut rows = versus::measure(plan, programs);
-    let parts: [(&str, Measure); 3] = [
+    let parts: [(&str, Measure); 6] = [
         (swap::ID, swap::measure),
         (faults::ID, faults::measure),
+        (throughput::ID, throughput::measure),
+        (many::ID, many::measure),
+        (start::ID, start::measure),
         (probe::ID, probe::measure),
     ];
     for (id, measure) in parts.into_iter().filter(|(id, _)| plan.wants(id)) {

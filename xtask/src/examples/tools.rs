@@ -246,5 +246,7 @@ pub(crate) fn apt(packages: &[&str]) -> Result<()> {
         .args(["install", "-y", "-qq", "--no-install-recommends"])
         .args(packages);
     install.env("DEBIAN_FRONTEND", "noninteractive");
+    // Tests start servers themselves; no package is to start one for the whole machine.
+    install.env("RUNLEVEL", "1");
     command::run(&mut install).map(drop).with_context(by_hand)
 }

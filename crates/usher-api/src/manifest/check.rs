@@ -2,11 +2,15 @@
 //!
 //! Deliberately absent: the form the text was written in.
 
-use usher_core::function::{Isolation, Keep, Limits, RenewWhen, RenewalChoice, Settings, Twins};
+use usher_core::function::{
+    InvokeBy, Isolation, Keep, Limits, RenewWhen, RenewalChoice, Settings, Twins,
+};
 use usher_core::id::Name;
 use usher_core::outbound::ENTRIES_MAX;
 use usher_core::outbound::entry::{BadEntry, Entry};
 
+use super::build;
+use super::cors;
 use super::events;
 use super::process;
 use super::sample;
@@ -29,16 +33,20 @@ pub(super) fn manifest(root: &Node, broken: Vec<Mistake>) -> Result<Manifest, Mi
         let component = top.text("component", "a text in quotes", file_inside);
         let mut folder = ".".to_owned();
         let settings = settings(&mut top, Some(&mut folder));
-        one_of_two(&mut top);
+        let mut build = None;
+        top.table("build", |section| build = Some(build::read(section)));
+        let made = build.as_ref().and_then(|build| build.artifact.clone());
+        one_of_two(&mut top, made.is_some());
         top.close();
         let content = match &settings.process {
-            Some(_) => Content::Folder(folder),
-            None => Content::Component(component?),
+            Some(_) => Content::Folder(made.unwrap_or(folder)),
+            None => Content::Component(made.or(component)?),
         };
         Some(Manifest {
             name: name?,
             content,
             settings,
+            build,
         })
     });
     found.into_result(manifest)
@@ -70,9 +78,14 @@ fn name(top: &mut Section<'_, '_>) -> Option<Name> {
     top.parsed("name")
 }
 
-/// A function is a component or a program.
-fn one_of_two(top: &mut Section<'_, '_>) {
+/// A function is a component or a program; a component that is built needs no other name.
+fn one_of_two(top: &mut Section<'_, '_>, built: bool) {
     match (top.has("component"), top.has("process")) {
+        (true, false) if built => top.mistake(
+            "component",
+            "build.artifact names the component already; leave out one",
+        ),
+        (false, false) if built => {}
         (true, true) => top.mistake(
             "process",
             "a function is a component or a program, and component is given too; leave out one",
@@ -126,9 +139,15 @@ fn settings(section: &mut Section<'_, '_>, folder: Option<&mut String>) -> Setti
         &mut settings.renew,
     );
     section.texts("outbound", ENTRIES_MAX, outbound, &mut settings.outbound);
+    section.choice(
+        "invoke",
+        &[("public", InvokeBy::Public), ("key", InvokeBy::Key)],
+        &mut settings.invoke,
+    );
     section.flag("hide_proof", &mut settings.hide_proof);
     section.table("limits", |section| limits(section, &mut settings.limits));
     section.table("keep", |section| keep(section, &mut settings.keep));
+    section.table("cors", |section| settings.cors = Some(cors::read(section)));
     section.table("process", |section| {
         settings.process = process::read(section, folder);
     });

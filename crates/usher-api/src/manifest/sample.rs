@@ -25,10 +25,6 @@ pub(super) fn read(section: &mut Section<'_, '_>, settings: &mut Settings) {
     let each = |table: &mut Section<'_, '_>| sample(table, contract);
     section.tables("warm_up", SAMPLES_MAX, each, &mut settings.warm_up);
     section.table("lint", |table| lint(table, contract, &mut settings.lint));
-    let programs_only = "only Linux programs have this so far; leave it out";
-    if contract.is_none() && !settings.warm_up.is_empty() {
-        section.mistake("warm_up", programs_only);
-    }
     let snap_start = settings.process.as_ref().is_some_and(|it| it.snap_start);
     if snap_start && !settings.warm_up.is_empty() {
         section.mistake(
@@ -36,9 +32,6 @@ pub(super) fn read(section: &mut Section<'_, '_>, settings: &mut Settings) {
             "a runtime with snap_start takes its first event after its state is taken; leave out \
              one of the two",
         );
-    }
-    if contract.is_none() && settings.lint != Lint::default() {
-        section.mistake("lint", programs_only);
     }
 }
 

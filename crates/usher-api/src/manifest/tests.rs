@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 use usher_core::function::{
-    Contract, EventMode, Isolation, LintChoice, RenewWhen, RenewalChoice, Twins,
+    Contract, EventMode, InvokeBy, Isolation, LintChoice, RenewWhen, RenewalChoice, Sample, Twins,
 };
 
 use super::*;
@@ -41,6 +41,7 @@ fn every_setting_is_read() {
         renewal = "fresh"
         renew = "before-run"
         outbound = ["https://api.example.com"]
+        invoke = "key"
         hide_proof = true
         [limits]
         first_byte_max_ms = 1_000
@@ -56,6 +57,7 @@ fn every_setting_is_read() {
     assert_eq!(settings.renewal, RenewalChoice::Fresh);
     assert_eq!(settings.renew, RenewWhen::BeforeRun);
     assert_eq!(settings.outbound, ["https://api.example.com"]);
+    assert_eq!(settings.invoke, InvokeBy::Key);
     assert!(settings.hide_proof);
     assert_eq!(settings.limits.first_byte_max_ms, 1_000);
     assert_eq!(settings.limits.total_max_ms, Some(0x1000));
@@ -184,7 +186,7 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
     assert_eq!(
         one_mistake("colour = \"red\"\n"),
         "line 3: colour: unknown; known here: name, component, isolation, renewal, renew, \
-         outbound, hide_proof, limits, keep, process, warm_up, lint, events"
+         outbound, invoke, hide_proof, limits, keep, cors, process, warm_up, lint, events, build"
     );
 }
 
@@ -504,12 +506,13 @@ fn mistakes_in_requests_of_the_platforms_own_are_told() {
     let server = server.replace("lambda", "http");
     let event = format!("{server}\n[[warm_up]]\nevent = \"1\"");
     assert!(mistakes(&event)[0].contains("only a Lambda function"));
-    for lines in ["[[warm_up]]", "[lint]\nfreshness = \"off\""] {
-        assert!(
-            one_mistake(lines).contains("only Linux programs"),
-            "{lines}"
-        );
-    }
+    assert!(one_mistake("[[warm_up]]\nevent = \"1\"").contains("only a Lambda function"));
+    // A component has them like a program.
+    let component =
+        "name = \"f\"\ncomponent = \"f.wasm\"\n[[warm_up]]\n[lint]\nfreshness = \"off\"";
+    let settings = Manifest::read(component).unwrap().settings;
+    assert_eq!(settings.warm_up, [Sample::default()]);
+    assert_eq!(settings.lint.freshness, LintChoice::Off);
 }
 
 #[test]
@@ -652,4 +655,56 @@ proptest! {
     ) {
         let _ = Manifest::read(&words.concat());
     }
+}
+
+#[test]
+fn a_manifest_says_how_its_artifact_is_made() {
+    let text = "name = \"f\"\n[build]\ncommand = [\"make\"]\nartifact = \"out/f.wasm\"\n\
+                watch = [\"src\", \"../shared\"]\nignore = [\"*.log\"]\n";
+    let manifest = Manifest::read(text).unwrap();
+    let build = manifest.build.unwrap();
+    assert_eq!(build.command, ["make"]);
+    assert_eq!(build.watch, ["src", "../shared"]);
+    assert_eq!(build.ignore, ["*.log"]);
+    assert_eq!(
+        manifest.content,
+        Content::Component("out/f.wasm".to_owned())
+    );
+    let text = "name = \"f\"\n[process]\ncontract = \"http\"\ncommand = [\"./run\"]\n\
+                [build]\ncommand = [\"make\"]\nartifact = \"dist\"\n";
+    let program = Manifest::read(text).unwrap();
+    assert_eq!(program.content, Content::Folder("dist".to_owned()));
+}
+
+#[test]
+fn a_build_is_no_setting_of_the_revision() {
+    let text = "name = \"f\"\ncomponent = \"f.wasm\"\n[build]\ncommand = [\"make\"]\n";
+    let manifest = Manifest::read(text).unwrap();
+    assert_eq!(manifest.settings, Settings::default());
+    assert_eq!(manifest.content, Content::Component("f.wasm".to_owned()));
+}
+
+#[test]
+fn mistakes_about_the_build_are_told() {
+    let all = mistakes(
+        "name = \"f\"\ncomponent = \"f.wasm\"\n[build]\ncommand = []\n\
+         artifact = \"../f.wasm\"\nwatch = [\"/etc\"]\nignore = [1]\ncomand = 1\n",
+    );
+    let expected = [
+        "line 4: build.command: it names no program; ",
+        "line 5: build.artifact: \"../f.wasm\" is nothing inside the manifest's folder; ",
+        "line 6: build.watch: \"/etc\" is no path from the manifest's folder; ",
+        "line 7: build.ignore: a whole number was found; ",
+        "line 8: build.comand: unknown; did you mean \"command\"?",
+    ];
+    assert_eq!(all.len(), expected.len(), "{all:#?}");
+    for (said, expected) in all.iter().zip(expected) {
+        assert!(said.starts_with(expected), "{said} {expected}");
+    }
+    let both = "[build]\ncommand = [\"make\"]\nartifact = \"out.wasm\"\n";
+    assert_eq!(
+        one_mistake(both),
+        "line 2: component: build.artifact names the component already; leave out one"
+    );
+    assert!(mistakes("name = \"f\"\n[build]\nartifact = \"f.wasm\"\n")[0].contains("command"));
 }

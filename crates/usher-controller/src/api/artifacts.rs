@@ -4,24 +4,36 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use http::HeaderMap;
+use axum::{Extension, Json};
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Uri};
+use serde::Deserialize;
 use usher_api::http::ArtifactStored;
+use usher_core::id::{Digest, Name};
 
-use super::Shared;
+use super::call::Call;
 use super::error::ApiError;
-use super::read;
-use crate::UploadError;
+use super::{Shared, read};
+use crate::keys::Caller;
+use crate::{DeployError, RecordError, UploadError, uploads};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnerQuery {
+    owner: Option<Name>,
+}
 
 /// Streams the body into the store.
 pub(super) async fn store(
     State(shared): State<Arc<Shared>>,
+    Extension(call): Extension<Arc<Call>>,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ArtifactStored>, ApiError> {
+    let OwnerQuery { owner } = read::query(&uri)?;
     let artifact_max_bytes = shared.controller.core.options.artifact_max_bytes;
     let announced = headers
         .get(CONTENT_LENGTH)
@@ -32,5 +44,39 @@ pub(super) async fn store(
         return Err(UploadError::TooLarge { artifact_max_bytes }.into());
     }
     let source = read::timed(body, &shared.options);
-    Ok(Json(shared.controller.put_artifact(source).await?))
+    let mut stored = shared.controller.put_artifact(source).await?;
+    if let Some(owner) = owner {
+        let backbone = &*shared.controller.core.backbone;
+        let noted = uploads::note(backbone, &owner, &stored.digest).await;
+        let before = noted.map_err(ApiError::unwritten)?;
+        if confined(&call) {
+            // What others have stored is not told.
+            stored.existed = before;
+        }
+    }
+    Ok(Json(stored))
+}
+
+/// Whether the caller may deploy an artifact: one that is confined to an owner, only what was
+/// stored for it. Else the answer is as if it were not there.
+pub(super) async fn may_use(
+    shared: &Shared,
+    call: &Call,
+    artifact: &Digest,
+) -> Result<(), ApiError> {
+    let Some(owner) = call.who().ok().and_then(Caller::owner) else {
+        return Ok(());
+    };
+    let has = uploads::has(&*shared.controller.core.backbone, owner, artifact).await;
+    match has.map_err(RecordError::from)? {
+        true => Ok(()),
+        false => Err(DeployError::NoArtifact {
+            artifact: *artifact,
+        }
+        .into()),
+    }
+}
+
+fn confined(call: &Call) -> bool {
+    call.who().is_ok_and(|caller| caller.owner().is_some())
 }

@@ -14,10 +14,17 @@ use usher_backbone::WriteError;
 use usher_core::fault::Blame;
 use usher_core::id::FunctionKey;
 
+use crate::audit::NoRoom;
+use crate::keys::{KeyError, NotKnown};
+use crate::owners::OwnerError;
 use crate::{DeployError, RecordError, RemoveError, UploadError};
 
 /// When to try again after a refusal for want of room, in seconds.
 const RETRY_AFTER_S: u16 = 1;
+
+/// The label of an answer that is not a success, for the audit log.
+#[derive(Clone, Debug)]
+pub(super) struct Label(pub(super) String);
 
 /// An answer that is not a success.
 #[derive(Debug)]
@@ -42,9 +49,14 @@ impl ApiError {
     }
 
     /// A failure of ours, with its whole chain in the log.
-    fn platform(status: StatusCode, label: &str, error: &(dyn Error + 'static)) -> Self {
+    pub(super) fn platform(status: StatusCode, label: &str, error: &(dyn Error + 'static)) -> Self {
         tracing::error!(label, error, "the API failed");
         Self::new(status, label, Blame::Platform, error.to_string())
+    }
+
+    /// A record could not be written.
+    pub(super) fn unwritten(error: WriteError) -> Self {
+        write_failed(&error, &error)
     }
 
     pub(super) fn no_such_function(function: &FunctionKey) -> Self {
@@ -59,8 +71,16 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let busy = self.status == StatusCode::TOO_MANY_REQUESTS;
+        let label = Label(self.detail.label.clone());
         let body = Json(ErrorBody { error: self.detail });
         let mut response = (self.status, body).into_response();
+        response.extensions_mut().insert(label);
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer realm=\"usher\"");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if busy {
             let after = HeaderValue::from(RETRY_AFTER_S);
             response.headers_mut().insert(header::RETRY_AFTER, after);
@@ -88,6 +108,60 @@ impl From<RecordError> for ApiError {
     }
 }
 
+impl From<&NotKnown> for ApiError {
+    fn from(error: &NotKnown) -> Self {
+        let label = match error {
+            NotKnown::NoKey => "no-key",
+            NotKnown::Malformed => "bad-key",
+            NotKnown::Refused => "key-refused",
+            NotKnown::Read(_) => {
+                return Self::platform(StatusCode::SERVICE_UNAVAILABLE, "keys", error);
+            }
+        };
+        Self::caller(StatusCode::UNAUTHORIZED, label, error.to_string())
+    }
+}
+
+impl From<NoRoom> for ApiError {
+    fn from(error: NoRoom) -> Self {
+        Self::platform(StatusCode::INSUFFICIENT_STORAGE, "no-audit", &error)
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        use KeyError as E;
+        let (status, label) = match &error {
+            E::Mistake(_) => (StatusCode::UNPROCESSABLE_ENTITY, "mistakes"),
+            E::TooMany => (StatusCode::CONFLICT, "too-many-keys"),
+            E::NoSuchKey(_) => (StatusCode::NOT_FOUND, "no-such-key"),
+            E::Last(_) => (StatusCode::CONFLICT, "last-key"),
+            E::Write(source) => return write_failed(&error, source),
+            E::NoRandomness | E::Read(_) | E::NotFollowed => {
+                return Self::platform(StatusCode::SERVICE_UNAVAILABLE, "keys", &error);
+            }
+        };
+        Self::caller(status, label, error.to_string())
+    }
+}
+
+impl From<OwnerError> for ApiError {
+    fn from(error: OwnerError) -> Self {
+        use OwnerError as E;
+        match &error {
+            E::Mistake(_) => Self::caller(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "mistakes",
+                error.to_string(),
+            ),
+            E::Write(source) => write_failed(&error, source),
+            E::Read(_) | E::NotFollowed => {
+                Self::platform(StatusCode::SERVICE_UNAVAILABLE, "owners", &error)
+            }
+        }
+    }
+}
+
 impl From<DeployError> for ApiError {
     fn from(error: DeployError) -> Self {
         use DeployError as E;
@@ -98,6 +172,9 @@ impl From<DeployError> for ApiError {
                 "no-such-artifact",
                 error.to_string(),
             ),
+            E::OwnerFull { .. } => {
+                Self::caller(StatusCode::CONFLICT, "owner-full", error.to_string())
+            }
             E::Prepare(fault) if fault.blame == Blame::Platform => {
                 Self::platform(StatusCode::SERVICE_UNAVAILABLE, "prepare-failed", &error)
             }

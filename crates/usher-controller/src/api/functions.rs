@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::stream::{self, Stream, StreamExt};
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
@@ -21,9 +21,9 @@ use usher_api::manifest;
 use usher_api::node::{LogQuery, Progress};
 use usher_core::id::{FunctionKey, Name, RequestId};
 
-use super::Shared;
+use super::call::Call;
 use super::error::ApiError;
-use super::read;
+use super::{Shared, artifacts, read};
 use crate::DeployError;
 
 /// Steps of a deployment that wait to be sent.
@@ -44,13 +44,16 @@ fn key(name: &str, uri: &Uri) -> Result<FunctionKey, ApiError> {
 /// `POST /v1/functions`
 pub(super) async fn deploy(
     State(shared): State<Arc<Shared>>,
+    Extension(call): Extension<Arc<Call>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let json = read::json(body, &shared.options).await?;
     let request = manifest::deploy_request(&json)?;
+    artifacts::may_use(&shared, &call, &request.artifact).await?;
     if read::wants_lines(&headers) {
-        return Ok(read::lines(followed(shared, request)));
+        call.defer();
+        return Ok(read::lines(followed(shared, call, request)));
     }
     let (progress, _) = mpsc::channel(1);
     let deployed = shared.controller.deploy(request, progress).await?;
@@ -64,15 +67,27 @@ pub(super) async fn deploy(
 /// A deployment as its steps and its outcome.
 fn followed(
     shared: Arc<Shared>,
+    call: Arc<Call>,
     request: DeployRequest,
 ) -> impl Stream<Item = DeployEvent> + Send + 'static {
     struct Following {
         steps: mpsc::Receiver<Progress>,
-        outcome: Option<JoinHandle<Result<Deployed, DeployError>>>,
+        outcome: Option<JoinHandle<Result<Deployed, ApiError>>>,
     }
     let function = request.function();
     let (progress, steps) = mpsc::channel(PROGRESS_QUEUE_MAX);
-    let outcome = tokio::spawn(async move { shared.controller.deploy(request, progress).await });
+    // Ends the call, and so writes its line, whether or not somebody still reads the steps.
+    let outcome = tokio::spawn(async move {
+        let deployed = shared.controller.deploy(request, progress).await;
+        let deployed = deployed.map_err(ApiError::from);
+        let (status, label) = match &deployed {
+            Ok(deployed) if deployed.created => (StatusCode::CREATED, None),
+            Ok(_) => (StatusCode::OK, None),
+            Err(error) => (error.status, Some(error.detail.label.clone())),
+        };
+        call.end(status, label).await?;
+        deployed
+    });
     let following = Following {
         steps,
         outcome: Some(outcome),
@@ -86,9 +101,10 @@ fn followed(
                 Some(step) = following.steps.recv() => DeployEvent::Progress(step),
                 outcome = outcome => {
                     following.outcome = None;
-                    match outcome.unwrap_or(Err(DeployError::CutOff { function })) {
+                    let cut_off = |_| Err(DeployError::CutOff { function }.into());
+                    match outcome.unwrap_or_else(cut_off) {
                         Ok(deployed) => DeployEvent::Deployed(Box::new(deployed)),
-                        Err(error) => DeployEvent::Error(ApiError::from(error).detail),
+                        Err(error) => DeployEvent::Error(error.detail),
                     }
                 }
             };

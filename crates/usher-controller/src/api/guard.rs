@@ -10,14 +10,11 @@
 //! - *Sec-Fetch-Site*, where there is one, must not say that another site asks, except to read:
 //!   following a link does no harm, and no other page can see the answer.
 //!
-//! Deliberately absent: keys, which come later and are needed beyond loopback.
+//! Deliberately absent: keys (`gate`), which are asked for besides; whoever has none may still not
+//! find out what answers here by means of somebody else's browser.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderMap, HeaderName};
 use http::uri::Authority;
 use http::{Method, StatusCode, Uri};
@@ -33,28 +30,22 @@ pub(super) struct Guard {
     any_address: bool,
 }
 
-/// The middleware.
-pub(super) async fn check(
-    State(guard): State<Arc<Guard>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match guard.judge(request.method(), request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
-    }
-}
-
 impl Guard {
     pub(super) fn new(options: &ApiOptions) -> Self {
         let names = options.names.iter().map(|name| name.to_ascii_lowercase());
         Self {
             names: names.chain(["localhost".to_owned()]).collect(),
-            any_address: options.insecure,
+            // Where it listens for others it is asked by its addresses.
+            any_address: options.insecure || !options.listen.ip().is_loopback(),
         }
     }
 
-    fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    pub(super) fn judge(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), ApiError> {
         let host = asked_host(uri, headers)?;
         if !self.is_ours(&host) {
             let message = format!(
@@ -120,7 +111,10 @@ fn asked_host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, ApiError> {
 }
 
 /// A header that may be there once.
-fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ApiError> {
+pub(super) fn one<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h str>, ApiError> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().map(|value| value.to_str());
     match (value.transpose(), values.next()) {

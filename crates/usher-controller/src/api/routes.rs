@@ -8,8 +8,10 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::{self, MethodRouter};
 
-use super::guard::{self, Guard};
-use super::{Shared, artifacts, error, functions, platform};
+use super::call::{self, Outer};
+use super::gate::{self, Access, Gate, Of};
+use super::guard::Guard;
+use super::{Shared, access, artifacts, backup, error, functions, platform};
 
 /// One route.
 pub(super) struct Route {
@@ -24,6 +26,8 @@ pub(super) struct Route {
     pub(super) takes: Option<&'static str>,
     /// Media type of a success.
     pub(super) gives: &'static str,
+    /// Who may ask it.
+    pub(super) access: Access,
     pub(super) handler: MethodRouter<Arc<Shared>>,
 }
 
@@ -32,17 +36,23 @@ const NDJSON: &str = usher_api::http::NDJSON;
 const TEXT: &str = "text/plain";
 const OWNER: (&str, &str, &str) = ("owner", "string", "Whose function; default: default");
 
-/// The router: all routes behind the guard.
+/// The router: all routes, each behind its gate, and all of them accounted for.
 pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
     let routes = all().into_iter().fold(Router::new(), |router, route| {
-        router.route(route.path, route.handler)
+        let gate = Arc::new(Gate::new(&route, &shared));
+        let gate = middleware::from_fn_with_state(gate, gate::pass);
+        router.route(route.path, route.handler.layer(gate))
     });
+    let outer = Outer {
+        guard,
+        shared: Arc::clone(&shared),
+    };
     routes
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(middleware::from_fn_with_state(
-            Arc::new(guard),
-            guard::check,
+            Arc::new(outer),
+            call::account,
         ))
         .with_state(shared)
 }
@@ -51,18 +61,22 @@ pub(super) fn router(shared: Arc<Shared>, guard: Guard) -> Router {
 pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
     routes.extend(for_the_platform());
+    routes.extend(access::routes());
+    routes.extend(backup::routes());
     routes
 }
 
 fn for_functions() -> Vec<Route> {
     vec![
         Route {
+            query: &[("owner", "string", "For whom it is stored; default: nobody")],
             takes: Some("application/octet-stream"),
             handler: routing::post(artifacts::store),
             ..route("post", "/v1/artifacts", "Store an artifact")
         },
         Route {
             takes: Some(JSON),
+            access: asked_with(Of::Body),
             handler: routing::post(functions::deploy),
             ..route(
                 "post",
@@ -120,14 +134,17 @@ fn for_functions() -> Vec<Route> {
 fn for_the_platform() -> Vec<Route> {
     vec![
         Route {
+            access: asked_with(Of::AnyKey),
             handler: routing::get(platform::openapi),
             ..route("get", "/v1/openapi.json", "This document")
         },
         Route {
+            access: asked_with(Of::Nobody),
             handler: routing::get(platform::healthz),
             ..route("get", "/healthz", "Whether this process serves")
         },
         Route {
+            access: asked_with(Of::Nobody),
             handler: routing::get(platform::readyz),
             ..route("get", "/readyz", "Whether all of the platform is up")
         },
@@ -142,13 +159,19 @@ fn for_the_platform() -> Vec<Route> {
         },
         Route {
             gives: TEXT,
+            access: asked_with(Of::AnyKey),
             handler: routing::get(platform::index),
             ..route("get", "/", "What this is")
         },
     ]
 }
 
-fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
+/// The scope by the method, and the owner as this says.
+const fn asked_with(of: Of) -> Access {
+    Access { scope: None, of }
+}
+
+pub(super) fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
     Route {
         method,
         path,
@@ -156,6 +179,7 @@ fn route(method: &'static str, path: &'static str, summary: &'static str) -> Rou
         query: &[],
         takes: None,
         gives: JSON,
+        access: Access::default(),
         handler: MethodRouter::new(),
     }
 }

@@ -7,17 +7,22 @@
 //!
 //! Deliberately absent: what is answered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::call::Client;
 use super::{Api, ApiOptions};
 
 /// How long to wait after accepting failed (no descriptors left, most likely), in milliseconds.
@@ -55,11 +60,17 @@ async fn accept(api: &Api, connections: &mut JoinSet<()>) {
             return;
         };
         match api.listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 let router = api.router.clone();
                 let stopping = api.stopping.subscribe();
                 let options = &api.options;
-                connections.spawn(connection(stream, router, options, stopping, permit));
+                connections.spawn(connection(
+                    (stream, client),
+                    router,
+                    options,
+                    stopping,
+                    permit,
+                ));
             }
             Err(error) => {
                 tracing::warn!(%error, "the API could not accept a connection");
@@ -71,7 +82,7 @@ async fn accept(api: &Api, connections: &mut JoinSet<()>) {
 }
 
 fn connection(
-    stream: TcpStream,
+    (stream, client): (TcpStream, SocketAddr),
     router: Router,
     options: &ApiOptions,
     mut stopping: watch::Receiver<bool>,
@@ -82,10 +93,15 @@ fn connection(
         let _permit = permit;
         // Only latency is lost where this fails.
         let _ = stream.set_nodelay(true);
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Client(client));
+            router.call(request)
+        });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(head_wait)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(served);
         let stop = async {
             // An error says that the API is gone, which is the same.

@@ -19,6 +19,7 @@ use crate::key::Key;
 /// One function's requests.
 #[derive(Debug, Default)]
 pub(super) struct Line {
+    pub(super) owner: u64,
     running: usize,
     concurrency_max: usize,
     front: BTreeMap<Ticket, Waiting>,
@@ -44,6 +45,14 @@ pub(super) struct Waiting {
 }
 
 impl Line {
+    /// That of a function of this owner.
+    pub(super) fn of(owner: u64) -> Self {
+        Self {
+            owner,
+            ..Self::default()
+        }
+    }
+
     /// Lets a request run at once, if it can and nobody is before it.
     pub(super) fn begin(&mut self, bounds: PerFunction, key: Option<&Key>, room: bool) -> bool {
         self.concurrency_max = bounds.concurrency_max.max(1) as usize;
@@ -66,7 +75,7 @@ impl Line {
         self.has_room() && !self.front.is_empty()
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.running < self.concurrency_max
     }
 

@@ -1,14 +1,12 @@
 //! The text that tells revisions apart.
 //!
-//! Ids are kept for ever, so what is written here of a component must never change: the settings of
-//! programs came later, and stand in a second part that is left out where it says nothing; those of
-//! keys in a third one, the requests that the platform makes itself in a fourth, that of twins
-//! in a fifth, and those of events in a sixth. Deliberately absent: the digest, which needs a
-//! crate.
+//! Ids are kept for ever, so what is written here of a component must never change. Settings that
+//! came later stand in parts of their own, each of which is left out where it says nothing.
+//! Deliberately absent: the digest, which needs a crate.
 
 use std::fmt;
 
-use super::{Events, Keep, Limits, Lint, Process, Sample, Settings, Twins};
+use super::{Events, InvokeBy, Keep, Limits, Lint, Process, Sample, Settings, Twins};
 use crate::id::{Digest, FunctionKey};
 
 /// See [`super::Revision::identity`].
@@ -33,6 +31,12 @@ pub(super) fn text(function: &FunctionKey, artifact: &Digest, settings: &Setting
     if twins != Twins::default() {
         text.push_str(&format!("Twins {{ twins: {twins:?} }}\n"));
     }
+    if let Some(cors) = &settings.cors {
+        text.push_str(&format!("{cors:?}\n"));
+    }
+    if settings.invoke != InvokeBy::default() {
+        text.push_str(&format!("Callers {{ invoke: {:?} }}\n", settings.invoke));
+    }
     if settings.events != Events::default() {
         text.push_str(&format!("{:?}\n", settings.events));
     }
@@ -53,9 +57,11 @@ impl fmt::Debug for Component<'_> {
             keep,
             outbound,
             hide_proof,
+            invoke: _,
             warm_up: _,
             lint: _,
             process: _,
+            cors: _,
             events: _,
         } = self.0;
         f.debug_struct("Settings")
@@ -194,7 +200,8 @@ impl<'a> Program<'a> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::function::{Contract, EventMode, Isolation, LintChoice, Revision, Twins};
+    use crate::cors::Cors;
+    use crate::function::{Contract, EventMode, InvokeBy, Isolation, LintChoice, Revision, Twins};
 
     fn key(owner: &str, name: &str) -> FunctionKey {
         FunctionKey {
@@ -261,6 +268,14 @@ mod tests {
             changed(|it| it.lint.freshness = LintChoice::Off),
             changed(|it| it.keep.twins = Twins::Always),
             changed(|it| it.keep.twins = Twins::Off),
+            changed(|it| it.cors = Some(Cors::default())),
+            changed(|it| it.cors.insert(Cors::default()).credentials = true),
+            changed(|it| it.cors.insert(Cors::default()).max_age_s += 1),
+            changed(|it| it.cors.insert(Cors::default()).origins.push(String::new())),
+            changed(|it| it.cors.insert(Cors::default()).methods.push(String::new())),
+            changed(|it| it.cors.insert(Cors::default()).headers.push(String::new())),
+            changed(|it| it.cors.insert(Cors::default()).expose.push(String::new())),
+            changed(|it| it.invoke = InvokeBy::Key),
             changed(|it| it.events.mode = EventMode::Binary),
             changed(|it| it.events.batches = true),
             changed(|it| it.events.event_max_bytes += 1),

@@ -1,12 +1,14 @@
 //! Requests that the platform itself makes of a function, as its manifest has them: to warm a new
-//! program up before its state is taken, and to see whether its values are fresh.
+//! environment up before its state is taken, and to see whether its values are fresh.
 //!
-//! Deliberately absent: making them (`usher-process`), and judging the answers (`freshness`).
+//! Deliberately absent: making them, which is an engine's, and judging the answers (`freshness`).
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::Settings;
 
 /// A request of the platform. What a caller sends never becomes one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,16 @@ impl Sample {
     /// The path, with its query.
     pub fn path(&self) -> &str {
         self.path.as_deref().unwrap_or("/")
+    }
+}
+
+impl Settings {
+    /// What a freshness lint asks: what the manifest says for this, else what warms the function
+    /// up, else its root.
+    pub fn lint_samples(&self) -> Vec<Sample> {
+        let given = [&self.lint.requests, &self.warm_up];
+        let given = given.into_iter().find(|samples| !samples.is_empty());
+        given.cloned().unwrap_or_else(|| vec![Sample::default()])
     }
 }
 

@@ -61,6 +61,15 @@ async fn the_function_sees_no_header_of_the_connection_and_none_that_is_forged()
 }
 
 #[tokio::test]
+async fn the_target_says_which_host_is_meant_and_no_other_is_seen() {
+    let headers = seen("GET http://a.b/ HTTP/1.1\r\nhost: evil\r\n\r\n").await;
+    assert_eq!(headers["host"], "a.b");
+    assert_eq!(headers["x-forwarded-host"], "a.b");
+    let headers = seen("GET http://a.b/ HTTP/1.0\r\n\r\n").await;
+    assert_eq!(headers["host"], "a.b");
+}
+
+#[tokio::test]
 async fn a_readable_trace_is_passed_on_and_an_unreadable_one_is_begun_anew() {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let with = |trace: &str| {

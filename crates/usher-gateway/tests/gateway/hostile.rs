@@ -66,6 +66,77 @@ async fn no_request_is_smuggled_in_the_body_of_another() {
 }
 
 #[tokio::test]
+async fn what_could_be_read_in_two_ways_is_400_and_ends_the_connection() {
+    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+    let post = |head: &str| format!("POST /first HTTP/1.1\r\nhost: a\r\n{head}\r\n");
+    for text in [
+        // Two words about where the body ends, or one that not everybody reads.
+        post("content-length: 4\r\ntransfer-encoding: chunked\r\n"),
+        post("transfer-encoding: chunked\r\ncontent-length: 4\r\n"),
+        post("content-length: 4\r\ncontent-length: 4\r\n"),
+        post("content-length: 4\r\ncontent-length: 5\r\n"),
+        post("content-length: 4, 4\r\n"),
+        post("content-length: +4\r\n"),
+        post("content-length: 4_0\r\n"),
+        post("content-length: 0x4\r\n"),
+        post("content-length: 99999999999999999999\r\n"),
+        post("content-length:\r\n"),
+        post("transfer-encoding: xchunked\r\n"),
+        post("transfer-encoding: chunked, identity\r\n"),
+        post("transfer-encoding: identity\r\n"),
+        post("transfer-encoding: gzip, chunked\r\n"),
+        post("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n"),
+        post("transfer-encoding: \"chunked\"\r\n"),
+        post("transfer-encoding:\x0bchunked\r\n"),
+        // Lines and names that not everybody parts in the same way.
+        post("transfer-encoding : chunked\r\n"),
+        post("content-length : 4\r\n"),
+        post(" content-length: 4\r\n"),
+        post("x: y\r\n folded: 1\r\n"),
+        post("x: y\r\n\tfolded: 1\r\n"),
+        post("x: y\ncontent-length: 4\r\n"),
+        post("x: y\rcontent-length: 4\r\n"),
+        post("x: y\0\r\n"),
+        post("x y: z\r\n"),
+        post(": z\r\n"),
+        post("no colon\r\n"),
+        "GET /first HTTP/1.1\nhost: a\n\n".to_owned(),
+        "GET /first HTTP/1.1\r\nhost: a\r\n\n".to_owned(),
+        // Hosts and targets.
+        "GET /first HTTP/1.1\r\n\r\n".to_owned(),
+        "GET /first HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned(),
+        "GET /first HTTP/1.1\r\nhost: u@a\r\n\r\n".to_owned(),
+        "GET http://a/first HTTP/1.1\r\n\r\n".to_owned(),
+        "GET http://a/first HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n".to_owned(),
+        "GET ftp://a/first HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+        "GET http://u@a/first HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+        "GET first HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+        "GET /first /second HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+        "CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+        "POST /first HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(),
+    ] {
+        let (rig, mut told) = spied().await;
+        let mut raw = rig.connect().await;
+        raw.send(&format!("{text}0\r\n\r\n{smuggled}")).await;
+        let head = raw.until("\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 400 "), "{text:?}: {head}");
+        // What the gateway itself refuses is a whole request, and the next one is another.
+        let refused_by_parser = !text.contains("host: u@a")
+            && !text.starts_with("GET http")
+            && !text.starts_with("GET ftp")
+            && !text.contains("host: b")
+            && !text.starts_with("CONNECT")
+            && text != "GET /first HTTP/1.1\r\n\r\n";
+        raw.0.shutdown().await.unwrap();
+        event(raw.rest()).await;
+        while let Ok(path) = told.try_recv() {
+            assert!(path != "/first", "{text:?}");
+            assert!(!refused_by_parser, "{text:?} let {path} through");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_bad_chunk_fails_the_read_and_ends_the_connection() {
     for bad in [
         "zz\r\n",
@@ -73,6 +144,12 @@ async fn a_bad_chunk_fails_the_read_and_ends_the_connection() {
         "1\r\nab\r\n",
         "ffffffffffffffffff\r\n",
         "1;\nx\r\n",
+        "1\na\r\n",
+        "0x1\r\na\r\n",
+        " 1\r\na\r\n",
+        "\r\n",
+        "1_0\r\n",
+        "0\r\nx: y\n\r\n",
     ] {
         let (rig, _told) = spied().await;
         let mut raw = rig.connect().await;

@@ -17,6 +17,19 @@ impl<E: Engine> Pool<E> {
             && state.touched_ms.saturating_add(idle_max_ms) <= now_ms
     }
 
+    /// For how long nobody has used it, in milliseconds. None: it is in use, keeps state, or has
+    /// environments that are to stand ready.
+    pub(crate) fn unused_ms(&self) -> Option<u64> {
+        let settings = &self.revision.settings;
+        let now_ms = self.now_ms();
+        let state = self.state.lock();
+        let counts = state.plan.counts();
+        let idle = counts.environments() == counts.idle && counts.waiting == 0;
+        let stays = settings.keep.ready_min > 0;
+        let keeps = settings.isolation.keeps() && counts.environments() > 0;
+        (idle && !stays && !keeps).then(|| now_ms.saturating_sub(state.touched_ms))
+    }
+
     /// Gives the pool up: nobody is served any more but those who wait already.
     pub(crate) fn close(&self) {
         let ended = {

@@ -7,6 +7,22 @@ use usher_core::start::Idle;
 use usher_engine::Engine;
 
 use super::{Parked, Pool, Stored};
+use crate::memory::Spare;
+
+impl<E: Engine> Spare for Pool<E> {
+    /// Ends the one unused longest, if more are idle than are to stand ready. The state of a key is
+    /// never given up for it.
+    fn spare(&self) -> bool {
+        let ended = {
+            let mut state = self.state.lock();
+            let ready_min = self.revision.settings.keep.ready_min as usize;
+            let spared = usize::from(state.plan.idle().len() > ready_min);
+            let places = state.plan.retire(spared);
+            state.take_out(&places)
+        };
+        !ended.is_empty()
+    }
+}
 
 impl<E: Engine> Pool<E> {
     /// Carries out what the revision's `keep` settings ask for now. Idle environments that were
@@ -51,8 +67,8 @@ impl<E: Engine> Pool<E> {
             ((ended, without_room), stale, plan.start)
         };
         drop(ended);
-        for Stored { parked, .. } in stale {
-            self.refresh(parked);
+        for Stored { parked, held, .. } in stale {
+            self.refresh(parked, held);
         }
         for _ in 0..starts {
             if !self.start_ahead() {

@@ -9,6 +9,7 @@ use usher_core::proof::Start;
 use usher_engine::{Ended, Engine};
 
 use super::{Parked, Pool, Stored};
+use crate::memory::Held;
 
 /// An environment that a request has and that nothing ran in yet. Goes back when it is dropped.
 pub(crate) struct Claimed<E: Engine> {
@@ -42,12 +43,17 @@ impl<E: Engine> Claimed<E> {
     /// Takes it: what was parked, what must be done with it, and how it was come by. From here on
     /// it is destroyed unless the lease is given back.
     pub(crate) fn take(mut self) -> Option<(Parked<E>, Lease<E>, Action, Start)> {
-        let Stored { parked, kept_for } = self.stored.take()?;
+        let Stored {
+            parked,
+            kept_for,
+            held,
+        } = self.stored.take()?;
         let mut lease = Lease {
             life: self.pool.life_of(&parked),
             pool: self.pool.clone(),
             place: self.place,
             key: self.key.take(),
+            held: Some(held),
             out: true,
         };
         // A move that is not legal drops the lease and with it the environment.
@@ -79,6 +85,8 @@ pub(crate) struct Lease<E: Engine> {
     life: Life,
     /// Whose state is in it from now on.
     key: Option<Key>,
+    /// None: it was given back with the environment.
+    held: Option<Held>,
     out: bool,
 }
 
@@ -107,10 +115,16 @@ impl<E: Engine> Lease<E> {
 
     /// Gives the environment back. `trust` is what the pool said before the last renewal.
     pub(crate) fn offer(mut self, parked: Parked<E>, trust: u64) {
+        let Some(held) = self.held.take() else {
+            return;
+        };
         self.out = false;
-        let kept_for = self.key.take();
-        self.pool
-            .offer(self.place, Stored { parked, kept_for }, trust);
+        let stored = Stored {
+            parked,
+            kept_for: self.key.take(),
+            held,
+        };
+        self.pool.offer(self.place, stored, trust);
     }
 }
 
@@ -135,6 +149,7 @@ mod tests {
     use super::*;
     use crate::audits::Audits;
     use crate::logs::{LogOptions, Logs};
+    use crate::memory::Ledger;
     use crate::pool::{Asked, Parts};
 
     fn key(text: &str) -> Key {
@@ -176,6 +191,7 @@ mod tests {
             counters: Arc::default(),
             audits: Audits::new(0),
             distrusts: Arc::default(),
+            memory: Ledger::new(Arc::new(usher_backbone::Watched::new("owners."))),
             starts_parallel_max: NonZeroUsize::MIN,
         });
         let (ann, bob) = (key("ann"), key("bob"));

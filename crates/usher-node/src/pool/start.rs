@@ -2,11 +2,14 @@
 //! start with it that others wait for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use usher_core::admit::RETRY_AFTER_MAX_S;
 use usher_core::fault::Fault;
 use usher_engine::{Engine, Renewed, StartError};
 
 use super::{NoEnvironment, Parked, Pool, Stored};
+use crate::memory::Held;
 
 impl<E: Engine> Pool<E> {
     /// Carries out one start that the plan has counted already.
@@ -16,9 +19,32 @@ impl<E: Engine> Pool<E> {
         };
         self.runtime.spawn(async move {
             let Some(pool) = &starting.pool else { return };
+            let held = match pool.room_for_one().await {
+                Ok(held) => held,
+                Err(error) => return starting.end(Err(error)),
+            };
             let started = pool.engine.start(&pool.image).await;
-            starting.end(started);
+            starting.end(started.map(|environment| (environment, held)));
         });
+    }
+
+    /// Room in the owner's memory. Waits for half the time that requests may, so that they are told
+    /// why there is none; where none waits, nothing is waited for.
+    async fn room_for_one(&self) -> Result<Held, StartError> {
+        let limits = &self.revision.settings.limits;
+        let wanted = !self.state.lock().waiting.is_empty();
+        let wait_ms = if wanted {
+            limits.queue_wait_max_ms / 2
+        } else {
+            0
+        };
+        let owner = &self.revision.function.owner;
+        let mib = u64::from(limits.memory_max_mib);
+        let taken = self.memory.take(owner, mib, Duration::from_millis(wait_ms));
+        taken.await.map_err(|no_room| {
+            let wait_s = u32::try_from(limits.queue_wait_max_ms.div_ceil(1_000));
+            no_room.into_error(wait_s.unwrap_or(u32::MAX).clamp(1, RETRY_AFTER_MAX_S))
+        })
     }
 
     /// Starts one environment before anybody needs it, if there is room for it.
@@ -35,7 +61,7 @@ impl<E: Engine> Pool<E> {
 
     /// Renews a used environment that was taken out of the plan, and for which a start was counted:
     /// it comes back as if it had been started.
-    pub(super) fn refresh(self: &Arc<Self>, parked: Parked<E>) {
+    pub(super) fn refresh(self: &Arc<Self>, parked: Parked<E>, held: Held) {
         let mut starting = Starting {
             pool: Some(self.clone()),
         };
@@ -54,7 +80,7 @@ impl<E: Engine> Pool<E> {
             };
             let Some(renewed) = renewed else { return };
             if let Some(pool) = starting.pool.take() {
-                pool.started(Parked::Clean(renewed.clean));
+                pool.started(Parked::Clean(renewed.clean), held);
             }
             if let Some(behind) = renewed.behind {
                 behind.scrub();
@@ -62,7 +88,7 @@ impl<E: Engine> Pool<E> {
         });
     }
 
-    fn started(self: &Arc<Self>, parked: Parked<E>) {
+    fn started(self: &Arc<Self>, parked: Parked<E>, held: Held) {
         let now_us = self.now_us();
         let mut state = self.state.lock();
         let place = state.new_place();
@@ -70,6 +96,7 @@ impl<E: Engine> Pool<E> {
         let stored = Stored {
             parked,
             kept_for: None,
+            held,
         };
         self.settle(state, place, Some(stored), moves);
     }
@@ -110,12 +137,12 @@ struct Starting<E: Engine> {
 }
 
 impl<E: Engine> Starting<E> {
-    fn end(mut self, started: Result<E::Environment, StartError>) {
+    fn end(mut self, started: Result<(E::Environment, Held), StartError>) {
         let Some(pool) = self.pool.take() else { return };
         match started {
-            Ok(environment) => {
+            Ok((environment, held)) => {
                 pool.counters.started.add(1);
-                pool.started(Parked::Clean(environment));
+                pool.started(Parked::Clean(environment), held);
             }
             Err(error) => {
                 pool.counters.starts_failed.add(1);

@@ -29,8 +29,9 @@
 //! numbers out alike: the host's index plus one. A wrong guess either traps or drops another handle
 //! of the same type that is left as well, and `renew` proves the end result.
 //!
-//! **Reading.** A third export answers the saved globals one by one, so that clones of the image
-//! can be made with them from the start ([`clone`](super::clone)).
+//! **Reading and writing.** A third export answers the saved globals one by one, so that clones of
+//! the image can be made with them from the start ([`clone`](super::clone)); a fourth one sets
+//! them, so that another instance can be given the image of one that was warmed up.
 //!
 //! **Where the memories are.** At its end `renew` hands an empty piece of each memory to a function
 //! of the host ([`BASE_IMPORT`]), with that memory as the canonical option. The runtime finds the
@@ -113,6 +114,7 @@ pub(super) fn append(
         renew: format!("usher-renew-{suffix}"),
         release: format!("usher-release-{suffix}"),
         read: format!("usher-read-{suffix}"),
+        write: format!("usher-write-{suffix}"),
         resources: plan.resources.iter().map(Imported::describe).collect(),
         releasable: plan.arguments.iter().map(|argument| argument.bit).sum(),
         globals: plan.instances.iter().map(|instance| instance.globals).sum(),
@@ -196,8 +198,8 @@ impl Conductor<'_> {
     /// The host's function that reads the base of a memory.
     fn import(&self) -> ComponentImportSection {
         let mut imports = ComponentImportSection::new();
-        // Behind the resource: four lifted functions' types, and the list of bytes.
-        let ty = self.number_type() + 6;
+        // Behind the resource: five lifted functions' types, and the list of bytes.
+        let ty = self.number_type() + 7;
         imports.import(BASE_IMPORT, ComponentTypeRef::Func(ty));
         imports
     }
@@ -215,14 +217,16 @@ impl Conductor<'_> {
         let renew = [("release", u32_type), ("n", u32_type)];
         let release = [("resource", u32_type), ("number", u32_type)];
         let read = [("place", u32_type), ("half", u32_type)];
+        let write = [("place", u32_type), ("low", u64_type), ("high", u64_type)];
         let mut types = ComponentTypeSection::new();
         types.ty().resource(ValType::I32, None);
         types.function().params(none).result(None);
         types.function().params(renew).result(Some(u32_type));
         types.function().params(release).result(None);
         types.function().params(read).result(Some(u64_type));
+        types.function().params(write).result(None);
         types.defined_type().list(PrimitiveValType::U8);
-        let bytes = ComponentValType::Type(self.number_type() + 5);
+        let bytes = ComponentValType::Type(self.number_type() + 6);
         types.function().params([("bytes", bytes)]).result(None);
         types
     }
@@ -271,6 +275,7 @@ impl Conductor<'_> {
             &exports.renew,
             &exports.release,
             &exports.read,
+            &exports.write,
         ];
         // Each export takes an index too, behind all of the lifted functions.
         // The import has taken one before them.

@@ -1,10 +1,11 @@
-//! Appends shadows, `save`, `reset` and `read` to a core module.
+//! Appends shadows, `save`, `reset`, `read` and `write` to a core module.
 //!
 //! ```text
 //!  (global $shadow_i (mut T) (T.const 0))            one for each mutable global of the module
 //!  (func (export "usher:save-…")  shadow_i := global_i ...)
 //!  (func (export "usher:reset-…") global_i := shadow_i ... ; memory.grow $m 0 ...)
 //!  (func (export "usher:read-…")  (param place half) (result i64) bits of shadow_place)
+//!  (func (export "usher:write-…") (param place low high) shadow_place := those bits)
 //!  (export "usher:memory-…" (memory $m))             one for each memory of the module
 //! ```
 //!
@@ -39,10 +40,12 @@ const ORDER: [u8; 13] = [
 const NULLARY: [u8; 3] = [0x60, 0, 0];
 /// The type `(i32, i32) -> i64`.
 const READ: [u8; 6] = [0x60, 2, 0x7f, 0x7f, 1, 0x7e];
+/// The type `(i32, i64, i64) -> ()`.
+const WRITE: [u8; 6] = [0x60, 3, 0x7f, 0x7e, 0x7e, 0];
 
-/// The names of the added functions: save, reset, read.
-pub(super) fn names(suffix: &str) -> [String; 3] {
-    ["save", "reset", "read"].map(|verb| format!("usher:{verb}-{suffix}"))
+/// The names of the added functions: save, reset, read, write.
+pub(super) fn names(suffix: &str) -> [String; 4] {
+    ["save", "reset", "read", "write"].map(|verb| format!("usher:{verb}-{suffix}"))
 }
 
 /// The name of the added export of a module's memory, by its place among those it defines.
@@ -50,7 +53,7 @@ pub(super) fn memory_name(place: usize, suffix: &str) -> String {
     format!("usher:memory-{place}-{suffix}")
 }
 
-/// The module with shadows and the two functions, or none if it has nothing to put back or a
+/// The module with shadows and the functions, or none if it has nothing to put back or a
 /// global that has no shadow.
 pub(super) fn append(
     module: &Module<'_>,
@@ -66,11 +69,13 @@ pub(super) fn append(
     let mut added = Added::default();
     added.types.push(|bytes| bytes.extend(NULLARY));
     added.types.push(|bytes| bytes.extend(READ));
+    added.types.push(|bytes| bytes.extend(WRITE));
     for shadow in &shadows {
         added.globals.push(|bytes| shadow.encode(bytes));
     }
-    let types = [module.types, module.types, module.types + 1];
-    let bodies = [save(module), reset(module), read(module)];
+    let [nullary, reading, writing] = [0, 1, 2].map(|added| module.types + added);
+    let types = [nullary, nullary, reading, writing];
+    let bodies = [save(module), reset(module), read(module), write(module)];
     let functions = (module.functions..).zip(types);
     for ((function, ty), (name, body)) in functions.zip(names(suffix).iter().zip(&bodies)) {
         added.functions.push(|bytes| ty.encode(bytes));
@@ -175,6 +180,30 @@ fn read(module: &Module<'_>) -> Function {
         };
         code.local_get(HALF).select();
         code.return_().end();
+    }
+    code.unreachable().end();
+    body
+}
+
+/// As [`read`]: an image is laid over a new instance once, before its first run.
+fn write(module: &Module<'_>) -> Function {
+    const PLACE: u32 = 0;
+    const LOW: u32 = 1;
+    const HIGH: u32 = 2;
+    let mut body = Function::new([]);
+    let mut code = body.instructions();
+    for ((place, global), (_, shadow)) in (0..).zip(&module.mutable_globals).zip(pairs(module)) {
+        code.local_get(PLACE).i32_const(place).i32_eq();
+        code.if_(BlockType::Empty);
+        code.local_get(LOW);
+        match global.ty {
+            wasmparser::ValType::I32 => code.i32_wrap_i64(),
+            wasmparser::ValType::F32 => code.i32_wrap_i64().f32_reinterpret_i32(),
+            wasmparser::ValType::F64 => code.f64_reinterpret_i64(),
+            wasmparser::ValType::V128 => code.i64x2_splat().local_get(HIGH).i64x2_replace_lane(1),
+            wasmparser::ValType::I64 | wasmparser::ValType::Ref(_) => &mut code,
+        };
+        code.global_set(shadow).return_().end();
     }
     code.unreachable().end();
     body

@@ -91,11 +91,14 @@ pub struct LiveExports {
     /// `func(place: u32, half: u32) -> u64`: the bits of a global as it was saved, `half` 1 for the
     /// upper half of a vector. For [`super::CloneImage`]; traps from `globals` on.
     pub read: String,
+    /// `func(place: u32, low: u64, high: u64)`: makes these bits those of a global in the image, so
+    /// that the next `renew` gives them to it. Traps from `globals` on.
+    pub write: String,
     /// The bits that `release` may hold. A bit outside of them traps.
     pub releasable: u32,
     /// The resource types that the component imports, as `release` counts them.
     pub resources: Vec<ImportedResource>,
-    /// How many globals `read` knows: all mutable ones of all core instances, in order.
+    /// How many globals `read` and `write` know: all mutable ones of all core instances, in order.
     pub globals: u32,
 }
 

@@ -106,7 +106,7 @@ impl AreaPair {
         if !size.is_multiple_of(PAGE_BYTES) {
             return Err(io::Error::other("a memory of odd size cannot be imaged"));
         }
-        let open = (size + page_align(headroom)).min(self.capacity).max(size);
+        let open = self.imaged_open(size, headroom);
         let side = self.current();
         let offset = side * self.stride;
         let shared = known.filter(|image| {
@@ -116,6 +116,37 @@ impl AreaPair {
             Some(image) => image.clone(),
             None => Arc::new(MemoryImage::take(&self.mapping, offset, size, open)?),
         };
+        self.lay(&image, open)?;
+        Ok(image)
+    }
+
+    /// Lays an image over both areas that was taken of another pair of the same memory, which had
+    /// `size` bytes then and the same `headroom`. The size takes effect when the instance next
+    /// grows the memory, by zero pages at least.
+    ///
+    /// The environment must not be running, and nothing of it may touch the memory before that.
+    pub(crate) fn adopt(
+        &self,
+        image: &MemoryImage,
+        size: usize,
+        headroom: usize,
+    ) -> io::Result<()> {
+        let open = self.imaged_open(size, headroom);
+        if size > self.capacity || open > image.len() {
+            return Err(io::Error::other("the image is of another memory"));
+        }
+        self.lay(image, open)?;
+        self.size.store(size, Ordering::Release);
+        Ok(())
+    }
+
+    /// Bytes of an area that the image of a memory of this size covers.
+    fn imaged_open(&self, size: usize, headroom: usize) -> usize {
+        (size + page_align(headroom)).min(self.capacity).max(size)
+    }
+
+    /// Lays `open` bytes of an image over both areas, and closes what lies behind.
+    fn lay(&self, image: &MemoryImage, open: usize) -> io::Result<()> {
         for side in [0, 1] {
             let was = self.open[side].swap(open, Ordering::AcqRel);
             image.lay_over(&self.mapping, side * self.stride, open)?;
@@ -127,7 +158,7 @@ impl AreaPair {
             }
         }
         self.imaged.store(open, Ordering::Release);
-        Ok(image)
+        Ok(())
     }
 
     /// Names the other area, with the memory's size in the image. It takes effect when the instance

@@ -4,7 +4,7 @@ use usher_wasm::rewrite::rewrite;
 use wasmtime::component::{Component, Instance};
 use wasmtime::{Engine, Store};
 
-use crate::guest::{assemble, live, save, without_bases};
+use crate::guest::{assemble, live, read_globals, save, without_bases};
 
 /// `state` keeps globals of all types and three memories, and its start function changes them;
 /// `other` changes one of them from outside. `state` is instantiated twice.
@@ -144,6 +144,51 @@ fn globals_of_every_type_and_instance_return_to_the_instant_of_save() {
             );
         }
     }
+}
+
+/// What `read` answers of one instance `write` gives to another one, which has it from the next
+/// `renew` on.
+#[test]
+fn another_instance_is_given_the_globals_of_an_image() {
+    let rewritten = rewrite(&assemble(TEXT)).expect("the component is taken");
+    let exports = live(&rewritten).clone();
+    let engine = Engine::default();
+    let component = Component::new(&engine, &rewritten.bytes).expect("compiles");
+    let linker = without_bases(&engine);
+    let [mut one, mut other] = [(), ()].map(|()| {
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &component);
+        let instance = instance.expect("instantiates");
+        Probe { store, instance }
+    });
+    one.call("change-two");
+    one.call("change-other");
+    save(&one.instance, &mut one.store, &exports);
+    let globals = read_globals(&one.instance, &mut one.store, &exports);
+    let write = other
+        .instance
+        .get_typed_func::<(u32, u64, u64), ()>(&mut other.store, &exports.write)
+        .expect("write is there");
+    for (place, bits) in (0..).zip(&globals) {
+        let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).expect("a half");
+        let halves = (place, half(*bits), half(*bits >> 64));
+        write.call(&mut other.store, halves).expect("knows it");
+    }
+    let behind = (exports.globals, 0, 0);
+    let renew = other
+        .instance
+        .get_typed_func::<(u32, u32), (u32,)>(&mut other.store, &exports.renew)
+        .expect("renew is there");
+    let [wanted, before] = [one.read(), other.read()];
+    renew.call(&mut other.store, (0, 0)).expect("does not trap");
+    let after = other.read();
+    for place in (0..after.len()).filter(|place| place % (PLACES as usize) < GLOBALS as usize) {
+        assert_eq!(after[place], wanted[place], "place {place}");
+    }
+    assert_ne!(before[0], wanted[0], "control: they had differed");
+    write
+        .call(&mut other.store, behind)
+        .expect_err("there is no such global");
 }
 
 #[test]

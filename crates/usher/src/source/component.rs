@@ -17,8 +17,8 @@ pub(super) fn named(folder: &Path, file: &str) -> anyhow::Result<Bytes> {
     let component = folder.join(file);
     ensure!(
         component.exists(),
-        "{} says component = {file:?}, and {} is not there; build it first, or correct the \
-         manifest",
+        "{} says that the component is {file:?}, and {} is not there; build it first (--build \
+         runs the manifest's build command), or correct the manifest",
         folder.join(MANIFEST_FILE).display(),
         component.display()
     );

@@ -15,9 +15,9 @@ use anyhow::Result;
 use tokio::runtime::Runtime;
 
 use super::super::client::{Http, runtime};
+use super::super::metrics::Metrics;
 use super::super::server::Server;
 use super::arm::Arm;
-use super::metrics::Metrics;
 
 /// No environment is started any more when none was for so long, in milliseconds.
 const QUIET_MS: u64 = 300;

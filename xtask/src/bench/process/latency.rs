@@ -13,10 +13,10 @@ use tokio::runtime::Runtime;
 
 use super::super::Plan;
 use super::super::client::Http;
+use super::super::metrics::Metrics;
 use super::super::row::{Figure, Goal, Row};
 use super::super::server::Server;
 use super::arm::Arm;
-use super::metrics::Metrics;
 use super::program::Program;
 use super::stage::Stage;
 use super::work::Work;

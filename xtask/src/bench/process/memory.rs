@@ -13,11 +13,11 @@ use anyhow::{Result, bail};
 
 use super::super::Plan;
 use super::super::client::runtime;
+use super::super::metrics::Metrics;
 use super::super::row::{Figure, Goal, Row};
 use super::super::server::Server;
 use super::arm::Arm;
 use super::launch::Launch;
-use super::metrics::Metrics;
 use super::platform::Told;
 use super::program::Program;
 use super::stage::Stage;

@@ -17,11 +17,11 @@ use tokio::runtime::Runtime;
 
 use super::super::Plan;
 use super::super::client::{Http, runtime};
+use super::super::metrics::Metrics;
 use super::super::row::{Figure, Goal, Row};
 use super::super::server::Server;
 use super::arm::Arm;
 use super::launch::Launch;
-use super::metrics::Metrics;
 use super::platform::Told;
 use super::program::Program;
 use super::proof::field;

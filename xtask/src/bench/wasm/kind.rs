@@ -12,6 +12,8 @@ use super::super::server::Server;
 pub(super) enum Kind {
     /// Ours as it comes.
     Ours,
+    /// Ours, told what warms it up.
+    OursWarm,
     /// Ours, told not to clean.
     OursUnclean,
     /// `wasmtime serve` as it comes: a fresh instance for each request.
@@ -41,6 +43,8 @@ pub(super) struct Function {
     pub(super) component: PathBuf,
     /// A folder with it and a manifest that says `isolation = "none"`.
     pub(super) unclean: PathBuf,
+    /// The same with a manifest that names a warm-up request.
+    pub(super) warm: PathBuf,
     /// It as the peer compiled it.
     pub(super) compiled: PathBuf,
 }
@@ -50,6 +54,7 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ours => "usher",
+            Self::OursWarm => "usher, with warm-up",
             Self::OursUnclean => "usher, isolation none",
             Self::Fresh => "wasmtime serve",
             Self::FreshBest => "wasmtime serve, best isolated",
@@ -62,6 +67,7 @@ impl Kind {
     pub(super) fn start(self, programs: &Programs, function: &Function) -> Result<Server> {
         let mut command = match self {
             Self::Ours => Server::ours(&programs.usher, &function.component),
+            Self::OursWarm => Server::ours(&programs.usher, &function.warm),
             Self::OursUnclean => Server::ours(&programs.usher, &function.unclean),
             Self::Fresh | Self::FreshBest | Self::Reused => wasmtime(
                 &programs.wasmtime,

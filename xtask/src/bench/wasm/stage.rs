@@ -44,15 +44,18 @@ pub(super) fn function(programs: &Programs, name: &str) -> Result<Function> {
                 .arg(&compiled),
         )?;
     }
-    let unclean = folder.join("unclean");
-    fs::create_dir_all(&unclean)?;
-    fs::copy(&component, unclean.join("component.wasm"))?;
-    let manifest =
-        format!("name = \"{name}\"\ncomponent = \"component.wasm\"\nisolation = \"none\"\n");
-    fs::write(unclean.join("function.toml"), manifest)?;
+    let told = |word: &str, lines: &str| -> Result<_> {
+        let told = folder.join(word);
+        fs::create_dir_all(&told)?;
+        fs::copy(&component, told.join("component.wasm"))?;
+        let manifest = format!("name = \"{name}\"\ncomponent = \"component.wasm\"\n{lines}\n");
+        fs::write(told.join("function.toml"), manifest)?;
+        Ok(told)
+    };
     Ok(Function {
+        unclean: told("unclean", "isolation = \"none\"")?,
+        warm: told("warm", "[[warm_up]]")?,
         component,
-        unclean,
         compiled,
     })
 }

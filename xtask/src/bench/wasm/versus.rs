@@ -36,18 +36,28 @@ const fn versus(id: &'static str, function: &'static str, baseline: Kind, goal: 
     }
 }
 
+/// The same of ours with a warm-up request in the manifest.
+const fn warmed(id: &'static str, function: &'static str, baseline: Kind, goal: f64) -> Versus {
+    Versus {
+        ours: Kind::OursWarm,
+        ..versus(id, function, baseline, goal)
+    }
+}
+
 /// The rows and their goals.
-const ROWS: [Versus; 11] = [
+const ROWS: [Versus; 13] = [
     versus("W1", "rust-hello", Kind::Fresh, 6.0),
     versus("W2", "rust-hello", Kind::FreshBest, 4.5),
     versus("W3", "rust-hello", Kind::Reused, 1.0),
     versus("W3", "rust-hello", Kind::OursUnclean, 0.85),
     versus("W4", "js-hello", Kind::FreshBest, 3.0),
     versus("W4", "js-hello", Kind::Reused, 0.6),
+    warmed("W4", "js-hello", Kind::Reused, 0.85),
     versus("W5", "js-hello-fetch", Kind::FreshBest, 4.5),
     versus("W6", "py-hello", Kind::Fresh, 30.0),
     versus("W6", "py-hello", Kind::FreshBest, 25.0),
     versus("W6", "py-hello", Kind::Reused, 0.5),
+    warmed("W6", "py-hello", Kind::Reused, 0.7),
     versus("W7", "rust-hello", Kind::Hyper, 0.5),
 ];
 
@@ -103,7 +113,11 @@ fn start(rows: &[&Versus], programs: &Programs, function: &Function) -> Servers<
 }
 
 fn row(versus: &Versus, measured: &BTreeMap<Kind, Measured>, connections: u32) -> Row {
-    let metric = format!("{}, {connections} connections", versus.function);
+    let warmed = match versus.ours {
+        Kind::OursWarm => " with warm-up",
+        _ => "",
+    };
+    let metric = format!("{}{warmed}, {connections} connections", versus.function);
     let named = |kind: Kind| (kind, kind.name());
     let (ours, baseline) = (named(versus.ours), named(versus.baseline));
     turns::row(versus.id, metric, measured, ours, baseline)

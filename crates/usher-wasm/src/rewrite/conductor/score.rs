@@ -14,9 +14,12 @@ use super::resources::{Argument, Imported};
 use super::{Stateful, count};
 
 /// What the module exports, in the order of its functions.
-pub(super) const EXPORTS: [&str; 4] = ["save", "renew", "release", "read"];
+pub(super) const EXPORTS: [&str; 5] = ["save", "renew", "release", "read", "write"];
 
-/// The conductor's core module. Its imports: saves, resets, reads, take, give, one drop per
+/// Functions that each instance with state has for the conductor.
+const PER_INSTANCE: u32 = 4;
+
+/// The conductor's core module. Its imports: saves, resets, reads, writes, take, give, one drop per
 /// imported resource type, one reading of the base per memory.
 pub(super) struct Score<'a> {
     instances: &'a [Stateful],
@@ -33,6 +36,7 @@ const GIVE: u32 = 2;
 const RENEW: u32 = 3;
 const READ: u32 = 4;
 const RELEASE: u32 = 5;
+const WRITE: u32 = 6;
 
 impl<'a> Score<'a> {
     pub(super) fn new(
@@ -47,7 +51,7 @@ impl<'a> Score<'a> {
             resources,
             arguments,
             memories,
-            imports: 3 * count(instances) + 2 + resources + memories,
+            imports: PER_INSTANCE * count(instances) + 2 + resources + memories,
         }
     }
 
@@ -60,11 +64,15 @@ impl<'a> Score<'a> {
     }
 
     fn reads(&self) -> Range<u32> {
-        self.resets().end..self.take()
+        self.resets().end..3 * self.saves().end
+    }
+
+    fn writes(&self) -> Range<u32> {
+        self.reads().end..self.take()
     }
 
     fn take(&self) -> u32 {
-        3 * count(self.instances)
+        PER_INSTANCE * count(self.instances)
     }
 
     fn give(&self) -> u32 {
@@ -89,11 +97,14 @@ impl<'a> Score<'a> {
         types.ty().function([ValType::I32; 2], [ValType::I32]);
         types.ty().function([ValType::I32; 2], [ValType::I64]);
         types.ty().function([ValType::I32; 2], []);
+        let [place, half] = [ValType::I32, ValType::I64];
+        types.ty().function([place, half, half], []);
         let mut imports = ImportSection::new();
         for place in 0..self.imports {
             let ty = match place {
                 _ if place < self.resets().end => NULLARY,
-                _ if place < self.take() => READ,
+                _ if place < self.reads().end => READ,
+                _ if place < self.take() => WRITE,
                 _ if place == self.take() => TAKE,
                 _ if place < self.bases().start => GIVE,
                 _ => RELEASE,
@@ -101,7 +112,7 @@ impl<'a> Score<'a> {
             imports.import("", &place.to_string(), EntityType::Function(ty));
         }
         let mut functions = FunctionSection::new();
-        for ty in [NULLARY, RENEW, RELEASE, READ] {
+        for ty in [NULLARY, RENEW, RELEASE, READ, WRITE] {
             functions.function(ty);
         }
         let mut exports = ExportSection::new();
@@ -109,8 +120,9 @@ impl<'a> Score<'a> {
             exports.export(name, ExportKind::Func, function);
         }
         let mut code = CodeSection::new();
-        for body in [self.save(), self.renew(), self.release(), self.read()] {
-            code.function(&body);
+        let bodies = [self.save(), self.renew(), self.release()];
+        for body in bodies.iter().chain(&[self.read(), self.write()]) {
+            code.function(body);
         }
 
         let mut module = Module::new();
@@ -195,14 +207,22 @@ impl<'a> Score<'a> {
         body
     }
 
-    /// Finds the instance that the place belongs to; places count through all instances.
     fn read(&self) -> Function {
+        self.dispatch(self.reads(), 2)
+    }
+
+    fn write(&self) -> Function {
+        self.dispatch(self.writes(), 3)
+    }
+
+    /// Finds the instance that the place belongs to, which is the first of so many parameters, and
+    /// calls its function; places count through all instances.
+    fn dispatch(&self, functions: Range<u32>, parameters: u32) -> Function {
         const PLACE: u32 = 0;
-        const HALF: u32 = 1;
         let mut body = Function::new([]);
         let mut code = body.instructions();
         let mut first = 0;
-        for (read, instance) in self.reads().zip(self.instances) {
+        for (function, instance) in functions.zip(self.instances) {
             let behind = first + instance.globals;
             code.local_get(PLACE)
                 .i32_const(behind.cast_signed())
@@ -211,7 +231,10 @@ impl<'a> Score<'a> {
             code.local_get(PLACE)
                 .i32_const(first.cast_signed())
                 .i32_sub();
-            code.local_get(HALF).call(read).return_().end();
+            for parameter in 1..parameters {
+                code.local_get(parameter);
+            }
+            code.call(function).return_().end();
             first = behind;
         }
         code.unreachable().end();

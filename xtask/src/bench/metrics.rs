@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
-use super::super::client::Http;
-use super::super::server::Server;
+use super::client::Http;
+use super::server::Server;
 
 /// Environments by state; those that wait for a request are clean.
 const ENVIRONMENTS: &str = "usher_environments";
@@ -18,11 +18,11 @@ const RUNS: &str = "usher_runs_total";
 const WARM: &str = "start=\"warm\"";
 
 /// The platform's metrics at one moment.
-pub(super) struct Metrics(String);
+pub(crate) struct Metrics(String);
 
 impl Metrics {
     /// Asks for them.
-    pub(super) fn read(runtime: &Runtime, server: &Server) -> Result<Self> {
+    pub(crate) fn read(runtime: &Runtime, server: &Server) -> Result<Self> {
         let api = server
             .api()
             .context("the platform does not say where its API is")?;
@@ -32,29 +32,29 @@ impl Metrics {
     }
 
     /// Environments that wait for a request.
-    pub(super) fn clean(&self) -> f64 {
+    pub(crate) fn clean(&self) -> f64 {
         let clean = self.of(ENVIRONMENTS);
         let clean = clean.filter(|(labels, _)| labels.contains(CLEAN));
         clean.map(|(_, value)| value).sum()
     }
 
     /// Environments in any state.
-    pub(super) fn environments(&self) -> f64 {
+    pub(crate) fn environments(&self) -> f64 {
         self.of(ENVIRONMENTS).map(|(_, value)| value).sum()
     }
 
     /// Those of them that were started as twins.
-    pub(super) fn twins(&self) -> f64 {
+    pub(crate) fn twins(&self) -> f64 {
         self.of(TWINS).map(|(_, value)| value).sum()
     }
 
     /// Environments that were started so far.
-    pub(super) fn started(&self) -> f64 {
+    pub(crate) fn started(&self) -> f64 {
         self.of(STARTED).map(|(_, value)| value).sum()
     }
 
     /// Requests so far that waited for a start.
-    pub(super) fn waited(&self) -> f64 {
+    pub(crate) fn waited(&self) -> f64 {
         let runs = self.of(RUNS);
         let waited = runs.filter(|(labels, _)| !labels.contains(WARM));
         waited.map(|(_, value)| value).sum()

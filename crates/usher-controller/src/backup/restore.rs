@@ -1,0 +1,345 @@
+//! Restoring a back-up into a running platform.
+//!
+//! ```text
+//!   contents ─► blobs stored ─► files, entries read whole ─► judged ─┬ a conflict ─► refused
+//!                                                                    └► written in batches
+//! ```
+//!
+//! Until the first batch is written nothing has changed but that there are more artifacts, which
+//! are collected if no record names them. A restore that was cut off is finished by restoring
+//! again: what is there already is left as it is.
+
+use std::io;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt};
+use tokio::sync::mpsc;
+use usher_api::backup::{
+    Contents, ENTRIES, ENTRIES_MAX_BYTES, Entry, FILE_MAX_BYTES, OnConflict, Part, ReadError,
+    Reader, Restored, blob_name, file_name,
+};
+use usher_api::record::FUNCTIONS_PREFIX;
+use usher_backbone::{Op, PutBlobError, WriteError};
+
+use super::own;
+use super::plan::{Fate, Wanted, fate, ordered};
+use crate::controller::{Controller, Core};
+
+/// Entries in one write at most.
+const BATCH_MAX_OPS: usize = 64;
+/// Their bytes together, at most, where there are several.
+const BATCH_MAX_BYTES: usize = 1 << 20;
+/// Conflicts that are told by name.
+const TOLD_MAX: usize = 20;
+/// Pieces of a blob that wait for the disk.
+const PIECES_MAX: usize = 4;
+
+type Source = BoxStream<'static, io::Result<Bytes>>;
+
+/// Why a back-up was not restored, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// It cannot be read. Nothing was changed.
+    #[error(transparent)]
+    Archive(#[from] ReadError),
+    /// Something in it does not fit its contents. Nothing was changed.
+    #[error("the back-up is damaged: {what}")]
+    Damaged {
+        /// What.
+        what: String,
+    },
+    /// An artifact could not be stored. Nothing was changed.
+    #[error("an artifact of the back-up could not be stored")]
+    Blob(#[from] PutBlobError),
+    /// The entries that are there could not be read. Nothing was changed.
+    #[error("the store could not be read")]
+    Read(#[from] usher_backbone::ReadError),
+    /// Other values are there. Nothing was changed.
+    #[error(
+        "{} entries are there already with other values, so nothing was restored; restore into an \
+         empty platform, or say --keep for what is there, or --replace for what is in the back-up",
+        keys.len()
+    )]
+    Conflicts {
+        /// Where.
+        keys: Vec<String>,
+    },
+    /// Somebody else has written an entry since all of them were judged.
+    #[error(
+        "{key:?} was written by somebody else while the back-up was restored; what was restored \
+         stays; say --keep or --replace to go on"
+    )]
+    Overtaken {
+        /// Where.
+        key: String,
+    },
+    /// Somebody else changed entries each time in between.
+    #[error(
+        "others changed entries while they were restored, {tries} times in a row; restore again: \
+         what was restored stays"
+    )]
+    Contended {
+        /// How often it was tried.
+        tries: usize,
+    },
+    /// Entries could not be written. Those of earlier batches are.
+    #[error("not all entries could be written; restore again: what was restored stays")]
+    Write(#[source] WriteError),
+    /// A file of the platform's own could not be written.
+    #[error("{name} could not be written")]
+    File {
+        /// As below the data folder.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is stored, and not yet known to every gateway.
+    #[error("all is restored, but a gateway did not learn of it within {wait_max_ms} ms")]
+    NotFollowed {
+        /// The bound.
+        wait_max_ms: u64,
+    },
+}
+
+/// A whole archive, read; its blobs are stored already.
+struct Read {
+    entries: Vec<Wanted>,
+    files: Vec<(String, Vec<u8>)>,
+    blobs: u64,
+}
+
+impl Controller {
+    /// Restores the back-up that streams in. Returns once all of it is on disk and every gateway
+    /// knows.
+    ///
+    /// # Errors
+    /// Each variant says what was changed by then.
+    pub async fn restore(
+        &self,
+        source: Source,
+        on_conflict: OnConflict,
+    ) -> Result<Restored, RestoreError> {
+        let core = &self.core;
+        // What is stored now is named by entries that are still to be written.
+        let _artifacts = core.artifacts.read().await;
+        let read = read(core, source).await?;
+        let mut restored = Restored {
+            blobs: read.blobs,
+            ..Restored::default()
+        };
+        refuse_conflicts(core, &read.entries, on_conflict).await?;
+        for (name, bytes) in read.files {
+            if write_own(&core.options.own_files.path(&name), &bytes)
+                .await
+                .map_err(|source| RestoreError::File {
+                    name: name.clone(),
+                    source,
+                })?
+            {
+                restored.files.push(name);
+            }
+        }
+        let last = core
+            .write_entries(&read.entries, on_conflict, &mut restored)
+            .await?;
+        let wait_max_ms = core.options.follow_wait_max_ms;
+        match core.followed(last).await {
+            true => Ok(restored),
+            false => Err(RestoreError::NotFollowed { wait_max_ms }),
+        }
+    }
+}
+
+async fn read(core: &Core, source: Source) -> Result<Read, RestoreError> {
+    let (mut reader, contents) = Reader::open(source).await?;
+    for blob in &contents.blobs {
+        store(core, &mut reader, *blob).await?;
+    }
+    let mut files = Vec::new();
+    for file in &contents.files {
+        // Whoever made the archive may have written any name into it.
+        if !core.options.own_files.knows(&file.name) {
+            let what = format!("{:?} is no file that a platform has", file.name);
+            return Err(RestoreError::Damaged { what });
+        }
+        let name = file_name(&file.name);
+        let bytes = reader.whole(&name, file.part, FILE_MAX_BYTES).await?;
+        files.push((file.name.clone(), bytes));
+    }
+    let list = reader
+        .whole(ENTRIES, contents.list, ENTRIES_MAX_BYTES)
+        .await?;
+    Ok(Read {
+        entries: entries(&list, &contents)?,
+        files,
+        blobs: contents.blobs.len() as u64,
+    })
+}
+
+/// Stores one blob as it streams in.
+async fn store(core: &Core, reader: &mut Reader<Source>, blob: Part) -> Result<(), RestoreError> {
+    reader.begin(&blob_name(&blob.digest), blob.bytes).await?;
+    let (pieces, received) = mpsc::channel::<io::Result<Bytes>>(PIECES_MAX);
+    let received = futures_util::stream::unfold(received, |mut received| async move {
+        received.recv().await.map(|piece| (piece, received))
+    });
+    let feed = async {
+        while let Some(piece) = reader.piece().await? {
+            if pieces.send(Ok(piece)).await.is_err() {
+                // The store has given up, and says why.
+                break;
+            }
+        }
+        drop(pieces);
+        Ok::<_, ReadError>(())
+    };
+    let (fed, stored) = tokio::join!(feed, core.backbone.put_blob(received.boxed()));
+    let stored = stored?;
+    fed?;
+    match stored.digest == blob.digest {
+        true => Ok(()),
+        false => Err(RestoreError::Damaged {
+            what: format!("the artifact {} has another digest", blob.digest),
+        }),
+    }
+}
+
+fn entries(list: &[u8], contents: &Contents) -> Result<Vec<Wanted>, RestoreError> {
+    let damaged = |what: String| RestoreError::Damaged { what };
+    let lines = list
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    let read = lines.map(|line| {
+        let Entry { key, value } = serde_json::from_slice(line)
+            .map_err(|error| damaged(format!("an entry cannot be read: {error}")))?;
+        let value = STANDARD
+            .decode(value)
+            .map_err(|_| damaged(format!("the value of {key:?} is not base64")))?;
+        usher_backbone::key::check_key(&key).map_err(|error| damaged(error.to_string()))?;
+        Ok(Wanted {
+            key,
+            value: value.into(),
+        })
+    });
+    let read = read.collect::<Result<Vec<_>, RestoreError>>()?;
+    match read.len() as u64 == contents.entries {
+        true => Ok(ordered(read, FUNCTIONS_PREFIX)),
+        false => Err(damaged(format!(
+            "{} entries are there, its contents tell {}",
+            read.len(),
+            contents.entries
+        ))),
+    }
+}
+
+async fn refuse_conflicts(
+    core: &Core,
+    entries: &[Wanted],
+    on_conflict: OnConflict,
+) -> Result<(), RestoreError> {
+    let mut keys = Vec::new();
+    for wanted in entries {
+        if core.judge(wanted, on_conflict).await? == Fate::Refuse && keys.len() < TOLD_MAX {
+            keys.push(wanted.key.clone());
+        }
+    }
+    match keys.is_empty() {
+        true => Ok(()),
+        false => Err(RestoreError::Conflicts { keys }),
+    }
+}
+
+/// Writes a file of the platform's own where there is none; says whether it did.
+async fn write_own(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let (path, bytes) = (path.to_owned(), bytes.to_vec());
+    let write = move || own::create(&path, &bytes);
+    tokio::task::spawn_blocking(write)
+        .await
+        .map_err(io::Error::other)?
+}
+
+impl Core {
+    async fn judge(
+        &self,
+        wanted: &Wanted,
+        on_conflict: OnConflict,
+    ) -> Result<Fate, usher_backbone::ReadError> {
+        let there = self.backbone.get(&wanted.key).await?;
+        let there = there.as_ref().map(|entry| (entry.revision, &entry.value));
+        Ok(fate(&wanted.value, there, on_conflict))
+    }
+
+    /// Writes the entries in their order; returns the store's revision of the last write that
+    /// gateways follow, 0 where there is none.
+    async fn write_entries(
+        &self,
+        entries: &[Wanted],
+        on_conflict: OnConflict,
+        restored: &mut Restored,
+    ) -> Result<u64, RestoreError> {
+        let mut last = 0;
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (batch, behind) = rest.split_at(batch_length(rest));
+            last = last.max(self.write_batch(batch, on_conflict, restored).await?);
+            rest = behind;
+        }
+        Ok(last)
+    }
+
+    async fn write_batch(
+        &self,
+        batch: &[Wanted],
+        on_conflict: OnConflict,
+        restored: &mut Restored,
+    ) -> Result<u64, RestoreError> {
+        let tries = self.options.tries_max;
+        for _ in 0..tries {
+            let mut counted = restored.clone();
+            let mut ops: Vec<Op> = Vec::new();
+            for wanted in batch {
+                let fate = self.judge(wanted, on_conflict).await?;
+                match fate {
+                    Fate::Add => counted.added += 1,
+                    Fate::Replace(_) => counted.replaced += 1,
+                    Fate::Keep => counted.kept += 1,
+                    Fate::Unchanged => counted.unchanged += 1,
+                    Fate::Refuse => {
+                        let key = wanted.key.clone();
+                        return Err(RestoreError::Overtaken { key });
+                    }
+                }
+                ops.extend(fate.op(wanted));
+            }
+            let Some(last) = ops.last() else {
+                *restored = counted;
+                return Ok(0);
+            };
+            // Gateways follow functions, which are the last entries in any batch.
+            let followed = last.key.starts_with(FUNCTIONS_PREFIX);
+            match self.backbone.apply(ops).await {
+                Ok(revision) => {
+                    *restored = counted;
+                    return Ok(if followed { revision } else { 0 });
+                }
+                Err(WriteError::Conflict { .. }) => {}
+                Err(error) => return Err(RestoreError::Write(error)),
+            }
+        }
+        Err(RestoreError::Contended { tries })
+    }
+}
+
+/// How many entries are written at once: at least one.
+fn batch_length(entries: &[Wanted]) -> usize {
+    let mut bytes = 0;
+    let fits = entries.iter().take(BATCH_MAX_OPS).take_while(|entry| {
+        bytes += entry.key.len() + entry.value.len();
+        bytes <= BATCH_MAX_BYTES
+    });
+    fits.count().max(1)
+}
