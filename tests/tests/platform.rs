@@ -51,10 +51,10 @@ mod many;
 mod mistakes;
 #[path = "platform/outbound.rs"]
 mod outbound;
-#[path = "platform/p3.rs"]
-mod p3;
 #[path = "platform/owners.rs"]
 mod owners;
+#[path = "platform/p3.rs"]
+mod p3;
 #[path = "platform/programs.rs"]
 mod programs;
 #[path = "platform/serve.rs"]

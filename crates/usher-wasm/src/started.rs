@@ -179,7 +179,7 @@ impl Making {
             .map_err(failed)?;
         drop(instantiating);
         let functions = Functions::find(&instance, &mut store, start.exports).map_err(failed)?;
-        let serving = Serving::find(code.kind, &mut store, &instance).map_err(failed)?;
+        let serving = Serving::find(start.code.kind, &mut store, &instance).map_err(failed)?;
         if !store.data().table.is_empty() {
             return Err(NotLive::Reason(
                 "it holds resources of the host from the start".into(),
