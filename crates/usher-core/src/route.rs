@@ -8,8 +8,8 @@
 //! | `/fn/NAME.OWNER/path` on any host | `NAME` of `OWNER` | `/path`, prefix `/fn/NAME.OWNER` |
 //!
 //! An alias of a function is meant by `ALIAS--NAME` in a host's first label, and by `NAME@ALIAS` or
-//! `NAME.OWNER@ALIAS` in a path. `ALIAS--NAME` may be the name of a function too, which comes first;
-//! as an alias has no `--` in it, nothing else is in doubt.
+//! `NAME.OWNER@ALIAS` in a path. `ALIAS--NAME` may be the name of a function too, which comes
+//! first; as an alias has no `--` in it, nothing else is in doubt.
 //!
 //! The path decides before the host, as the second form is there for hosts that name nothing or
 //! name something else. Host names are read without regard to case, port and one closing dot.

@@ -5,9 +5,9 @@
 //!                                      └──► applied: the write that requests now see
 //! ```
 //!
-//! One table replaces another whole, and a request chooses its revision once (`targets`), so it sees
-//! one revision of one function from its first look to its end. When the backbone goes away, what
-//! was last known goes on serving.
+//! One table replaces another whole, and a request chooses its revision once (`targets`), so it
+//! sees one revision of one function from its first look to its end. When the backbone goes away,
+//! what was last known goes on serving.
 //!
 //! Deliberately absent: asking the backbone for a function that is not in the table. Who deploys
 //! waits for [`RouteTable::applied`] before the deployment is acknowledged, so what is not here

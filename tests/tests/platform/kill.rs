@@ -7,8 +7,8 @@
 //!    └── every function is the acknowledged one, or the one that was under way ◄── up ────┘
 //! ```
 //!
-//! The kinds of change are a list ([`KINDS`]): a further one says what it makes of a [`State`], what
-//! is sent for it, and how it is seen ([`seen`]).
+//! The kinds of change are a list ([`KINDS`]): a further one says what it makes of a [`State`],
+//! what is sent for it, and how it is seen ([`seen`]).
 
 use std::collections::BTreeMap;
 

@@ -481,8 +481,9 @@ proptest! {
                 split.shares().iter().map(|share| (share.revision, share.weight)).collect()
             };
             prop_assert_eq!(weights(&record.live()), twin.live.clone());
+            let aliases = record.aliases.iter();
             let aliases: BTreeMap<_, _> =
-                record.aliases.iter().map(|(alias, split)| (alias.clone(), weights(split))).collect();
+                aliases.map(|(alias, split)| (alias.clone(), weights(split))).collect();
             prop_assert_eq!(&aliases, &twin.aliases);
             prop_assert_eq!((record.before, record.staged), (twin.before, twin.staged));
             prop_assert_eq!(record.current.number, record.live().main());

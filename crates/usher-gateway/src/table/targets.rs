@@ -51,8 +51,8 @@ impl Targets {
     }
 
     /// Whom a request with this head gets. State that is kept by key is kept per revision, so the
-    /// same key always gets the same one; a request without a key that can be read is refused later,
-    /// by whichever revision needs one.
+    /// same key always gets the same one; a request without a key that can be read is refused
+    /// later, by whichever revision needs one.
     pub(crate) fn choose(&self, headers: &HeaderMap) -> Option<&Arc<Entry>> {
         if let [only] = &self.entries[..] {
             return Some(only);
