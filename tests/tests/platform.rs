@@ -83,10 +83,10 @@ mod server;
 mod streams;
 #[path = "platform/tiny.rs"]
 mod tiny;
-#[path = "platform/traces.rs"]
-mod traces;
 #[path = "platform/tls.rs"]
 mod tls;
+#[path = "platform/traces.rs"]
+mod traces;
 #[path = "platform/twins.rs"]
 mod twins;
 #[path = "platform/variant.rs"]

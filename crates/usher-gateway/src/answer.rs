@@ -97,7 +97,8 @@ async fn respond(
     if let Some(proof) = connection.gateway.challenges.answer(&parts.uri) {
         return Response::new(Outgoing::of_gateway(proof.into(), beat));
     }
-    let traced = connection.gateway.traces.begin(&parts, &stamp, started);
+    let traces = &connection.gateway.traces;
+    let traced = traces.begin(&parts, connection.secure, &stamp, started);
     let arrival = Arrival::new(
         &parts.method,
         connection.secure,

@@ -42,13 +42,19 @@ impl Traces {
     }
 
     /// Looks at a request whose head was read at `started`.
-    pub(crate) fn begin(&self, parts: &request::Parts, stamp: &Stamp, started: Instant) -> Traced {
+    pub(crate) fn begin(
+        &self,
+        parts: &request::Parts,
+        secure: bool,
+        stamp: &Stamp,
+        started: Instant,
+    ) -> Traced {
         match self.0.get() {
             None => Traced {
                 recording: None,
                 told: None,
             },
-            Some(sink) => begun(sink, parts, stamp, started),
+            Some(sink) => begun(sink, parts, secure, stamp, started),
         }
     }
 }
@@ -56,6 +62,7 @@ impl Traces {
 fn begun(
     sink: &Arc<dyn TraceSink>,
     parts: &request::Parts,
+    secure: bool,
     stamp: &Stamp,
     started: Instant,
 ) -> Traced {
@@ -83,7 +90,7 @@ fn begun(
         request: stamp.id,
         method: parts.method.clone(),
         path: parts.uri.path().to_owned(),
-        secure: false,
+        secure,
         version: parts.version,
         state: caller.and_then(|_| state(&parts.headers)),
     };

@@ -127,7 +127,9 @@ impl State {
             Kind::Point => Change::Point(alias, recent),
             Kind::Unpoint if self.aliases.contains_key(alias) => Change::Unpoint(alias),
             Kind::Unpoint => Change::Point(alias, recent),
-            Kind::RollBack if self.before.is_some_and(|it| it != self.live) && recent.is_multiple_of(2) => {
+            Kind::RollBack
+                if self.before.is_some_and(|it| it != self.live) && recent.is_multiple_of(2) =>
+            {
                 Change::RollBack(None)
             }
             Kind::RollBack => Change::RollBack(Some(recent)),

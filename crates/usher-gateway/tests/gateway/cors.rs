@@ -100,7 +100,10 @@ async fn a_preflight_is_answered_without_the_function() {
         assert_eq!(said(&answer), varies, "{origin} {method}");
     }
     let figures = rig.gauge.snapshot();
-    assert!(figures.functions[0].figures.outcomes.is_empty(), "it has run");
+    assert!(
+        figures.functions[0].figures.outcomes.is_empty(),
+        "it has run"
+    );
     assert_eq!(figures.unrouted.outcomes, [("2xx", 4)].into());
 }
 
