@@ -5,7 +5,8 @@
 //!   usher-backup.json   Contents
 //!   blobs/DIGEST        each artifact that a record names, in the order of the contents
 //!   files/NAME          each file that belongs to the platform itself, such as a key
-//!   entries.ndjson      all entries of the key-value store at one moment, one Entry a line
+//!   buckets.ndjson      all entries of the functions' buckets at one moment, one Entry a line
+//!   entries.ndjson      all entries of the key-value store at one moment, likewise
 //! ```
 //!
 //! Entries come last, so that whoever restores has everything that they name before he writes the
@@ -35,6 +36,8 @@ pub const FORMAT: u32 = 1;
 
 /// The first member.
 pub const CONTENTS: &str = "usher-backup.json";
+/// The last member but one.
+pub const BUCKETS: &str = "buckets.ndjson";
 /// The last member.
 pub const ENTRIES: &str = "entries.ndjson";
 
@@ -61,10 +64,20 @@ pub struct Contents {
     pub blobs: Vec<Part>,
     /// Files of the platform's own; named as below the data folder.
     pub files: Vec<NamedPart>,
-    /// How many entries there are.
-    pub entries: u64,
+    /// What functions keep in buckets.
+    pub buckets: List,
+    /// Everything else.
+    pub entries: List,
+}
+
+/// A list of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// How many.
+    pub count: u64,
     /// Their bytes, all together.
-    pub list: Part,
+    #[serde(flatten)]
+    pub part: Part,
 }
 
 /// A member by what is in it.

@@ -16,6 +16,6 @@ mod plan;
 mod restore;
 mod take;
 
-pub use own::OwnFiles;
+pub use own::{BucketEntries, OwnFiles};
 pub use restore::RestoreError;
 pub use take::{Archive, TakeError};

@@ -21,7 +21,7 @@ use usher_core::id::{FunctionKey, NAME_MAX_BYTES, Name, RevisionId};
 use usher_core::route::Domain;
 use usher_core::traffic::{Alias, HOST_MARK, PATH_MARK};
 
-use crate::backup::OwnFiles;
+use crate::backup::{BucketEntries, OwnFiles};
 use crate::records::{self, Kept, RecordError};
 use crate::secrets::Vault;
 
@@ -55,6 +55,8 @@ pub struct Options {
     pub ahead_max: u32,
     /// How often a change is tried again when somebody else's came between.
     pub tries_max: usize,
+    /// What functions keep in buckets, for back-ups; none: nothing.
+    pub buckets: Option<BucketEntries>,
     /// Files of the platform's own that belong into a back-up.
     pub own_files: OwnFiles,
     /// How long a change waits until every gateway knows of it, in milliseconds.
@@ -74,6 +76,7 @@ impl Options {
             changes_max: 64,
             ahead_max: 16,
             tries_max: 16,
+            buckets: None,
             own_files: OwnFiles::default(),
             follow_wait_max_ms: 10_000,
             vault: None,

@@ -34,7 +34,7 @@ mod uploads;
 
 pub use artifacts::UploadError;
 pub use audit::AuditOptions;
-pub use backup::{Archive, OwnFiles, RestoreError, TakeError};
+pub use backup::{Archive, BucketEntries, OwnFiles, RestoreError, TakeError};
 pub use controller::{Addresses, Controller, Follower, Options};
 pub use deploy::DeployError;
 pub use plan::Refusal;

@@ -106,6 +106,21 @@ pub enum SecretError {
     },
 }
 
+/// Why a secret of a back-up cannot be kept here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAdopted {
+    #[error("it cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the key that came along is none")]
+    NotAKey,
+    #[error("{0}")]
+    NotOpened(String),
+    #[error("it could not be sealed: the machine gives no random numbers")]
+    NotSealed,
+    #[error("{0}")]
+    Read(#[from] ReadError),
+}
+
 fn listed(names: &[Name]) -> String {
     let names: Vec<_> = names.iter().map(Name::as_str).collect();
     names.join(", ")
@@ -153,6 +168,39 @@ impl Vault {
             name,
             reason: reason.to_string(),
         })
+    }
+
+    /// The value of an entry of a back-up as this platform keeps it, given the file of the key that
+    /// the back-up was sealed with: sealed by its own key. The entry that is there is answered where
+    /// it opens to the same. None: it is no secret.
+    pub(crate) async fn adopted(
+        &self,
+        key: &str,
+        value: &[u8],
+        carried: &[u8],
+    ) -> Result<Option<Bytes>, NotAdopted> {
+        if !key.starts_with(PREFIX) {
+            return Ok(None);
+        }
+        let mut record: Record = serde_json::from_slice(value)?;
+        if record.sealed.key == self.key.id() {
+            return Ok(None);
+        }
+        let carried = SealKey::of_file(carried).ok_or(NotAdopted::NotAKey)?;
+        let (owner, name) = (&record.owner, &record.name);
+        let opened = carried.open(owner, name, &record.sealed);
+        let secret = opened.map_err(|why| NotAdopted::NotOpened(why.to_string()))?;
+        let there = self.backbone.get(&place(owner, name)).await?;
+        if let Some(there) = there
+            && let Ok(known) = read(&there)
+            && let Ok(same) = self.key.open(owner, name, &known.sealed)
+            && (same.bytes(), known.version) == (secret.bytes(), record.version)
+        {
+            return Ok(Some(there.value));
+        }
+        let sealed = self.key.seal(owner, name, &secret);
+        record.sealed = sealed.map_err(|_| NotAdopted::NotSealed)?;
+        Ok(Some(serde_json::to_vec(&record)?.into()))
     }
 
     fn view(&self, record: &Record, used_by: Vec<Name>) -> SecretView {

@@ -1,4 +1,5 @@
 //! Splits of traffic and how people write them: tables, and properties against a naive twin.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
 use usher_core::id::{Digest, RevisionId};

@@ -25,7 +25,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use usher_api::backup::{
-    Contents, ENTRIES, ENTRIES_MAX_BYTES, FILE_MAX_BYTES, OnConflict, Reader, blob_name, file_name,
+    BUCKETS, Contents, ENTRIES, ENTRIES_MAX_BYTES, FILE_MAX_BYTES, OnConflict, Reader, blob_name,
+    file_name,
 };
 use usher_api::body::{Body, BodyError};
 use usher_api::client::Client;
@@ -43,6 +44,7 @@ struct Told<'a> {
     file: &'a Path,
     bytes: u64,
     entries: u64,
+    bucket_entries: u64,
     artifacts: usize,
     files: usize,
     revision: u64,
@@ -114,7 +116,8 @@ fn tell(
     let told = Told {
         file,
         bytes,
-        entries: contents.entries,
+        entries: contents.entries.count,
+        bucket_entries: contents.buckets.count,
         artifacts: contents.blobs.len(),
         files: contents.files.len(),
         revision: contents.revision,
@@ -124,10 +127,11 @@ fn tell(
         return output::json(&told);
     }
     output::line(format!(
-        "{what} {}: {bytes} bytes, {} entries, {} artifacts; keep it as secret as the platform's \
-         data folder",
+        "{what} {}: {bytes} bytes, {} entries, {} in buckets, {} artifacts; keep it as secret as \
+         the platform's data folder",
         file.display(),
         told.entries,
+        told.bucket_entries,
         told.artifacts
     ))?;
     Ok(())
@@ -198,9 +202,9 @@ async fn check(path: &Path) -> anyhow::Result<Contents> {
             let name = file_name(&file.name);
             reader.whole(&name, file.part, FILE_MAX_BYTES).await?;
         }
-        reader
-            .whole(ENTRIES, contents.list, ENTRIES_MAX_BYTES)
-            .await?;
+        for (name, list) in [(BUCKETS, contents.buckets), (ENTRIES, contents.entries)] {
+            reader.whole(name, list.part, ENTRIES_MAX_BYTES).await?;
+        }
         Ok(contents)
     };
     let checked = checked.await;

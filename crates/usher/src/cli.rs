@@ -59,7 +59,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the platform until it is stopped
-    Up(Up),
+    Up(Box<Up>),
     /// Run one function in the foreground, at `/` of any host, on throw-away data
     Serve(Serve),
     /// Run a function while it is written: it is built and served anew with every change

@@ -27,7 +27,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 async fn perform(command: Command, json: bool) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(up) => up::run(up, json).await,
+        Command::Up(up) => up::run(*up, json).await,
         Command::Serve(serve) => serve::run(serve, json).await,
         Command::Dev(dev) => dev::run(dev, json).await,
         Command::New(new) => done(new::run(&new, json)),

@@ -17,15 +17,23 @@ use usher_node::BucketStore;
 /// The folder of the buckets, in the data folder.
 const BUCKETS_FOLDER: &str = "keyvalue";
 
+/// Both, and what buckets hold as entries.
+pub(crate) struct Given {
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) sources: Sources,
+    pub(crate) buckets: Arc<dyn KeyValue>,
+}
+
 /// Opens both. A key that is named must be there; one in the data folder is made if there is none.
 pub(crate) async fn open(
     backbone: &Arc<Embedded>,
     data: &Path,
     key: Option<&Path>,
-) -> anyhow::Result<(Arc<Vault>, Sources)> {
+) -> anyhow::Result<Given> {
     let (folder, named) = (data.to_owned(), key.map(Path::to_owned));
     let opened = tokio::task::spawn_blocking(move || opened(&folder, named));
     let (key, buckets) = opened.await??;
+    let kept = Arc::clone(&buckets);
     let vault = Vault::new(Arc::clone(backbone) as _, key);
     let unreadable = vault.unreadable().await?;
     if unreadable > 0 {
@@ -38,7 +46,11 @@ pub(crate) async fn open(
         secrets: Some(Arc::clone(&vault) as _),
         buckets: Some(Arc::new(BucketStore::new(buckets))),
     };
-    Ok((vault, sources))
+    Ok(Given {
+        vault,
+        sources,
+        buckets: kept,
+    })
 }
 
 fn opened(data: &Path, key: Option<PathBuf>) -> anyhow::Result<(SealKey, Arc<dyn KeyValue>)> {

@@ -23,7 +23,8 @@ use usher_api::node::{LogLine, LogQuery, NodeControl};
 use usher_api::record::FUNCTIONS_PREFIX;
 use usher_backbone::{Embedded, KeyValue, Limits};
 use usher_controller::api::{Api, ApiOptions};
-use usher_controller::{Addresses, Controller, Options};
+use usher_controller::secrets::KEY_FILE;
+use usher_controller::{Addresses, BucketEntries, Controller, Options, OwnFiles};
 use usher_core::function::Revision;
 use usher_core::id::FunctionKey;
 use usher_core::route::Domain;
@@ -180,8 +181,10 @@ impl Platform {
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
         let key = settings.tuning.secrets_key.as_deref();
-        let (vault, sources) = given::open(&backbone, &data, key).await?;
-        let engines = engines::make(&data, &cache, &settings.tuning, sources)?;
+        // A key that is kept elsewhere on purpose stays out of back-ups too.
+        let carried: &[&str] = if key.is_none() { &[KEY_FILE] } else { &[] };
+        let given = given::open(&backbone, &data, key).await?;
+        let engines = engines::make(&data, &cache, &settings.tuning, given.sources)?;
         let access = Access::follow(&backbone).await?;
         let node = node(&backbone, &engines, &data, &access, &settings.tuning)?;
         if settings.routing == Routing::Named {
@@ -204,7 +207,9 @@ impl Platform {
             Arc::new(node.clone()),
             followers,
             Options {
-                vault: Some(vault),
+                vault: Some(given.vault),
+                buckets: Some(BucketEntries(given.buckets)),
+                own_files: OwnFiles::below(&data, carried),
                 ..Options::new(addresses)
             },
         );

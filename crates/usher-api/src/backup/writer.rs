@@ -36,9 +36,8 @@ pub fn padding(bytes: u64) -> Bytes {
 pub fn total_bytes(contents: &Contents, contents_bytes: u64) -> u64 {
     let blobs = contents.blobs.iter().map(|blob| blob.bytes);
     let files = contents.files.iter().map(|file| file.part.bytes);
-    let parts = blobs
-        .chain(files)
-        .chain([contents_bytes, contents.list.bytes]);
+    let lists = [contents.buckets.part.bytes, contents.entries.part.bytes];
+    let parts = blobs.chain(files).chain(lists).chain([contents_bytes]);
     parts.fold(END.len() as u64, |total, bytes| {
         total + BLOCK_BYTES + bytes + padding_bytes(bytes)
     })

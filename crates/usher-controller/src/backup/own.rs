@@ -1,11 +1,26 @@
-//! Files of the platform's own that a back-up holds: which there may be, and writing them.
+//! What a back-up holds beside records and artifacts: files of the platform's own, which there may
+//! be and how they are written, and the store of buckets.
 //!
 //! Deliberately absent: what is in them.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use usher_backbone::KeyValue;
+
+/// The store of what functions keep in buckets.
+#[derive(Clone)]
+pub struct BucketEntries(pub Arc<dyn KeyValue>);
+
+impl fmt::Debug for BucketEntries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BucketEntries(…)")
+    }
+}
 
 /// Which files below which folder.
 #[derive(Clone, Debug, Default)]

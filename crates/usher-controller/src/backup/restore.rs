@@ -18,15 +18,16 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use usher_api::backup::{
-    Contents, ENTRIES, ENTRIES_MAX_BYTES, Entry, FILE_MAX_BYTES, OnConflict, Part, ReadError,
+    BUCKETS, ENTRIES, ENTRIES_MAX_BYTES, Entry, FILE_MAX_BYTES, List, OnConflict, Part, ReadError,
     Reader, Restored, blob_name, file_name,
 };
 use usher_api::record::FUNCTIONS_PREFIX;
-use usher_backbone::{Op, PutBlobError, WriteError};
+use usher_backbone::{KeyValue, Op, PutBlobError, WriteError};
 
 use super::own;
 use super::plan::{Fate, Wanted, fate, ordered};
 use crate::controller::{Controller, Core};
+use crate::secrets::{KEY_FILE, NotAdopted, Vault};
 
 /// Entries in one write at most.
 const BATCH_MAX_OPS: usize = 64;
@@ -107,6 +108,7 @@ pub enum RestoreError {
 
 /// A whole archive, read; its blobs are stored already.
 struct Read {
+    buckets: Vec<Wanted>,
     entries: Vec<Wanted>,
     files: Vec<(String, Vec<u8>)>,
     blobs: u64,
@@ -126,12 +128,23 @@ impl Controller {
         let core = &self.core;
         // What is stored now is named by entries that are still to be written.
         let _artifacts = core.artifacts.read().await;
-        let read = read(core, source).await?;
+        let mut read = read(core, source).await?;
+        if let Some(vault) = &core.options.vault {
+            read.adopt_secrets(vault).await?;
+        }
         let mut restored = Restored {
             blobs: read.blobs,
             ..Restored::default()
         };
-        refuse_conflicts(core, &read.entries, on_conflict).await?;
+        let records: &dyn KeyValue = &*core.backbone;
+        let buckets = core.options.buckets.as_ref().map(|buckets| &*buckets.0);
+        refuse_conflicts(records, &read.entries, on_conflict).await?;
+        if let Some(buckets) = buckets {
+            refuse_conflicts(buckets, &read.buckets, on_conflict).await?;
+        } else if !read.buckets.is_empty() {
+            let what = "it has entries of buckets, and this platform keeps none".to_owned();
+            return Err(RestoreError::Damaged { what });
+        }
         for (name, bytes) in read.files {
             if write_own(&core.options.own_files.path(&name), &bytes)
                 .await
@@ -143,9 +156,19 @@ impl Controller {
                 restored.files.push(name);
             }
         }
-        let last = core
-            .write_entries(&read.entries, on_conflict, &mut restored)
-            .await?;
+        let mut writing = Writing {
+            store: records,
+            on_conflict,
+            tries: core.options.tries_max,
+            restored,
+        };
+        if let Some(buckets) = buckets {
+            writing.store = buckets;
+            writing.all(&read.buckets).await?;
+            writing.store = records;
+        }
+        let last = writing.all(&read.entries).await?;
+        let restored = writing.restored;
         let wait_max_ms = core.options.follow_wait_max_ms;
         match core.followed(last).await {
             true => Ok(restored),
@@ -170,11 +193,11 @@ async fn read(core: &Core, source: Source) -> Result<Read, RestoreError> {
         let bytes = reader.whole(&name, file.part, FILE_MAX_BYTES).await?;
         files.push((file.name.clone(), bytes));
     }
-    let list = reader
-        .whole(ENTRIES, contents.list, ENTRIES_MAX_BYTES)
-        .await?;
+    let buckets = list(&mut reader, BUCKETS, contents.buckets).await?;
+    let entries = list(&mut reader, ENTRIES, contents.entries).await?;
     Ok(Read {
-        entries: entries(&list, &contents)?,
+        buckets,
+        entries: ordered(entries, FUNCTIONS_PREFIX),
         files,
         blobs: contents.blobs.len() as u64,
     })
@@ -208,7 +231,12 @@ async fn store(core: &Core, reader: &mut Reader<Source>, blob: Part) -> Result<(
     }
 }
 
-fn entries(list: &[u8], contents: &Contents) -> Result<Vec<Wanted>, RestoreError> {
+async fn list(
+    reader: &mut Reader<Source>,
+    name: &str,
+    told: List,
+) -> Result<Vec<Wanted>, RestoreError> {
+    let list = reader.whole(name, told.part, ENTRIES_MAX_BYTES).await?;
     let damaged = |what: String| RestoreError::Damaged { what };
     let lines = list
         .split(|byte| *byte == b'\n')
@@ -226,24 +254,24 @@ fn entries(list: &[u8], contents: &Contents) -> Result<Vec<Wanted>, RestoreError
         })
     });
     let read = read.collect::<Result<Vec<_>, RestoreError>>()?;
-    match read.len() as u64 == contents.entries {
-        true => Ok(ordered(read, FUNCTIONS_PREFIX)),
+    match read.len() as u64 == told.count {
+        true => Ok(read),
         false => Err(damaged(format!(
-            "{} entries are there, its contents tell {}",
+            "{} entries are in {name}, its contents tell {}",
             read.len(),
-            contents.entries
+            told.count
         ))),
     }
 }
 
 async fn refuse_conflicts(
-    core: &Core,
+    store: &dyn KeyValue,
     entries: &[Wanted],
     on_conflict: OnConflict,
 ) -> Result<(), RestoreError> {
     let mut keys = Vec::new();
     for wanted in entries {
-        if core.judge(wanted, on_conflict).await? == Fate::Refuse && keys.len() < TOLD_MAX {
+        if judge(store, wanted, on_conflict).await? == Fate::Refuse && keys.len() < TOLD_MAX {
             keys.push(wanted.key.clone());
         }
     }
@@ -262,47 +290,66 @@ async fn write_own(path: &Path, bytes: &[u8]) -> io::Result<bool> {
         .map_err(io::Error::other)?
 }
 
-impl Core {
-    async fn judge(
-        &self,
-        wanted: &Wanted,
-        on_conflict: OnConflict,
-    ) -> Result<Fate, usher_backbone::ReadError> {
-        let there = self.backbone.get(&wanted.key).await?;
-        let there = there.as_ref().map(|entry| (entry.revision, &entry.value));
-        Ok(fate(&wanted.value, there, on_conflict))
+impl Read {
+    /// Has secrets sealed by this platform's own key. The other one's, where it came along, is
+    /// written nowhere.
+    async fn adopt_secrets(&mut self, vault: &Vault) -> Result<(), RestoreError> {
+        let carried = self.files.extract_if(.., |(name, _)| name == KEY_FILE);
+        let Some((_, key)) = carried.last() else {
+            return Ok(());
+        };
+        for entry in &mut self.entries {
+            let adopted = vault.adopted(&entry.key, &entry.value, &key).await;
+            let damaged = |why: NotAdopted| RestoreError::Damaged {
+                what: format!("the secret at {:?}: {why}", entry.key),
+            };
+            if let Some(value) = adopted.map_err(damaged)? {
+                entry.value = value;
+            }
+        }
+        Ok(())
     }
+}
 
+async fn judge(
+    store: &dyn KeyValue,
+    wanted: &Wanted,
+    on_conflict: OnConflict,
+) -> Result<Fate, usher_backbone::ReadError> {
+    let there = store.get(&wanted.key).await?;
+    let there = there.as_ref().map(|entry| (entry.revision, &entry.value));
+    Ok(fate(&wanted.value, there, on_conflict))
+}
+
+/// Entries on their way into a store.
+struct Writing<'a> {
+    store: &'a dyn KeyValue,
+    on_conflict: OnConflict,
+    tries: usize,
+    restored: Restored,
+}
+
+impl Writing<'_> {
     /// Writes the entries in their order; returns the store's revision of the last write that
     /// gateways follow, 0 where there is none.
-    async fn write_entries(
-        &self,
-        entries: &[Wanted],
-        on_conflict: OnConflict,
-        restored: &mut Restored,
-    ) -> Result<u64, RestoreError> {
+    async fn all(&mut self, entries: &[Wanted]) -> Result<u64, RestoreError> {
         let mut last = 0;
         let mut rest = entries;
         while !rest.is_empty() {
             let (batch, behind) = rest.split_at(batch_length(rest));
-            last = last.max(self.write_batch(batch, on_conflict, restored).await?);
+            last = last.max(self.batch(batch).await?);
             rest = behind;
         }
         Ok(last)
     }
 
-    async fn write_batch(
-        &self,
-        batch: &[Wanted],
-        on_conflict: OnConflict,
-        restored: &mut Restored,
-    ) -> Result<u64, RestoreError> {
-        let tries = self.options.tries_max;
+    async fn batch(&mut self, batch: &[Wanted]) -> Result<u64, RestoreError> {
+        let tries = self.tries;
         for _ in 0..tries {
-            let mut counted = restored.clone();
+            let mut counted = self.restored.clone();
             let mut ops: Vec<Op> = Vec::new();
             for wanted in batch {
-                let fate = self.judge(wanted, on_conflict).await?;
+                let fate = judge(self.store, wanted, self.on_conflict).await?;
                 match fate {
                     Fate::Add => counted.added += 1,
                     Fate::Replace(_) => counted.replaced += 1,
@@ -316,14 +363,14 @@ impl Core {
                 ops.extend(fate.op(wanted));
             }
             let Some(last) = ops.last() else {
-                *restored = counted;
+                self.restored = counted;
                 return Ok(0);
             };
             // Gateways follow functions, which are the last entries in any batch.
             let followed = last.key.starts_with(FUNCTIONS_PREFIX);
-            match self.backbone.apply(ops).await {
+            match self.store.apply(ops).await {
                 Ok(revision) => {
-                    *restored = counted;
+                    self.restored = counted;
                     return Ok(if followed { revision } else { 0 });
                 }
                 Err(WriteError::Conflict { .. }) => {}

@@ -15,10 +15,10 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use usher_api::backup::{
-    CONTENTS, Contents, END, ENTRIES, Entry, FORMAT, NamedPart, Part, blob_name, file_name, header,
-    padding, total_bytes,
+    BUCKETS, CONTENTS, Contents, END, ENTRIES, Entry, FORMAT, List, NamedPart, Part, blob_name,
+    file_name, header, padding, total_bytes,
 };
-use usher_backbone::ReadError;
+use usher_backbone::{Entry as Stored, ReadError};
 use usher_core::id::Digest;
 
 use crate::controller::{Controller, Core, now_us};
@@ -75,6 +75,7 @@ struct Frame {
     contents: Contents,
     head: Vec<u8>,
     files: Vec<Vec<u8>>,
+    buckets: Vec<u8>,
     list: Vec<u8>,
 }
 
@@ -124,15 +125,13 @@ async fn frame(core: &Core) -> Result<Frame, TakeError> {
             bytes: stored[found].bytes,
         });
     }
-    let mut list = Vec::new();
-    for entry in &listing.entries {
-        let entry = Entry {
-            key: entry.key.to_string(),
-            value: STANDARD.encode(&entry.value),
-        };
-        serde_json::to_writer(&mut list, &entry)?;
-        list.push(b'\n');
-    }
+    // After the records, so that no function is in it without what it had written by then.
+    let buckets = match &core.options.buckets {
+        Some(buckets) => buckets.0.list("").await?.entries,
+        None => Vec::new(),
+    };
+    let (buckets, in_buckets) = lines(&buckets)?;
+    let (list, entries) = lines(&listing.entries)?;
     let (named, files) = own_files(core).await?;
     let contents = Contents {
         format: FORMAT,
@@ -141,8 +140,8 @@ async fn frame(core: &Core) -> Result<Frame, TakeError> {
         revision: listing.revision,
         blobs,
         files: named,
-        entries: listing.entries.len() as u64,
-        list: part(&list),
+        buckets: in_buckets,
+        entries,
     };
     let mut head = serde_json::to_vec_pretty(&contents)?;
     head.push(b'\n');
@@ -150,8 +149,27 @@ async fn frame(core: &Core) -> Result<Frame, TakeError> {
         contents,
         head,
         files,
+        buckets,
         list,
     })
+}
+
+/// Entries as lines, and what the contents say of them.
+fn lines(entries: &[Stored]) -> Result<(Vec<u8>, List), serde_json::Error> {
+    let mut lines = Vec::new();
+    for entry in entries {
+        let entry = Entry {
+            key: entry.key.to_string(),
+            value: STANDARD.encode(&entry.value),
+        };
+        serde_json::to_writer(&mut lines, &entry)?;
+        lines.push(b'\n');
+    }
+    let list = List {
+        count: entries.len() as u64,
+        part: part(&lines),
+    };
+    Ok((lines, list))
 }
 
 /// Those of the platform's own files that are there.
@@ -185,6 +203,7 @@ async fn send(
         contents,
         head,
         files,
+        buckets,
         list,
     } = frame;
     let taken_us = contents.taken_us;
@@ -206,6 +225,7 @@ async fn send(
     for (file, bytes) in contents.files.iter().zip(files) {
         member(file_name(&file.name), bytes.into()).await?;
     }
+    member(BUCKETS.to_owned(), buckets.into()).await?;
     member(ENTRIES.to_owned(), list.into()).await?;
     let end = pieces.send(Ok(Bytes::from_static(&END))).await;
     end.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))

@@ -87,11 +87,16 @@ impl SealKey {
             return Err(KeyError::NotAKey { path });
         }
         let text = Secret::new(fs::read(path).map_err(failed)?);
-        let digits = text.text().map(str::trim).and_then(bytes);
-        let key = digits.map(Secret::new).and_then(|key| Self::of(&key));
-        key.ok_or_else(|| KeyError::NotAKey {
+        Self::of_file(text.bytes()).ok_or_else(|| KeyError::NotAKey {
             path: path.to_owned(),
         })
+    }
+
+    /// The key that a file with these bytes holds, if it does.
+    pub(super) fn of_file(text: &[u8]) -> Option<Self> {
+        let digits = std::str::from_utf8(text).ok().map(str::trim);
+        let key = digits.and_then(bytes).map(Secret::new);
+        key.and_then(|key| Self::of(&key))
     }
 
     /// The key in a data folder; made and put there if there is none.

@@ -60,9 +60,8 @@ async fn a_roll_back_prepares_the_old_one_first_and_retires_the_new_one_last() {
     let to = one.to_string()[..12].parse().unwrap();
     let named = rig.client.roll_back(&key("hello"), Some(to)).await.unwrap();
     assert_eq!(named.function.revision.number, 1);
-    let again = rig
-        .client
-        .roll_back(&key("hello"), Some("v1".parse().unwrap()));
+    let hello = key("hello");
+    let again = rig.client.roll_back(&hello, Some("v1".parse().unwrap()));
     assert!(again.await.unwrap().unchanged);
 }
 
@@ -220,7 +219,8 @@ async fn deleting_a_function_retires_all_that_is_in_service() {
     let rig = Rig::new().await;
     let one = rig.deploy("hello", "one").await;
     let old = wanted(&["v1"]);
-    let set = rig.client.set_alias(&key("hello"), &alias("old"), old);
+    let (hello, name) = (key("hello"), alias("old"));
+    let set = rig.client.set_alias(&hello, &name, old);
     set.await.unwrap();
     let two = rig.deploy("hello", "two").await;
     stage(&rig, "three").await;
@@ -258,7 +258,8 @@ async fn at_the_start_all_that_is_in_service_and_always_ready_is_prepared() {
         ids.push(deployed.function.revision.id);
     }
     let old = wanted(&["v1"]);
-    let set = first.client.set_alias(&key("hello"), &alias("old"), old);
+    let (hello, name) = (key("hello"), alias("old"));
+    let set = first.client.set_alias(&hello, &name, old);
     set.await.unwrap();
     let second = Rig::over(first.backbone.clone(), Setup::default()).await;
     for id in ids {

@@ -163,11 +163,13 @@ async fn steps_are_noted_where_the_trace_is_recorded_and_so_is_the_renewal_behin
         drop(recording);
         world.quiet(&revision).await;
     }
-    let requests = kept.requests.lock();
-    let steps = requests.iter().map(|trace| {
-        let steps = trace.steps.iter().map(|time| time.step);
-        steps.collect::<Vec<_>>()
-    });
+    let steps: Vec<Vec<Step>> = {
+        let requests = kept.requests.lock();
+        let steps = requests.iter().map(|trace| trace.steps.iter());
+        steps
+            .map(|steps| steps.map(|time| time.step).collect())
+            .collect()
+    };
     use Step::{Instantiate, Loaded, Receive, Respond, Run, Swap};
     let cold = vec![
         Receive,
@@ -179,16 +181,10 @@ async fn steps_are_noted_where_the_trace_is_recorded_and_so_is_the_renewal_behin
         Respond,
     ];
     let warm = vec![Receive, Loaded, Swap, Run, Respond];
-    assert_eq!(steps.collect::<Vec<_>>(), [cold, warm]);
-    let renewals = kept.renewals.lock();
-    assert_eq!(renewals.len(), 2);
-    assert!(
-        renewals
-            .iter()
-            .all(|renewal| renewal.renewed && renewal.after == span)
-    );
-
-    drop((requests, renewals));
+    assert_eq!(steps, [cold, warm]);
+    assert_eq!(kept.renewals.lock().len(), 2);
+    let as_asked = |renewal: &RenewalTrace| renewal.renewed && renewal.after == span;
+    assert!(kept.renewals.lock().iter().all(as_asked));
 
     // The control: a request without a recording is told nowhere.
     world.call(&revision).await.unwrap();
