@@ -170,9 +170,9 @@ impl Vault {
         })
     }
 
-    /// The value of an entry of a back-up as this platform keeps it, given the file of the key that
-    /// the back-up was sealed with: sealed by its own key. The entry that is there is answered where
-    /// it opens to the same. None: it is no secret.
+    /// The value of an entry of a back-up as this platform keeps it, sealed by its own key, given
+    /// the file of the key by which it was sealed. The entry that is there is answered where it
+    /// opens to the same. None: it is no secret.
     pub(crate) async fn adopted(
         &self,
         key: &str,

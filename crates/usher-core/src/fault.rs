@@ -180,20 +180,30 @@ impl Fault {
             retry,
         }
     }
-}
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What is said of what an owner may have and asks for.
+    fn tell_owner(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchFunction => f.write_str(
-                "no function answers at this address; `usher list` shows those that are deployed",
-            ),
-            Self::BadRequest => f.write_str("the request cannot be served as it is"),
-            Self::BadKey { header, flaw } => write!(
+            Self::OwnerBusy {
+                quota,
+                retry_after_s,
+            } => write!(
                 f,
-                "the function keeps state by the header {header}, and {flaw}; \
-                 send it exactly once, with a value"
+                "the function's owner has reached its {quota}, which holds over all of its \
+                 functions; try again in {retry_after_s} s, or have it raised with \
+                 `usher owner set`"
             ),
+            Self::KeyNeeded => f.write_str(
+                "the function is called with a key of its owner that has the scope invoke: \
+                 send it as `authorization: Bearer KEY`",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is said of CloudEvents.
+    fn tell_event(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::BadEvent { mistakes } => write!(f, "the CloudEvent cannot be read: {mistakes}"),
             Self::EventForm { form } => write!(
                 f,
@@ -211,6 +221,27 @@ impl fmt::Display for Fault {
                     "the function answered with a wrong CloudEvent: {mistakes}"
                 )
             }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchFunction => f.write_str(
+                "no function answers at this address; `usher list` shows those that are deployed",
+            ),
+            Self::BadRequest => f.write_str("the request cannot be served as it is"),
+            Self::BadKey { header, flaw } => write!(
+                f,
+                "the function keeps state by the header {header}, and {flaw}; \
+                 send it exactly once, with a value"
+            ),
+            Self::BadEvent { .. }
+            | Self::EventForm { .. }
+            | Self::EventTooLarge { .. }
+            | Self::BadReplyEvent { .. } => self.tell_event(f),
             Self::BodyTooLarge { body_max_bytes } => write!(
                 f,
                 "the request's body is larger than {body_max_bytes} bytes; \
@@ -233,19 +264,7 @@ impl fmt::Display for Fault {
                 "all environments of the function are busy and the waiting room is full; \
                  try again in {retry_after_s} s"
             ),
-            Self::OwnerBusy {
-                quota,
-                retry_after_s,
-            } => write!(
-                f,
-                "the function's owner has reached its {quota}, which holds over all of its \
-                 functions; try again in {retry_after_s} s, or have it raised with \
-                 `usher owner set`"
-            ),
-            Self::KeyNeeded => f.write_str(
-                "the function is called with a key of its owner that has the scope invoke: \
-                 send it as `authorization: Bearer KEY`",
-            ),
+            Self::OwnerBusy { .. } | Self::KeyNeeded => self.tell_owner(f),
             Self::Trap => f.write_str(
                 "the function stopped with an error before it had answered; `usher logs` shows it",
             ),

@@ -30,6 +30,7 @@ use hyper::body::Incoming;
 use usher_api::body::Body;
 use usher_api::invoke::{Failure, Invocation, Reply};
 use usher_core::fault::Fault;
+use usher_core::proof::Proof;
 use usher_core::route::{NoTarget, route};
 use usher_core::trace::Step;
 
@@ -281,7 +282,6 @@ async fn serve(
     } = asked;
     let gateway = &connection.gateway;
     let entry = route.entry;
-    let limits = &entry.revision.settings.limits;
     let receive = tally.recording().and_then(|it| it.step(Step::Receive));
     tally.asks_with(incoming.size_hint().exact());
     let look = head::look(&parts.headers, Side::Client);
@@ -289,23 +289,23 @@ async fn serve(
         let headers_max = head::HEADERS_MAX;
         return Err(Fault::HeadTooLarge { headers_max }.into());
     }
-    let inbound = inbound::bounded(incoming, limits.body_max_bytes, connection)?;
+    let body_max_bytes = entry.revision.settings.limits.body_max_bytes;
+    let inbound = inbound::bounded(incoming, body_max_bytes, connection)?;
     let rules = &gateway.routes.rules;
     rules.call(&entry.revision, &mut parts.headers)?;
     let owner = rules.begin(&entry.revision.function.owner, &entry.owner)?;
     let source = entry.revision.settings.isolation.key();
-    let key = source.map(|source| head::key(&parts.headers, source));
-    let key = key.transpose()?;
+    let key = source
+        .map(|source| head::key(&parts.headers, source))
+        .transpose()?;
     let who = Who {
         slot: entry.slot,
         owner,
         key: key.clone(),
     };
-    let permit = gateway
-        .door
-        .enter(who, entry.bounds, look.bytes, tally.started())
-        .await?;
-    tally.admitted(permit);
+    let (door, bounds) = (&gateway.door, entry.bounds);
+    let permit = door.enter(who, bounds, look.bytes, tally.started()).await;
+    tally.admitted(permit?);
     let arrived = Arrived {
         authority: route.authority,
         path: route.path,
@@ -332,10 +332,14 @@ async fn serve(
     match inbound.upload.fault() {
         Some(fault) => Err(Failure {
             fault,
-            proof: reply.map_or_else(|failure| failure.proof, |reply| Some(reply.proof)),
+            proof: proof(reply),
         }),
         None => reply,
     }
+}
+
+fn proof(reply: Result<Reply, Failure>) -> Option<Proof> {
+    reply.map_or_else(|failure| failure.proof, |reply| Some(reply.proof))
 }
 
 /// Makes the function's reply what the caller is to see, and tells what the caller is owed of its

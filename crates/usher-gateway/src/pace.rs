@@ -62,8 +62,8 @@ impl Pulse {
         self.chatter_bytes.store(0, Relaxed);
     }
 
-    /// A request of HTTP/2 ended: given up by its client, or served by its function, which makes good
-    /// for one that was given up.
+    /// A request of HTTP/2 ended: given up by its client, or served by its function, which makes
+    /// good for one that was given up.
     pub(crate) fn settle(&self, given_up: bool) {
         let next = |count: u32| match given_up {
             true => count.checked_add(1),

@@ -109,19 +109,10 @@ impl<E: Engine> Shop<E> {
             let _lasts_to_the_end = steps.note(Step::Respond);
             respond(run, begun, lease, start, account, output)?
         };
-        let Some(wanted) = wanted else {
-            return Ok(reply);
-        };
-        let Reply { response, proof } = reply;
-        let response = events::leave(response, &wanted).await;
-        let failed = |fault| Failure {
-            fault,
-            proof: Some(proof),
-        };
-        Ok(Reply {
-            response: response.map_err(failed)?,
-            proof,
-        })
+        match wanted {
+            Some(wanted) => in_form(reply, &wanted).await,
+            None => Ok(reply),
+        }
     }
 
     /// A clean environment, come by in one of the ways that there are.
@@ -343,4 +334,18 @@ fn proof_of(facts: UsedFacts, start: Start) -> Proof {
 pub(crate) fn refused(request: RequestId, revision: &Revision) -> Fault {
     tracing::debug!(%request, function = %revision.function, "refused: the node is shutting down");
     Fault::Draining
+}
+
+/// A reply whose CloudEvent is in the form that the caller wants.
+async fn in_form(reply: Reply, wanted: &events::Wanted) -> Result<Reply, Failure> {
+    let Reply { response, proof } = reply;
+    let response = events::leave(response, wanted).await;
+    let failed = |fault| Failure {
+        fault,
+        proof: Some(proof),
+    };
+    Ok(Reply {
+        response: response.map_err(failed)?,
+        proof,
+    })
 }

@@ -6,7 +6,7 @@
 //!                 ├ new, completion, man ─► files and texts
 //!                 └ deploy, invoke, list, show, logs, delete, key, owner, secret, audit
 //!                     └─► the API of a running platform
-//!                 └ deploy, invoke, list, show, logs, delete, secret ─► the API of a running platform
+//!                 └ deploy, invoke, list, show, logs, secret, … ─► the API of a running platform
 //! ```
 //!
 //! Only here are the environment's variables read. Deliberately absent: anything a role decides.

@@ -170,13 +170,7 @@ impl Platform {
     pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
         dumps::never();
         let bounded = if settings.brisk { BRISK } else { PATIENT };
-        let (data, folder) = match settings.data.clone() {
-            Some(data) => (data, None),
-            None => {
-                let folder = tempfile::Builder::new().prefix("usher-").tempdir()?;
-                (folder.path().to_owned(), Some(folder))
-            }
-        };
+        let (data, folder) = data_folder(settings.data.clone())?;
         let backbone = Arc::new(open(data.clone()).await?);
         let cache = folder.as_ref().and_then(|_| folders::cache());
         let cache = cache.unwrap_or_else(|| data.clone());
@@ -202,17 +196,14 @@ impl Platform {
             domain: settings.domain,
         };
         let followers = following.iter().map(|_| table.applied()).collect();
-        let controller = Controller::start(
-            Arc::clone(&backbone) as _,
-            Arc::new(node.clone()),
-            followers,
-            Options {
-                vault: Some(given.vault),
-                buckets: Some(BucketEntries(given.buckets)),
-                own_files: OwnFiles::below(&data, carried),
-                ..Options::new(addresses)
-            },
-        );
+        let options = Options {
+            vault: Some(given.vault),
+            buckets: Some(BucketEntries(given.buckets)),
+            own_files: OwnFiles::below(&data, carried),
+            ..Options::new(addresses)
+        };
+        let (records, on_node) = (Arc::clone(&backbone) as _, Arc::new(node.clone()));
+        let controller = Controller::start(records, on_node, followers, options);
         let options = ApiOptions {
             insecure: settings.insecure_api,
             names: settings.api_names,
@@ -343,6 +334,15 @@ async fn gateway(
         async |config| Gateway::bind(config, Arc::clone(table), Arc::new(node.clone())).await;
     let gateway = tls::bind(config, served.as_ref(), bind).await?;
     Ok((gateway, served))
+}
+
+/// The folder that is named, or one that goes with the platform.
+fn data_folder(named: Option<PathBuf>) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
+    if let Some(data) = named {
+        return Ok((data, None));
+    }
+    let folder = tempfile::Builder::new().prefix("usher-").tempdir()?;
+    Ok((folder.path().to_owned(), Some(folder)))
 }
 
 async fn open(folder: PathBuf) -> anyhow::Result<Embedded> {

@@ -1,5 +1,5 @@
-//! A certificate from an authority that speaks ACME: Debian's `pebble`, with a server of names of its
-//! own, both on loopback.
+//! A certificate from an authority that speaks ACME: Debian's `pebble`, with a server of names of
+//! its own, both on loopback.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;

@@ -158,35 +158,23 @@ async fn a_strangers_key_reads_nothing_of_another_owner() {
     let marks = marks(&closed).await;
     assert_eq!(marks.len(), 6);
     let (succeeded, showed) = walk(&closed, "eve", &marks, false).await;
-    assert_eq!(
-        (succeeded, showed),
-        (4, 0),
-        "only what is nobody's is answered"
-    );
+    let answered = (succeeded, showed);
+    assert_eq!(answered, (4, 0), "only what is nobody's is answered");
     // The control: the same walk with her own key shows ann what is hers.
     let (succeeded, showed) = walk(&closed, "ann", &marks, true).await;
     assert!(succeeded >= 8 && showed >= 3, "{succeeded} {showed}");
-    for function in ["mine", "program"] {
-        for words in [
-            vec!["show", function],
-            vec!["logs", function],
-            vec!["delete", function],
-            vec!["invoke", function],
-        ] {
+    for word in ["show", "logs", "delete", "invoke"] {
+        for function in ["mine", "program"] {
             for owner in [&["--owner", "ann"][..], &[]] {
-                let told = closed.run("eve", &[&words, owner].concat()).await;
-                assert_eq!(
-                    label(&told.error()),
-                    "no-such-function",
-                    "{words:?} {owner:?}"
-                );
+                let words = [&[word, function], owner].concat();
+                let told = closed.run("eve", &words).await.error();
+                assert_eq!(label(&told), "no-such-function", "{words:?}");
             }
         }
     }
-    let theirs = closed
-        .run("eve", &["deploy", component.text(), "--owner", "ann"])
-        .await;
-    assert_eq!(label(&theirs.error()), "no-such-owner");
+    let words = ["deploy", component.text(), "--owner", "ann"];
+    let theirs = closed.run("eve", &words).await.error();
+    assert_eq!(label(&theirs), "no-such-owner");
     for (words, said) in [
         (vec!["owner", "show", "ann"], "no-such-owner"),
         (vec!["owner", "list"], "platform-only"),
@@ -211,10 +199,8 @@ async fn a_strangers_key_reads_nothing_of_another_owner() {
     let eves = keys.iter().find(|key| key["label"] == "eve").unwrap();
     let id = eves["id"].as_str().unwrap();
     closed.run("admin", &["key", "revoke", id]).await.done();
-    assert_eq!(
-        label(&closed.run("eve", &["list"]).await.error()),
-        "key-refused"
-    );
+    let refused = closed.run("eve", &["list"]).await.error();
+    assert_eq!(label(&refused), "key-refused");
     // Nothing was lost by all that.
     assert_eq!(closed.run("ann", &["list"]).await.done().len(), 2);
     // No file of the platform holds a secret.

@@ -2,7 +2,7 @@
 //! and whoever trusts it trusts every function of this platform.
 //!
 //! ```text
-//!   first hello ─► read the authority, or make and keep one ─► a certificate for the name asked for
+//!   first hello ─► read the authority, or make and keep one ─► a certificate for the name asked
 //! ```
 //!
 //! Each name has a certificate of its own, since most clients take no `*.localhost`. The authority

@@ -115,7 +115,6 @@ async fn a_function_that_asks_for_a_key_is_called_with_one_of_its_owner_only() {
         ..Settings::default()
     };
     table.put(revision("ann", "closed", by_key));
-    table.put(revision("ann", "open", Settings::default()));
     let invoker = Fake(|invocation| async { text(given(invocation)) });
     let rig = Rig::start(Bounds::default(), table, invoker).await;
     let good = store.key(Some("ann"), Scope::Invoke, None).await;
@@ -160,7 +159,17 @@ async fn a_function_that_asks_for_a_key_is_called_with_one_of_its_owner_only() {
     }
     store.revoke(&good).await;
     assert_eq!(ask(&bearer(&good)).await.status, 401);
-    // A function that does not ask for one is given what is its own, and never a key of ours.
+}
+
+/// A function that does not ask for one is given what is its own, and never a key of ours.
+#[tokio::test]
+async fn a_key_of_the_platform_is_never_passed_on() {
+    let store = Store::new();
+    let table = store.table();
+    table.put(revision("ann", "open", Settings::default()));
+    let invoker = Fake(|invocation| async { text(given(invocation)) });
+    let rig = Rig::start(Bounds::default(), table, invoker).await;
+    let platform = store.key(None, Scope::Admin, None).await;
     for (lines, passed) in [
         (String::new(), "[]"),
         (

@@ -27,7 +27,7 @@ pub(crate) struct Set {
     /// Whose it is
     #[arg(long, default_value = "default")]
     pub(crate) owner: Name,
-    /// A file with the value, byte by byte [default: standard input, without the line end behind it]
+    /// A file with the value, byte by byte [default: standard input, less its line end]
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
