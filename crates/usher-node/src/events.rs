@@ -202,7 +202,9 @@ fn claims_to_be_an_event(body: &[u8]) -> bool {
     struct Claim {
         specversion: Option<serde::de::IgnoredAny>,
     }
-    serde_json::from_slice::<Claim>(body).is_ok_and(|claim| claim.specversion.is_some())
+    // A list would be read as an object's values in their order.
+    let object = body.trim_ascii_start().first() == Some(&b'{');
+    object && serde_json::from_slice::<Claim>(body).is_ok_and(|claim| claim.specversion.is_some())
 }
 
 /// Writes an event in the caller's form: headers, and the body that it answers.

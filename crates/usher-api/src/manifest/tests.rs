@@ -187,7 +187,8 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
     assert_eq!(
         one_mistake("colour = \"red\"\n"),
         "line 3: colour: unknown; known here: name, component, isolation, renewal, renew, \
-         outbound, invoke, hide_proof, limits, keep, cors, process, warm_up, lint, build, events"
+         outbound, invoke, hide_proof, limits, keep, cors, process, warm_up, lint, events, \
+         env, config, secrets, keyvalue, build"
     );
 }
 

@@ -6,6 +6,7 @@ use usher_api::invoke::Invocation;
 use usher_core::cors::Cors;
 use usher_core::fault::Fault;
 use usher_core::function::{Isolation, Settings};
+use usher_gateway::FunctionFigures;
 
 use crate::rig::{Answer, Fake, Rig, outcome, reply};
 
@@ -100,10 +101,8 @@ async fn a_preflight_is_answered_without_the_function() {
         assert_eq!(said(&answer), varies, "{origin} {method}");
     }
     let figures = rig.gauge.snapshot();
-    assert!(
-        figures.functions[0].figures.outcomes.is_empty(),
-        "it has run"
-    );
+    let ran = |it: &FunctionFigures| !it.figures.outcomes.is_empty();
+    assert!(!figures.functions.iter().any(ran), "it has run");
     assert_eq!(figures.unrouted.outcomes, [("2xx", 4)].into());
 }
 

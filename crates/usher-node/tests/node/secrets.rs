@@ -23,7 +23,7 @@ async fn the_next_request_meets_an_image_that_was_made_anew() {
     let world = World::new();
     let (with, without) = (
         world.revision("hello", uses_db),
-        world.revision("other", |_| {}),
+        world.revision("counter", |_| {}),
     );
     let mut last = Vec::new();
     for revision in [&with, &without] {
