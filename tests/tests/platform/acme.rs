@@ -12,6 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use usher_api::body::Body;
 
@@ -136,6 +137,13 @@ async fn authority(folder: &Path, gateway: SocketAddr) -> Authority {
 /// The certificate that vouches for all that the authority makes.
 async fn issuer(authority: &Authority, folder: &Path) -> CertificateDer<'static> {
     let own = root(&folder.join("root.pem"));
+    // It tells of its directory before it listens here.
+    event("the authority's own interface listens", async {
+        while TcpStream::connect(authority.management).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let stream = shake(authority.management, "127.0.0.1", &[], own)
         .await
         .unwrap();
