@@ -22,7 +22,7 @@ pub(crate) async fn run(logs: Logs, json: bool) -> anyhow::Result<()> {
         request: logs.request,
         quiet: false,
     };
-    let client = Client::new(&logs.remote.api)?;
+    let client = logs.remote.client()?;
     let Some(name) = logs.name else {
         return all(&client, logs.owner.as_ref(), &query, json).await;
     };

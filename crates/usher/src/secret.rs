@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
 use comfy_table::{Table, presets};
-use usher_api::client::Client;
 use usher_api::secret::SecretView;
 use usher_core::id::Name;
 use usher_core::secret::{SECRET_MAX_BYTES, Secret};
@@ -41,7 +40,7 @@ async fn set(words: Set, json: bool) -> anyhow::Result<()> {
             without_line_end(read.await?.context("standard input cannot be read")?)
         }
     };
-    let client = Client::new(&words.remote.api)?;
+    let client = words.remote.client()?;
     let value = Secret::new(value);
     let set = client.set_secret(&words.owner, &words.name, &value);
     let set = set.await?;
@@ -77,7 +76,7 @@ fn without_line_end(mut value: Vec<u8>) -> Vec<u8> {
 }
 
 async fn list(words: List, json: bool) -> anyhow::Result<()> {
-    let client = Client::new(&words.remote.api)?;
+    let client = words.remote.client()?;
     let secrets = client.secrets(words.owner.as_ref()).await?.secrets;
     if json {
         return secrets.iter().try_for_each(output::json);
@@ -129,7 +128,7 @@ fn ago(then_us: u64) -> String {
 }
 
 async fn delete(words: Delete, json: bool) -> anyhow::Result<()> {
-    let client = Client::new(&words.remote.api)?;
+    let client = words.remote.client()?;
     let deleted = client.delete_secret(&words.owner, &words.name).await?;
     match json {
         true => output::json(&deleted),

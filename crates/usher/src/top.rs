@@ -6,7 +6,6 @@
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use usher_api::client::Client;
 use usher_api::top::{Standing, Top, TopQuery, TopRow};
 
 use crate::cli;
@@ -28,7 +27,7 @@ const COLUMNS: [&str; 13] = [
 
 /// Looks until a signal ends it, or once.
 pub(crate) async fn run(top: cli::Top, json: bool) -> anyhow::Result<()> {
-    let client = Client::new(&top.remote.api)?;
+    let client = top.remote.client()?;
     let painted = !json && !top.once && io::stdout().is_terminal();
     let mut signals = Signals::listen()?;
     if painted {

@@ -353,6 +353,8 @@ async fn on_a_full_disk_nothing_is_changed_without_a_line_about_it() {
     let fill = server.seen(&audit.join("fill"));
     let mut filled = fs::File::create(&fill).unwrap();
     while std::io::Write::write_all(&mut filled, &[0; 4_096]).is_ok() {}
+    // As long as it is open its room is not free, whether it has a name or not.
+    drop(filled);
     // Room that was set aside before serves a few changes yet, each of which has its line.
     let mut set = 0;
     let refused = loop {
