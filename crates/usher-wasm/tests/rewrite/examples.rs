@@ -24,6 +24,10 @@ fn the_examples_of_every_tool_chain_are_live_and_valid() {
         if path.extension().is_none_or(|extension| extension != "wasm") {
             continue;
         }
+        // Components of wasi:http 0.3 keep state beside their memories, and are never live.
+        if path.to_string_lossy().contains("-p3-") {
+            continue;
+        }
         let bytes = std::fs::read(&path).expect("the example can be read");
         let rewritten = rewrite(&bytes).expect("the example is taken");
         let exports = live(&rewritten);
