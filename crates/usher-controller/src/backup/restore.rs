@@ -185,7 +185,8 @@ async fn read(core: &Core, source: Source) -> Result<Read, RestoreError> {
     let mut files = Vec::new();
     for file in &contents.files {
         // Whoever made the archive may have written any name into it.
-        if !core.options.own_files.knows(&file.name) {
+        let known = file.name == KEY_FILE || core.options.own_files.knows(&file.name);
+        if !known {
             let what = format!("{:?} is no file that a platform has", file.name);
             return Err(RestoreError::Damaged { what });
         }
