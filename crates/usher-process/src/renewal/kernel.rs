@@ -131,7 +131,7 @@ impl Kernel {
         batch: &mut Batch,
     ) -> Result<(), Leftover> {
         self.descriptors.give_back(&self.proc, stopped, agent)?;
-        self.signals.plan(stopped, batch)?;
+        self.signals.plan(batch)?;
         self.timers.plan(batch)?;
         self.threads.plan(stopped, agent, batch)?;
         self.process.plan(&self.proc, batch)?;
@@ -158,9 +158,14 @@ impl Kernel {
     /// # Errors
     ///
     /// If something is still there that was not at the snapshot.
-    pub(crate) fn done(&mut self, stopped: &Stopped, answers: &Answers) -> Result<(), Leftover> {
+    pub(crate) fn done(
+        &mut self,
+        stopped: &mut Stopped,
+        agent: &Agent,
+        answers: &Answers,
+    ) -> Result<(), Leftover> {
         self.children.check(&self.proc, stopped)?;
-        self.signals.done(stopped)?;
+        self.signals.done(stopped, agent)?;
         self.process.done(&self.proc, answers)?;
         self.ipc.done(answers)?;
         self.timers.done()?;

@@ -184,7 +184,7 @@ impl Snapshot {
         let mut aside = self.exchange(&mut stopped, &mut planned, &answers)?;
         spent.on(Part::Swap);
         injected.after(Step::Swap)?;
-        self.kernel.done(&stopped, &answers)?;
+        self.kernel.done(&mut stopped, &self.agent, &answers)?;
         spent.on(Part::Kernel);
         let pages = self.memory.done(&stopped, planned)?;
         spent.on(Part::Memory);

@@ -10,8 +10,7 @@ use usher_core::function::Isolation;
 use usher_core::proof::Renewal;
 
 use crate::channels::{
-    C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, TIMED, UNSCANNED,
-    kept_of_told,
+    C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, UNSCANNED, kept_of_told,
 };
 use crate::rig::{Chance, Guest, Image, Rig, Seat, Secret, Told, count};
 use crate::scan::{Depth, Fingerprint, Needles, hits};
@@ -237,10 +236,6 @@ impl Guarded {
             return;
         }
         let because = self.seat.replaced_because.clone();
-        let pending = because
-            .as_ref()
-            .is_some_and(|it| it.contains("a signal is pending"));
-        let replaced = replaced.filter(|_| !(pending && TIMED.contains(&channel)));
         match (because, replaced) {
             (Some(because), None | Some(true)) => {
                 let of = self.replaced.entry(channel.to_owned());

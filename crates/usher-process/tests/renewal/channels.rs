@@ -40,13 +40,12 @@ pub(crate) const COUNTERS: [&str; 4] = [
 
 /// Channels of all hostile programs after which the platform finds what it cannot put back, and
 /// replaces the program.
-pub(crate) const REPLACED: [&str; 16] = [
+pub(crate) const REPLACED: [&str; 15] = [
     "text",
     "stdin-closed",
     "stdin-replaced",
     "listener-option",
     "listener-backlog",
-    "pending",
     "child",
     "zombie",
     "grandchild",
@@ -61,16 +60,6 @@ pub(crate) const REPLACED: [&str; 16] = [
 
 /// Those that are so only where what they misuse was there ahead of every run.
 pub(crate) const REPLACED_BEFORE: [&str; 4] = ["file-renamed", "socketpair", "passed", "tcp"];
-
-/// Channels that have a signal sent later on: where the machine is slow, it comes before the
-/// program is stopped, and what is pending is found.
-pub(crate) const TIMED: [&str; 5] = [
-    "itimer",
-    "itimer-cpu",
-    "alarm",
-    "posix-timer",
-    "timer-signal",
-];
 
 /// Channels whose things, if they are there ahead of every run, keep a program from being put back:
 /// shared memory, and files in memory that can still be sealed for good.

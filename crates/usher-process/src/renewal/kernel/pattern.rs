@@ -132,7 +132,7 @@ impl Pattern {
         let pid = stopped.pid();
         let proc = Proc::open(pid).putting("the program's entry in /proc")?;
         let mut batch = Batch::new();
-        self.signals.plan(stopped, &mut batch)?;
+        self.signals.plan(&mut batch)?;
         self.process.plan(&mut batch)?;
         let open = proc.descriptors().putting("the list of descriptors")?;
         wanted::make(&self.descriptors, open, &mut batch)?;

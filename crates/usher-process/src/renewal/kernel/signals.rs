@@ -1,11 +1,19 @@
 //! What each signal does to the program, and the signals that wait.
 //!
-//! All actions are put back, not only those of signals that are caught: flags and mask of a signal
+//! ```text
+//!  actions put back ─► looked whether one waits ─no─► as at the snapshot
+//!                          ▲                    └yes► ignored, so thrown away, and the action put back
+//!                          └── once more ◄──────────┘
+//! ```
+//!
+//! A signal that waits was sent by the run that has ended, and goes with it: runtimes send some to
+//! their own threads all the time, Go's to those that compute for long. One that was delivered as
+//! the program was stopped goes with the memory and the registers of its handler. All actions are put back, not only those of signals that are caught: flags and mask of a signal
 //! at its default are kept by the kernel too, and no file of `/proc` shows them. Deliberately
 //! absent: masks, which are put back with the registers; alternate stacks, which are a thread's.
 
-use crate::renewal::stopped::{Agent, Argument, Batch, Call, Expect, Stopped};
-use crate::sys::handles;
+use crate::renewal::stopped::{Agent, Argument, Batch, Call, Expect, Full, Pointer, Stopped};
+use crate::sys::{handles, trace};
 
 use super::errors::{About as _, Difference, Leftover, TakeError, same};
 
@@ -17,6 +25,14 @@ const MASK_BYTES: u64 = 8;
 const ACTION_BYTES: usize = 32;
 
 type Action = [u8; ACTION_BYTES];
+
+/// By which a signal is ignored, wherever it waits.
+const IGNORED: Action = {
+    let mut action = [0; ACTION_BYTES];
+    // `SIG_IGN`
+    action[0] = 1;
+    action
+};
 
 /// The actions at the snapshot, in the order of their signals.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,12 +53,8 @@ impl Signals {
         })
     }
 
-    /// Appends the calls that put all actions back; an error if a signal was delivered.
-    pub(super) fn plan(&self, stopped: &Stopped, batch: &mut Batch) -> Result<(), Leftover> {
-        // What waits is looked for in the end, by when nothing can have taken it.
-        if stopped.signalled().is_some() {
-            return Err(Leftover::Signal);
-        }
+    /// Appends the calls that put all actions back.
+    pub(super) fn plan(&self, batch: &mut Batch) -> Result<(), Full> {
         // Most signals share one of very few actions.
         let mut known: Vec<(&Action, Argument)> = Vec::new();
         for (signal, action) in (1..).zip(&self.actions) {
@@ -57,15 +69,28 @@ impl Signals {
                     place
                 }
             };
-            let set = [signal.into(), place, 0_u64.into(), MASK_BYTES.into()];
-            batch.call(Call::new(libc::SYS_rt_sigaction, set), Expect::Ok);
+            act(batch, signal, place);
         }
         Ok(())
     }
 
-    /// Looks whether a signal waits: also one of a timer that ran out before it was stopped. What
-    /// the actions of the snapshot ignore, the kernel has thrown away with them.
-    pub(super) fn done(&self, stopped: &Stopped) -> Result<(), Leftover> {
+    /// Throws away the signals that wait: also those of a timer that ran out before it was stopped.
+    /// What the actions of the snapshot ignore, the kernel has thrown away with them.
+    pub(super) fn done(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Leftover> {
+        if !pending(stopped).putting("the pending signals")? {
+            return Ok(());
+        }
+        let waiting = waiting(stopped).putting("the pending signals")?;
+        let mut batch = Batch::new();
+        let ignored = batch.bytes(&IGNORED)?.into();
+        for (signal, action) in (1..).zip(&self.actions) {
+            if waiting & bit(signal) != 0 && can_be_set(signal) {
+                act(&mut batch, signal, ignored);
+                let action = batch.bytes(action)?.into();
+                act(&mut batch, signal, action);
+            }
+        }
+        stopped.run(agent, &batch)?;
         if pending(stopped).putting("the pending signals")? {
             return Err(Leftover::Signal);
         }
@@ -93,8 +118,7 @@ impl Signals {
 }
 
 /// Reads all actions.
-fn questions()
--> Result<(Batch, Vec<crate::renewal::stopped::Pointer>), crate::renewal::stopped::Full> {
+fn questions() -> Result<(Batch, Vec<Pointer>), Full> {
     let mut batch = Batch::new();
     let mut places = Vec::new();
     for signal in 1..=SIGNALS {
@@ -114,9 +138,15 @@ fn can_be_set(signal: i32) -> bool {
     signal != libc::SIGKILL && signal != libc::SIGSTOP
 }
 
+/// Sets the action of a signal.
+fn act(batch: &mut Batch, signal: i32, action: Argument) {
+    let set = [signal.into(), action, 0_u64.into(), MASK_BYTES.into()];
+    batch.call(Call::new(libc::SYS_rt_sigaction, set), Expect::Ok);
+}
+
 /// Whether a signal waits for the program, or for one of its threads.
 fn pending(stopped: &Stopped) -> std::io::Result<bool> {
-    if stopped.signalled().is_some() || handles::is_pending(stopped.pid(), true)? {
+    if handles::is_pending(stopped.pid(), true)? {
         return Ok(true);
     }
     for thread in stopped.threads() {
@@ -125,4 +155,17 @@ fn pending(stopped: &Stopped) -> std::io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Which signals wait for the program, or for one of its threads.
+fn waiting(stopped: &Stopped) -> std::io::Result<u64> {
+    let threads = stopped.threads().iter();
+    threads
+        .map(|thread| trace::pending(*thread))
+        .try_fold(0, |set, of| Ok(set | of?))
+}
+
+/// The place of a signal in a set.
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
 }

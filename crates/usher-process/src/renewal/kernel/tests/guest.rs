@@ -116,7 +116,7 @@ impl Renewed {
         let mut batch = Batch::new();
         self.kernel.plan(stopped, &self.agent, &mut batch)?;
         let answers = stopped.run(&self.agent, &batch)?;
-        self.kernel.done(stopped, &answers)
+        self.kernel.done(stopped, &self.agent, &answers)
     }
 
     pub(super) fn plan(&mut self, stopped: &mut Stopped) -> Result<Batch, Leftover> {
@@ -135,10 +135,10 @@ impl Renewed {
 
     pub(super) fn done(
         &mut self,
-        stopped: &Stopped,
+        stopped: &mut Stopped,
         answers: &crate::renewal::stopped::Answers,
     ) -> Result<(), Leftover> {
-        self.kernel.done(stopped, answers)
+        self.kernel.done(stopped, &self.agent, answers)
     }
 }
 

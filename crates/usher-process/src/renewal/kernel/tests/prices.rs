@@ -24,7 +24,7 @@ fn again_and_again(name: &str, mut guest: Guest) {
         let planned = Instant::now();
         let answers = renewed.run(&mut stopped, &batch);
         let ran = Instant::now();
-        renewed.done(&stopped, &answers).unwrap();
+        renewed.done(&mut stopped, &answers).unwrap();
         spent[0].push(planned - begun);
         spent[1].push(ran - planned);
         spent[2].push(ran.elapsed());
