@@ -213,6 +213,110 @@ new.close()
     wrong
 }
 
+/// What is loaded answers by what was restored, from the end of the restore on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loaded_functions_answer_by_what_was_restored_at_once() {
+    let (data, place) = (Folder::new(), Folder::new());
+    let file = place.path().join("usher.tar");
+    let file = file.to_str().unwrap();
+    let server = Server::up(data.path()).await;
+    let caller = Caller::new(server.gateway);
+    given(&server).await;
+    let kept = format!("isolation = \"none\"\n{SECRET}");
+    let folder = Folder::function("kept", "rust-config", &kept);
+    server.run(&["deploy", folder.text()]).await.done();
+    deploy(&server, "changing", 1).await;
+    let grant = format!("{BUCKET}keys_max = 5\n");
+    let folder = Folder::function("small", "rust-bucket", &grant);
+    server.run(&["deploy", folder.text()]).await.done();
+    let small = async |query: &str| caller.get(&format!("/fn/small/?{query}")).await;
+    assert_eq!(small("fill=9&value=1").await.text(), "5");
+    server.run(&["backup", file]).await.done();
+    set(&server, "db", "changed").await;
+    deploy(&server, "changing", 2).await;
+    for at in 0..5 {
+        small(&format!("delete=fill{at}")).await.text();
+    }
+    small("set=another&value=1").await.text();
+    let values = async |secret: &str, variant| {
+        for name in ["config", "kept"] {
+            for _ in 0..2 {
+                let answer = caller.get(&format!("/fn/{name}/?config=DB")).await;
+                assert_eq!(answer.text(), secret, "{name}");
+            }
+        }
+        assert_eq!(answering(&caller, "changing").await, variant);
+    };
+    values("changed", 2).await;
+    // The control: what stays is as it was.
+    server.run(&["restore", file, "--keep"]).await.done();
+    values("changed", 2).await;
+    for at in 0..5 {
+        small(&format!("delete=fill{at}")).await.text();
+    }
+    assert_eq!(small("set=another&value=2").await.text(), "set");
+    let told = server.run(&["restore", file, "--replace"]).await.done();
+    assert_eq!(told[0]["replaced"], 2, "{told:?}");
+    values("hunter2", 1).await;
+    // Six keys are there, which is one more than may be.
+    let refused = small("set=more&value=1").await;
+    assert_eq!(refused.status, 500, "{refused:?}");
+    let told = String::from_utf8_lossy(&refused.body);
+    assert!(told.contains("keyvalue.keys_max is 5"), "{told}");
+}
+
+/// What a function with a bucket answers.
+async fn bucket(caller: &Caller, query: &str) -> Answer {
+    caller.get(&format!("/fn/bucket/?{query}")).await
+}
+
+/// Has a function answer with its secret, and another one keep something in its bucket.
+async fn given(server: &Server) {
+    set(server, "db", "hunter2").await;
+    let folder = Folder::function("config", "rust-config", SECRET);
+    server.run(&["deploy", folder.text()]).await.done();
+    let folder = Folder::function("bucket", "rust-bucket", BUCKET);
+    server.run(&["deploy", folder.text()]).await.done();
+    let caller = Caller::new(server.gateway);
+    bucket(&caller, "set=%F0%9F%92%A7&value=kept").await.text();
+}
+
+async fn set(server: &Server, name: &str, value: &str) {
+    let folder = Folder::new();
+    let file = folder.path().join("value");
+    std::fs::write(&file, value).unwrap();
+    let words = ["secret", "set", name, "--file", file.to_str().unwrap()];
+    server.run(&words).await.done();
+}
+
+async fn secret(server: &Server) -> Answer {
+    let caller = Caller::new(server.gateway);
+    caller.get("/fn/config/?config=DB").await
+}
+
+async fn answers(server: &Server, acknowledged: usize, rounds: usize) {
+    let caller = Caller::new(server.gateway);
+    assert_eq!(secret(server).await.text(), "hunter2");
+    assert_eq!(bucket(&caller, "get=%F0%9F%92%A7").await.text(), "kept");
+    let count = bucket(&caller, "get=count").await;
+    let count = count.text().parse().unwrap();
+    assert!((acknowledged..=rounds).contains(&count), "{count}");
+    // The control: what was written after the back-up is not there.
+    assert_eq!(bucket(&caller, "get=later").await.status, 404);
+    let secrets = server.run(&["secret", "list"]).await.done();
+    assert_eq!(secrets.len(), 1, "{secrets:?}");
+    assert_eq!(secrets[0]["readable"], true, "by the platform's own key");
+    for nth in 0..BEFORE {
+        assert_eq!(answering(&caller, &format!("f{nth}")).await, 100 + nth);
+    }
+    // A round deploys `changing` first, so the last new function may be one behind.
+    for nth in 1..acknowledged {
+        assert_eq!(answering(&caller, &format!("new{nth}")).await, nth);
+    }
+    let changing = answering(&caller, "changing").await;
+    assert!((acknowledged..=rounds).contains(&changing), "{changing}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_no_whole_back_up_is_refused_before_anything_is_sent() {
     let (data, place) = (Folder::new(), Folder::new());
