@@ -37,6 +37,8 @@ mod events;
 mod faults;
 #[path = "platform/folder.rs"]
 mod folder;
+#[path = "platform/full.rs"]
+mod full;
 #[path = "platform/given.rs"]
 mod given;
 #[path = "platform/hostile_clients.rs"]

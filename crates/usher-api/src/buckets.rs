@@ -106,6 +106,10 @@ pub trait Buckets: Send + Sync + 'static {
         value: Bytes,
     ) -> Answer<'a, Swapped>;
 
+    /// Others have written to the store behind it: the next write to a bucket counts anew what is
+    /// there. Writes that are under way are waited for.
+    fn others_wrote(&self) -> BoxFuture<'_, ()>;
+
     /// One page of keys, behind `cursor`.
     fn keys<'a>(&'a self, bucket: &'a Bucket, cursor: Option<&'a str>) -> Answer<'a, Page>;
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   take:     entries at one moment ─► what they name is kept from the collector ─► archive
-//!   restore:  archive ─► blobs ─► all entries read and judged ─► written, functions last
+//!   restore:  archive ─► blobs ─► all entries read and judged ─► written, functions last ─► told
 //! ```
 //!
 //! What was acknowledged before a back-up is asked for is in it. What is acknowledged while one is
@@ -15,6 +15,8 @@ mod own;
 mod plan;
 mod restore;
 mod take;
+mod tell;
+mod writing;
 
 pub use own::{BucketEntries, OwnFiles};
 pub use restore::RestoreError;

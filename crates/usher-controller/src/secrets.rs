@@ -361,6 +361,12 @@ impl Core {
     }
 }
 
+/// Whose secret stands at a key of the backbone, and which; none: no secret does.
+pub(crate) fn named(key: &str) -> Option<(Name, Name)> {
+    let (owner, name) = key.strip_prefix(PREFIX)?.split_once('.')?;
+    Some((owner.parse().ok()?, name.parse().ok()?))
+}
+
 /// Names have no dots, so that no two secrets share a place.
 fn place(owner: &Name, name: &Name) -> String {
     format!("{PREFIX}{owner}.{name}")

@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use usher_api::buckets::{
     Answer, BATCH_MAX, BucketError, Buckets, Held, PAGE_MAX_KEYS, Page, Swapped,
 };
+use usher_api::invoke::BoxFuture;
 use usher_backbone::{Change, Entry, Expect, KeyValue, Op, ReadError, WriteError};
 use usher_core::bucket::{self, Bucket};
 use usher_core::function::KeyValueGrant;
@@ -205,6 +206,15 @@ impl Buckets for BucketStore {
                 })
             })
             .await
+        })
+    }
+
+    fn others_wrote(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let rooms: Vec<_> = self.rooms.lock().values().cloned().collect();
+            for room in rooms {
+                room.forget().await;
+            }
         })
     }
 

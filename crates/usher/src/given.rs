@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use usher_backbone::{Embedded, KeyValue, Limits};
+use usher_controller::BucketEntries;
 use usher_controller::secrets::{SealKey, Vault};
 use usher_engine::Sources;
 use usher_node::BucketStore;
@@ -21,7 +22,7 @@ const BUCKETS_FOLDER: &str = "keyvalue";
 pub(crate) struct Given {
     pub(crate) vault: Arc<Vault>,
     pub(crate) sources: Sources,
-    pub(crate) buckets: Arc<dyn KeyValue>,
+    pub(crate) buckets: BucketEntries,
 }
 
 /// Opens both. A key that is named must be there; one in the data folder is made if there is none.
@@ -33,7 +34,7 @@ pub(crate) async fn open(
     let (folder, named) = (data.to_owned(), key.map(Path::to_owned));
     let opened = tokio::task::spawn_blocking(move || opened(&folder, named));
     let (key, buckets) = opened.await??;
-    let kept = Arc::clone(&buckets);
+    let counted = Arc::new(BucketStore::new(Arc::clone(&buckets)));
     let vault = Vault::new(Arc::clone(backbone) as _, key);
     let unreadable = vault.unreadable().await?;
     if unreadable > 0 {
@@ -44,12 +45,15 @@ pub(crate) async fn open(
     }
     let sources = Sources {
         secrets: Some(Arc::clone(&vault) as _),
-        buckets: Some(Arc::new(BucketStore::new(buckets))),
+        buckets: Some(Arc::clone(&counted) as _),
     };
     Ok(Given {
         vault,
         sources,
-        buckets: kept,
+        buckets: BucketEntries {
+            store: buckets,
+            counted,
+        },
     })
 }
 

@@ -24,7 +24,7 @@ use usher_api::record::FUNCTIONS_PREFIX;
 use usher_backbone::{Embedded, KeyValue, Limits};
 use usher_controller::api::{Api, ApiOptions};
 use usher_controller::secrets::KEY_FILE;
-use usher_controller::{Addresses, BucketEntries, Controller, Options, OwnFiles};
+use usher_controller::{Addresses, Controller, Options, OwnFiles};
 use usher_core::function::Revision;
 use usher_core::id::FunctionKey;
 use usher_core::route::Domain;
@@ -198,7 +198,7 @@ impl Platform {
         let followers = following.iter().map(|_| table.applied()).collect();
         let options = Options {
             vault: Some(given.vault),
-            buckets: Some(BucketEntries(given.buckets)),
+            buckets: Some(given.buckets),
             own_files: OwnFiles::below(&data, carried),
             ..Options::new(addresses)
         };

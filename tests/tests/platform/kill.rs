@@ -1,5 +1,5 @@
-//! `kill -9` at any moment of deployments, roll backs and changes of aliases: what was acknowledged
-//! holds after the restart, and what was not is there whole or not at all.
+//! `kill -9` at any moment of deployments, roll backs, changes of aliases and writes to a bucket:
+//! what was acknowledged holds after the restart, and what was not is there whole or not at all.
 //!
 //! ```text
 //!   up ─► several changers at once, each on its own function ─► so many acknowledged ─► killed
@@ -8,11 +8,14 @@
 //! ```
 //!
 //! The kinds of change are a list ([`KINDS`]): a further one says what it makes of a [`State`],
-//! what is sent for it, and how it is seen ([`seen`]).
+//! what is sent for it, and how it is seen ([`seen`]). All changers write to the bucket of one more
+//! function ([`KEEPER`]), each under keys of its own.
 
 use std::collections::BTreeMap;
 
+use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
+use usher_api::body::Body;
 use usher_api::client::{Client, ClientError};
 use usher_core::id::{FunctionKey, Name};
 use usher_core::traffic::Alias;
@@ -32,6 +35,16 @@ const BETWEEN_MAX: u64 = 9;
 /// What revisions answer, by their contents.
 const STATUSES: std::ops::Range<u16> = 210..222;
 const ALIASES: [&str; 2] = ["canary", "stable"];
+/// The function whose bucket all of them write to.
+const KEEPER: &str = "keeper";
+/// A number there, to which is added.
+const COUNT: &str = "count";
+/// What is written over again and again.
+const SINGLE: [&str; 2] = ["one", "other"];
+/// What is written at once, and then deleted at once, by one request.
+const BATCH: [&str; 4] = ["b1", "b2", "b3", "b4"];
+/// How often a value repeats its number, so that half of one is told from a whole one.
+const REPEATED: usize = 100;
 
 /// What a function should be like. Revisions are named by their numbers, from 1 on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +56,8 @@ struct State {
     staged: Option<usize>,
     /// Where a roll back leads. It cannot be seen, and a roll back shows it.
     before: Option<usize>,
+    /// What is in the bucket, by keys without the changer's name.
+    bucket: BTreeMap<&'static str, String>,
 }
 
 /// A kind of change.
@@ -53,14 +68,19 @@ enum Kind {
     Point,
     Unpoint,
     RollBack,
+    Write,
 }
 
 /// All of them; those that stand here twice come twice as often.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 12] = [
     Kind::Deploy,
+    Kind::Write,
     Kind::RollBack,
+    Kind::Write,
     Kind::Point,
+    Kind::Write,
     Kind::Deploy,
+    Kind::Write,
     Kind::Stage,
     Kind::RollBack,
     Kind::Unpoint,
@@ -75,6 +95,27 @@ enum Change {
     Point(&'static str, usize),
     Unpoint(&'static str),
     RollBack(Option<usize>),
+    /// One is added, which makes it this.
+    Add(u64),
+    Set(&'static str, String),
+    Batch(String),
+}
+
+/// Why a change was not acknowledged.
+enum Failed {
+    /// The platform says no, which it has no reason to do.
+    Refused(String),
+    /// It is gone.
+    Gone,
+}
+
+impl From<ClientError> for Failed {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused { .. } => Self::Refused(error.to_string()),
+            _ => Self::Gone,
+        }
+    }
 }
 
 /// A generator of numbers that are the same in each run of the test.
@@ -133,7 +174,23 @@ impl State {
                 Change::RollBack(None)
             }
             Kind::RollBack => Change::RollBack(Some(recent)),
+            Kind::Write => self.write(dice),
         }
+    }
+
+    fn write(&self, dice: &mut Dice) -> Change {
+        let value = format!("{}.", dice.roll(1 << 30)).repeat(REPEATED);
+        match dice.roll(3) {
+            0 => Change::Add(self.count() + 1),
+            1 => Change::Set(SINGLE[dice.index(SINGLE.len())], value),
+            _ => Change::Batch(value),
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.bucket
+            .get(COUNT)
+            .map_or(0, |count| count.parse().unwrap())
     }
 
     /// What the change makes of it.
@@ -155,12 +212,33 @@ impl State {
                 next.aliases.remove(alias);
             }
             Change::RollBack(to) => next.go_live(to.or(self.before).unwrap()),
+            Change::Add(sum) => {
+                next.bucket.insert(COUNT, sum.to_string());
+            }
+            Change::Set(key, value) => {
+                next.bucket.insert(key, value.clone());
+            }
+            Change::Batch(_) => next.bucket.retain(|key, _| !BATCH.contains(key)),
         }
         let named = |number: &usize| {
             *number == next.live || next.aliases.values().any(|named| named == number)
         };
         next.staged = next.staged.filter(|staged| !named(staged));
         next
+    }
+
+    /// All that may be found where the change was under way, besides what was before.
+    fn meanwhile(&self, change: &Change) -> Vec<Self> {
+        let after = self.after(change);
+        match change {
+            // Its function writes all of it at once, and then deletes it at once.
+            Change::Batch(value) => {
+                let mut written = after.clone();
+                written.bucket.extend(BATCH.map(|key| (key, value.clone())));
+                vec![written, after]
+            }
+            _ => vec![after],
+        }
     }
 
     fn go_live(&mut self, number: usize) {
@@ -186,11 +264,25 @@ fn alias(alias: &str) -> Alias {
     alias.parse().unwrap()
 }
 
-async fn send(client: &Client, name: &str, change: &Change) -> Result<(), ClientError> {
+async fn send(client: &Client, caller: &Caller, name: &str, change: &Change) -> Result<(), Failed> {
     let function = key(name);
-    match change {
+    let acknowledged = match change {
         Change::Deploy(status) => tiny::deploy(client, name, *status).await.map(drop),
         Change::Stage(status) => tiny::stage(client, name, *status).await.map(drop),
+        Change::Add(sum) => {
+            let answer = keeper(caller, &format!("add={name}.{COUNT}")).await?;
+            assert_eq!(answer, sum.to_string(), "{name} counts");
+            return Ok(());
+        }
+        Change::Set(key, value) => {
+            let query = format!("set={name}.{key}&value={value}");
+            return keeper(caller, &query).await.map(drop);
+        }
+        Change::Batch(value) => {
+            let keys = BATCH.map(|key| format!("{name}.{key}")).join(",");
+            let query = format!("batch={keys}&value={value}");
+            return keeper(caller, &query).await.map(drop);
+        }
         Change::Point(to, number) => {
             let (to, revision) = (alias(to), revision(*number));
             let weight = None;
@@ -205,6 +297,21 @@ async fn send(client: &Client, name: &str, change: &Change) -> Result<(), Client
             let to = to.map(revision);
             client.roll_back(&function, to).await.map(drop)
         }
+    };
+    acknowledged.map_err(Failed::from)
+}
+
+/// What the function with the bucket answers, if it comes to that.
+async fn keeper(caller: &Caller, query: &str) -> Result<String, Failed> {
+    let request = caller.request(&format!("/fn/{KEEPER}/?{query}"));
+    let request = request.body(Body::Empty).unwrap();
+    let answer = caller.try_send(request).await.map_err(|_| Failed::Gone)?;
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map_err(|_| Failed::Gone)?.to_bytes();
+    let text = String::from_utf8_lossy(&body).trim().to_owned();
+    match head.status.is_success() {
+        true => Ok(text),
+        false => Err(Failed::Refused(format!("{}: {text}", head.status))),
     }
 }
 
@@ -213,23 +320,22 @@ struct Changer {
     name: String,
     dice: Dice,
     acknowledged: State,
-    /// What was sent when the platform was killed.
-    under_way: Option<State>,
+    /// What was sent when the platform was killed may have made of it.
+    under_way: Vec<State>,
 }
 
 impl Changer {
     /// Changes the function until the platform is gone.
-    async fn run(mut self, client: Client, told: mpsc::Sender<()>) -> Self {
+    async fn run(mut self, client: Client, caller: Caller, told: mpsc::Sender<()>) -> Self {
         loop {
             let change = self.acknowledged.choose(&mut self.dice);
-            let next = self.acknowledged.after(&change);
-            match send(&client, &self.name, &change).await {
-                Ok(()) => self.acknowledged = next,
-                Err(error @ ClientError::Refused { .. }) => {
+            match send(&client, &caller, &self.name, &change).await {
+                Ok(()) => self.acknowledged = self.acknowledged.after(&change),
+                Err(Failed::Refused(error)) => {
                     panic!("{}: {change:?} was refused: {error}", self.name)
                 }
-                Err(_) => {
-                    self.under_way = Some(next);
+                Err(Failed::Gone) => {
+                    self.under_way = self.acknowledged.meanwhile(&change);
                     return self;
                 }
             }
@@ -240,19 +346,18 @@ impl Changer {
 
     /// Looks at the function after a restart, by the API and by asking it.
     async fn look(&mut self, server: &Server) {
-        let acknowledged = seen(server, &self.name, &self.acknowledged).await;
-        let found = match (acknowledged, self.under_way.take()) {
-            (Ok(()), _) => return,
-            (Err(why), None) => Err(why),
-            (Err(why), Some(under_way)) => {
-                let seen = seen(server, &self.name, &under_way).await;
-                self.acknowledged = under_way;
-                seen.map_err(|other| format!("{why}; and of what was under way: {other}"))
-            }
+        let Err(mut why) = seen(server, &self.name, &self.acknowledged).await else {
+            self.under_way.clear();
+            return;
         };
-        if let Err(why) = found {
-            panic!("{}: {why}; {:?}", self.name, self.acknowledged);
+        for under_way in std::mem::take(&mut self.under_way) {
+            let Err(other) = seen(server, &self.name, &under_way).await else {
+                self.acknowledged = under_way;
+                return;
+            };
+            why = format!("{why}; and of what was under way: {other}");
         }
+        panic!("{}: {why}; {:?}", self.name, self.acknowledged);
     }
 }
 
@@ -264,6 +369,12 @@ async fn seen(server: &Server, name: &str, state: &State) -> Result<(), String> 
         true => Ok(()),
         false => Err(format!("{what} is {is} and not {should}")),
     };
+    let held = held(&caller, name).await;
+    differs(
+        "its bucket",
+        format!("{held:?}"),
+        format!("{:?}", state.bucket),
+    )?;
     if state.deployed.is_empty() {
         let status = answers(format!("/fn/{name}/")).await;
         return differs(
@@ -310,6 +421,20 @@ async fn seen(server: &Server, name: &str, state: &State) -> Result<(), String> 
     Ok(())
 }
 
+/// What of a function is in the bucket.
+async fn held(caller: &Caller, name: &str) -> BTreeMap<String, String> {
+    let prefix = format!("{name}.");
+    let mut held = BTreeMap::new();
+    let all = caller.get(&format!("/fn/{KEEPER}/?keys")).await;
+    for key in all.text().lines() {
+        if let Some(own) = key.strip_prefix(&prefix) {
+            let value = caller.get(&format!("/fn/{KEEPER}/?get={key}")).await;
+            held.insert(own.to_owned(), value.text().to_owned());
+        }
+    }
+    held
+}
+
 fn changes() -> usize {
     match std::env::var("USHER_COUNT") {
         Ok(count) => count.parse::<usize>().unwrap().min(CHANGES[1]),
@@ -326,16 +451,22 @@ async fn what_was_acknowledged_holds_after_a_kill_at_any_moment() {
             name: format!("f{at}"),
             dice: Dice(at as u64 + 1),
             acknowledged: State::default(),
-            under_way: None,
+            under_way: Vec::new(),
         })
         .collect();
     let mut acknowledged = 0;
     let mut server = Server::up(data.path()).await;
+    let grant = "[keyvalue]\nbuckets = [\"default\"]\n";
+    let keeper = Folder::function(KEEPER, "rust-bucket", grant);
+    server.run(&["deploy", keeper.text()]).await.done();
     while acknowledged < changes() {
         let (told, mut tellings) = mpsc::channel(64);
         let running: Vec<_> = changers
             .drain(..)
-            .map(|changer| tokio::spawn(changer.run(server.client(), told.clone())))
+            .map(|changer| {
+                let caller = Caller::new(server.gateway);
+                tokio::spawn(changer.run(server.client(), caller, told.clone()))
+            })
             .collect();
         drop(told);
         // Others are under way when so many have been acknowledged.
@@ -355,7 +486,13 @@ async fn what_was_acknowledged_holds_after_a_kill_at_any_moment() {
     }
     // The control: a state that the functions are not in is told from the one that they are in.
     let changer = &changers[0];
-    for change in [Change::Deploy(211), Change::Point("canary", 1)] {
+    let half = "1.".repeat(REPEATED / 2);
+    for change in [
+        Change::Deploy(211),
+        Change::Point("canary", 1),
+        Change::Add(changer.acknowledged.count() + 1),
+        Change::Set(SINGLE[0], half),
+    ] {
         let other = changer.acknowledged.after(&change);
         if other != changer.acknowledged {
             let seen = seen(&server, &changer.name, &other).await;

@@ -346,7 +346,7 @@ async fn on_a_full_disk_nothing_is_changed_without_a_line_about_it() {
     let data = Folder::new();
     let audit = data.path().join("audit");
     fs::create_dir(&audit).unwrap();
-    let server = Server::up_mounted(data.path(), &audit).await;
+    let server = Server::up_mounted(data.path(), &audit, "256k").await;
     let folder = Folder::function("mine", "rust-hello", "");
     server.run(&["deploy", folder.text()]).await.done();
     // What the platform sees there, which has a file system of its own.

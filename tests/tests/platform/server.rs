@@ -149,12 +149,12 @@ impl Server {
         Self::start(&["serve", path, "--listen", "127.0.0.1:0"]).await
     }
 
-    /// The platform on a folder, one of whose own folders is a small file system that it alone
-    /// sees.
-    pub(crate) async fn up_mounted(data: &Path, small: &Path) -> Self {
+    /// The platform on a folder which is, or one of whose own folders is, a file system of this
+    /// size that it alone sees.
+    pub(crate) async fn up_mounted(data: &Path, small: &Path, size: &str) -> Self {
         let mut command = Command::new("unshare");
-        let mount = "mount -t tmpfs -o size=256k none \"$1\" && shift && exec \"$@\"";
-        command.args(["--mount", "--", "sh", "-c", mount, "sh"]);
+        let mount = "mount -t tmpfs -o size=$1 none \"$2\" && shift 2 && exec \"$@\"";
+        command.args(["--mount", "--", "sh", "-c", mount, "sh", size]);
         command.arg(small).arg(binary());
         let (free, data) = ("127.0.0.1:0", data.to_str().unwrap());
         let words = ["up", "--gateway", free, "--api", free, "--data", data];

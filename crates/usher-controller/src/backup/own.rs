@@ -10,11 +10,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use usher_api::buckets::Buckets;
 use usher_backbone::KeyValue;
 
-/// The store of what functions keep in buckets.
+/// What functions keep in buckets.
 #[derive(Clone)]
-pub struct BucketEntries(pub Arc<dyn KeyValue>);
+pub struct BucketEntries {
+    /// The store that they lie in.
+    pub store: Arc<dyn KeyValue>,
+    /// Who writes to it for functions, and counts what is there.
+    pub counted: Arc<dyn Buckets>,
+}
 
 impl fmt::Debug for BucketEntries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //!   contents ─► blobs stored ─► files, entries read whole ─► judged ─┬ a conflict ─► refused
-//!                                                                    └► written in batches
+//!                                                     told ◄─ written in batches ◄┘
 //! ```
 //!
 //! Until the first batch is written nothing has changed but that there are more artifacts, which
 //! are collected if no record names them. A restore that was cut off is finished by restoring
 //! again: what is there already is left as it is.
+//!
+//! Deliberately absent: the writes (`writing`), and who is told of them (`tell`).
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,17 +25,14 @@ use usher_api::backup::{
     Reader, Restored, blob_name, file_name,
 };
 use usher_api::record::FUNCTIONS_PREFIX;
-use usher_backbone::{KeyValue, Op, PutBlobError, WriteError};
+use usher_backbone::{KeyValue, PutBlobError, WriteError};
 
 use super::own;
-use super::plan::{Fate, Wanted, fate, ordered};
+use super::plan::{Fate, Wanted, ordered};
+use super::writing::{Writing, judge};
 use crate::controller::{Controller, Core};
 use crate::secrets::{KEY_FILE, NotAdopted, Vault};
 
-/// Entries in one write at most.
-const BATCH_MAX_OPS: usize = 64;
-/// Their bytes together, at most, where there are several.
-const BATCH_MAX_BYTES: usize = 1 << 20;
 /// Conflicts that are told by name.
 const TOLD_MAX: usize = 20;
 /// Pieces of a blob that wait for the disk.
@@ -104,6 +104,9 @@ pub enum RestoreError {
         /// The bound.
         wait_max_ms: u64,
     },
+    /// The task that did it has ended early: the platform stops, or has a fault.
+    #[error("the restore was cut off; restore again: what was restored stays")]
+    CutOff,
 }
 
 /// A whole archive, read; its blobs are stored already.
@@ -115,8 +118,10 @@ struct Read {
 }
 
 impl Controller {
-    /// Restores the back-up that streams in. Returns once all of it is on disk and every gateway
-    /// knows.
+    /// Restores the back-up that streams in. Returns once all of it is on disk, every gateway
+    /// knows, and no request begins any more with a secret that was replaced.
+    ///
+    /// Dropping the future does not stop a restore that writes already.
     ///
     /// # Errors
     /// Each variant says what was changed by then.
@@ -125,53 +130,57 @@ impl Controller {
         source: Source,
         on_conflict: OnConflict,
     ) -> Result<Restored, RestoreError> {
-        let core = &self.core;
+        let core = Arc::clone(&self.core);
+        // What was replaced is told to the node in the end, also where the caller goes away.
+        let task = tokio::spawn(async move { core.restore(source, on_conflict).await });
+        task.await.unwrap_or(Err(RestoreError::CutOff))
+    }
+}
+
+impl Core {
+    async fn restore(
+        self: &Arc<Self>,
+        source: Source,
+        on_conflict: OnConflict,
+    ) -> Result<Restored, RestoreError> {
         // What is stored now is named by entries that are still to be written.
-        let _artifacts = core.artifacts.read().await;
-        let mut read = read(core, source).await?;
-        if let Some(vault) = &core.options.vault {
+        let artifacts = self.artifacts.read().await;
+        let mut read = read(self, source).await?;
+        if let Some(vault) = &self.options.vault {
             read.adopt_secrets(vault).await?;
         }
-        let mut restored = Restored {
-            blobs: read.blobs,
-            ..Restored::default()
-        };
-        let records: &dyn KeyValue = &*core.backbone;
-        let buckets = core.options.buckets.as_ref().map(|buckets| &*buckets.0);
+        let records: &dyn KeyValue = &*self.backbone;
         refuse_conflicts(records, &read.entries, on_conflict).await?;
-        if let Some(buckets) = buckets {
-            refuse_conflicts(buckets, &read.buckets, on_conflict).await?;
+        if let Some(buckets) = &self.options.buckets {
+            refuse_conflicts(&*buckets.store, &read.buckets, on_conflict).await?;
         } else if !read.buckets.is_empty() {
             let what = "it has entries of buckets, and this platform keeps none".to_owned();
             return Err(RestoreError::Damaged { what });
         }
+        let mut writing = Writing::new(on_conflict, self.options.tries_max);
+        writing.restored.blobs = read.blobs;
         for (name, bytes) in read.files {
-            if write_own(&core.options.own_files.path(&name), &bytes)
-                .await
-                .map_err(|source| RestoreError::File {
-                    name: name.clone(),
-                    source,
-                })?
-            {
-                restored.files.push(name);
+            let path = self.options.own_files.path(&name);
+            match write_own(&path, &bytes).await {
+                Ok(true) => writing.restored.files.push(name),
+                Ok(false) => {}
+                Err(source) => return Err(RestoreError::File { name, source }),
             }
         }
-        let mut writing = Writing {
-            store: records,
-            on_conflict,
-            tries: core.options.tries_max,
-            restored,
-        };
-        if let Some(buckets) = buckets {
-            writing.store = buckets;
-            writing.all(&read.buckets).await?;
-            writing.store = records;
+        if let Some(buckets) = &self.options.buckets {
+            let written = writing.all(&*buckets.store, &read.buckets).await;
+            // What was written is there, even where not all was.
+            buckets.counted.others_wrote().await;
+            written?;
         }
-        let last = writing.all(&read.entries).await?;
-        let restored = writing.restored;
-        let wait_max_ms = core.options.follow_wait_max_ms;
-        match core.followed(last).await {
-            true => Ok(restored),
+        let written = writing.all(records, &read.entries).await;
+        // Changes wait for it in their functions' turns, for which telling waits.
+        drop(artifacts);
+        let followed = self.tell(writing.told).await;
+        written?;
+        let wait_max_ms = self.options.follow_wait_max_ms;
+        match followed {
+            true => Ok(writing.restored),
             false => Err(RestoreError::NotFollowed { wait_max_ms }),
         }
     }
@@ -272,7 +281,7 @@ async fn refuse_conflicts(
 ) -> Result<(), RestoreError> {
     let mut keys = Vec::new();
     for wanted in entries {
-        if judge(store, wanted, on_conflict).await? == Fate::Refuse && keys.len() < TOLD_MAX {
+        if judge(store, wanted, on_conflict).await?.0 == Fate::Refuse && keys.len() < TOLD_MAX {
             keys.push(wanted.key.clone());
         }
     }
@@ -310,84 +319,4 @@ impl Read {
         }
         Ok(())
     }
-}
-
-async fn judge(
-    store: &dyn KeyValue,
-    wanted: &Wanted,
-    on_conflict: OnConflict,
-) -> Result<Fate, usher_backbone::ReadError> {
-    let there = store.get(&wanted.key).await?;
-    let there = there.as_ref().map(|entry| (entry.revision, &entry.value));
-    Ok(fate(&wanted.value, there, on_conflict))
-}
-
-/// Entries on their way into a store.
-struct Writing<'a> {
-    store: &'a dyn KeyValue,
-    on_conflict: OnConflict,
-    tries: usize,
-    restored: Restored,
-}
-
-impl Writing<'_> {
-    /// Writes the entries in their order; returns the store's revision of the last write that
-    /// gateways follow, 0 where there is none.
-    async fn all(&mut self, entries: &[Wanted]) -> Result<u64, RestoreError> {
-        let mut last = 0;
-        let mut rest = entries;
-        while !rest.is_empty() {
-            let (batch, behind) = rest.split_at(batch_length(rest));
-            last = last.max(self.batch(batch).await?);
-            rest = behind;
-        }
-        Ok(last)
-    }
-
-    async fn batch(&mut self, batch: &[Wanted]) -> Result<u64, RestoreError> {
-        let tries = self.tries;
-        for _ in 0..tries {
-            let mut counted = self.restored.clone();
-            let mut ops: Vec<Op> = Vec::new();
-            for wanted in batch {
-                let fate = judge(self.store, wanted, self.on_conflict).await?;
-                match fate {
-                    Fate::Add => counted.added += 1,
-                    Fate::Replace(_) => counted.replaced += 1,
-                    Fate::Keep => counted.kept += 1,
-                    Fate::Unchanged => counted.unchanged += 1,
-                    Fate::Refuse => {
-                        let key = wanted.key.clone();
-                        return Err(RestoreError::Overtaken { key });
-                    }
-                }
-                ops.extend(fate.op(wanted));
-            }
-            let Some(last) = ops.last() else {
-                self.restored = counted;
-                return Ok(0);
-            };
-            // Gateways follow functions, which are the last entries in any batch.
-            let followed = last.key.starts_with(FUNCTIONS_PREFIX);
-            match self.store.apply(ops).await {
-                Ok(revision) => {
-                    self.restored = counted;
-                    return Ok(if followed { revision } else { 0 });
-                }
-                Err(WriteError::Conflict { .. }) => {}
-                Err(error) => return Err(RestoreError::Write(error)),
-            }
-        }
-        Err(RestoreError::Contended { tries })
-    }
-}
-
-/// How many entries are written at once: at least one.
-fn batch_length(entries: &[Wanted]) -> usize {
-    let mut bytes = 0;
-    let fits = entries.iter().take(BATCH_MAX_OPS).take_while(|entry| {
-        bytes += entry.key.len() + entry.value.len();
-        bytes <= BATCH_MAX_BYTES
-    });
-    fits.count().max(1)
 }

@@ -127,7 +127,7 @@ async fn frame(core: &Core) -> Result<Frame, TakeError> {
     }
     // After the records, so that no function is in it without what it had written by then.
     let buckets = match &core.options.buckets {
-        Some(buckets) => buckets.0.list("").await?.entries,
+        Some(buckets) => buckets.store.list("").await?.entries,
         None => Vec::new(),
     };
     let (buckets, in_buckets) = lines(&buckets)?;

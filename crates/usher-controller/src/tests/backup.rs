@@ -7,7 +7,7 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use usher_api::backup::{OnConflict, Restored};
 use usher_api::client::ClientError;
 
-use super::rig::{Rig, key};
+use super::rig::{Asked, Rig, key};
 use crate::{OwnFiles, RestoreError};
 
 async fn taken(rig: &Rig) -> Vec<u8> {
@@ -104,6 +104,33 @@ async fn what_is_there_with_another_value_is_refused_kept_or_replaced_as_asked()
         one().await,
         old.client.show(&key("one")).await.unwrap().revision
     );
+}
+
+/// The node hears of what was replaced as it hears of an ordinary change, and of nothing else.
+#[tokio::test]
+async fn the_node_is_told_of_what_was_replaced_and_of_nothing_else() {
+    let rig = populated().await;
+    let secret = |value: &'static str| Bytes::from_static(value.as_bytes());
+    for name in ["secrets.default.same", "secrets.default.other"] {
+        rig.backbone.put(name, secret("old")).await.unwrap();
+    }
+    let archive = taken(&rig).await;
+    let changed = rig.deploy("one", "changed").await;
+    rig.backbone
+        .put("secrets.default.other", secret("new"))
+        .await
+        .unwrap();
+    let before = rig.node.asked().len();
+    // The controls: what is kept or refused is told to nobody.
+    refusal(restored(&rig, &archive, OnConflict::Refuse).await);
+    restored(&rig, &archive, OnConflict::Keep).await.unwrap();
+    assert_eq!(rig.node.asked().len(), before);
+    restored(&rig, &archive, OnConflict::Replace).await.unwrap();
+    let told = [
+        Asked::Changed("other".parse().unwrap()),
+        Asked::Retire(changed),
+    ];
+    assert_eq!(rig.node.asked()[before..], told);
 }
 
 #[tokio::test]

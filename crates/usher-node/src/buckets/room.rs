@@ -3,7 +3,7 @@
 //! ```text
 //!   not counted ──first write counts──► counted ──reserve─► written: kept
 //!        ▲                                 │  └───────────► refused: given back
-//!        └──── a write of unknown end ─────┘
+//!        └ unknown end, or others' writes ─┘
 //! ```
 //!
 //! Writers of one key take turns, those of different keys do not wait for each other, so that their
@@ -86,7 +86,7 @@ impl Room {
         }
     }
 
-    /// A write had an unknown end: it is counted anew by the next one.
+    /// A write had an unknown end, or others have written: it is counted anew by the next one.
     pub(super) async fn forget(&self) {
         *self.usage.write().await = None;
     }

@@ -263,3 +263,37 @@ async fn pages_together_are_the_whole_and_a_made_up_cursor_is_refused() {
         );
     }
 }
+
+/// What a restore writes beside the store takes room from the next write on, if the store is told.
+#[tokio::test]
+async fn what_others_wrote_takes_room_once_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let entries = Arc::new(Embedded::open(folder.path(), Limits::default()).unwrap());
+    let store = BucketStore::new(entries.clone());
+    let others = BucketStore::new(entries);
+    let it = bucket("a", "f", "default");
+    let few = KeyValueGrant {
+        keys_max: 3,
+        ..grant()
+    };
+    let put = async |key: &str| {
+        let entries = vec![(key.to_owned(), Bytes::from_static(b"v"))];
+        store.put(&it, &few, entries).await
+    };
+    put("one").await.unwrap();
+    set(&others, &it, "two", "v").await;
+    // The control: untold it counts what it wrote itself.
+    put("three").await.unwrap();
+    put("four").await.unwrap();
+    store.others_wrote().await;
+    let refused = put("five").await;
+    assert!(
+        matches!(refused, Err(BucketError::Over(OverBound::Keys { .. }))),
+        "{refused:?}"
+    );
+    store
+        .delete(&it, vec!["one".to_owned(), "two".to_owned()])
+        .await
+        .unwrap();
+    put("five").await.unwrap();
+}
