@@ -1,5 +1,5 @@
-//! A full disk under the whole data folder: changes and writes are refused with the reason, what was
-//! acknowledged stays, what is deployed answers, and all goes on by itself when there is room.
+//! A full disk under the whole data folder: changes and writes are refused with the reason, what
+//! was acknowledged stays, what is deployed answers, and all goes on by itself once there is room.
 //!
 //! ```text
 //!   deployed, written ─► filled ─► tried until refused ─► as acknowledged, here and in a copy

@@ -1,5 +1,5 @@
-//! The writes of a restore: in batches, each entry on the condition that nobody has written it since
-//! it was judged.
+//! The writes of a restore: in batches, each entry on the condition that nobody has written it
+//! since it was judged.
 //!
 //! ```text
 //!   batch ─► judged ─► written ─► noted for those who have to be told
