@@ -9,6 +9,9 @@
 mod apart;
 #[path = "clone/audited.rs"]
 mod audited;
+#[expect(dead_code, reason = "shared with other tests")]
+#[path = "renewal/chance.rs"]
+mod chance;
 #[path = "clone/dying.rs"]
 mod dying;
 #[path = "clone/equal.rs"]
@@ -24,6 +27,9 @@ mod rig;
 #[path = "renewal/scan.rs"]
 #[expect(unused_imports, reason = "shared with other tests")]
 mod scan;
+#[expect(dead_code, reason = "shared with other tests")]
+#[path = "renewal/secret.rs"]
+mod secret;
 
 use usher_core::function::RenewalChoice;
 

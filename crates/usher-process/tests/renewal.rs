@@ -17,6 +17,8 @@ fn renewal() -> RenewalChoice {
 mod answers;
 #[path = "renewal/attacks.rs"]
 mod attacks;
+#[path = "renewal/chance.rs"]
+mod chance;
 #[path = "renewal/channels.rs"]
 mod channels;
 #[path = "renewal/dumps.rs"]
@@ -35,6 +37,8 @@ mod randomness;
 mod rig;
 #[path = "renewal/scan.rs"]
 mod scan;
+#[path = "renewal/secret.rs"]
+mod secret;
 #[path = "renewal/streams.rs"]
 mod streams;
 #[path = "renewal/trace.rs"]

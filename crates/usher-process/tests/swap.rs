@@ -13,6 +13,8 @@ fn renewal() -> RenewalChoice {
 
 #[path = "renewal/attacks.rs"]
 mod attacks;
+#[path = "renewal/chance.rs"]
+mod chance;
 #[path = "renewal/channels.rs"]
 mod channels;
 #[path = "swap/everywhere.rs"]
@@ -25,3 +27,5 @@ mod rig;
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "renewal/scan.rs"]
 mod scan;
+#[path = "renewal/secret.rs"]
+mod secret;

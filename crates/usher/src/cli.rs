@@ -315,7 +315,7 @@ pub(crate) struct One {
     pub(crate) remote: Remote,
 }
 
-/// `usher list`.
+/// A command that lists what owners have.
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// Only those of one owner

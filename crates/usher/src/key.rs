@@ -14,8 +14,9 @@ use usher_api::client::Client;
 use usher_backbone::{Embedded, Limits};
 use usher_core::api_key::{Scope, Secret};
 
+use crate::cli::List;
 use crate::cli::Remote;
-use crate::cli::key::{Create, Key, List, Revoke};
+use crate::cli::key::{Create, Key, Revoke};
 use crate::moment::{date_us, now_us, shown, span_us};
 use crate::output;
 

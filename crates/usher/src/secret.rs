@@ -10,7 +10,8 @@ use usher_api::secret::SecretView;
 use usher_core::id::Name;
 use usher_core::secret::{SECRET_MAX_BYTES, Secret};
 
-use crate::cli::secret::{Delete, List, Secret as Words, Set};
+use crate::cli::List;
+use crate::cli::secret::{Delete, Secret as Words, Set};
 use crate::output;
 
 /// Does what the words say.

@@ -2,7 +2,8 @@
 //! and in Python, built with WIT of ours beside that of the world.
 //!
 //! They stand apart from `source`, `stamp` and `recipe`, so that the crates and the WIT which only
-//! they need make no other component anew. A change in this file makes all of them anew.
+//! they need make no other component anew. A change in this file, or in `recipe`, makes all of them
+//! anew.
 //!
 //! Deliberately absent: JavaScript, whose tool chain carries a world of its own.
 
@@ -14,11 +15,12 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use super::command;
+use super::recipe::rust_in;
 use super::source::{self, Guest, Language};
 use super::tools::{self, Tools};
 
-/// See the module.
-const RECIPE: &[u8] = include_bytes!("given.rs");
+/// See the module; Rust is built as all Rust functions are.
+const RECIPES: [&[u8]; 2] = [include_bytes!("given.rs"), include_bytes!("recipe.rs")];
 /// The folder of these functions.
 const FOLDER: &str = "examples/given";
 /// Where the WIT is, which the engine is made with too.
@@ -75,7 +77,9 @@ pub(super) fn holds(root: &Path, guest: &Guest) -> bool {
 /// A file cannot be read.
 pub(super) fn digest(root: &Path, guest: &Guest) -> Result<String> {
     let mut hash = Sha256::new();
-    hash.update(RECIPE);
+    for recipe in RECIPES {
+        hash.update(recipe);
+    }
     hash.update(tools::rustc_version().unwrap_or_default());
     let mut files: Vec<_> = SHARED.iter().map(|file| root.join(file)).collect();
     files.extend(source::tree(&guest.folder)?);
@@ -97,38 +101,9 @@ pub(super) fn digest(root: &Path, guest: &Guest) -> Result<String> {
 /// The compiler's own words, if it refuses.
 pub(super) fn build(root: &Path, guest: &Guest, tools: &Tools, target: &Path) -> Result<()> {
     match guest.language {
-        Language::Rust => rust(root, guest, tools, target),
+        Language::Rust => rust_in(&root.join(FOLDER), "given", guest, tools, target),
         _ => python(root, guest, tools, target),
     }
-}
-
-fn rust(root: &Path, guest: &Guest, tools: &Tools, target: &Path) -> Result<()> {
-    let folder = tools.scratch("given");
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "--locked", "--package", &guest.name]);
-    cargo.current_dir(root.join(FOLDER));
-    cargo
-        .env("RUSTC", tools::RUSTC)
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", &folder);
-    cargo.env(
-        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
-        tools.rust_linker(),
-    );
-    for ours in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "RUSTC_WRAPPER",
-        "CARGO_BUILD_TARGET",
-    ] {
-        cargo.env_remove(ours);
-    }
-    command::run(&mut cargo)?;
-    let core = folder.join("wasm32-unknown-unknown/release");
-    let core = core.join(format!("{}.wasm", guest.name));
-    let mut new = Command::new(tools.program("wasm-tools"));
-    new.args(["component", "new"]).arg(core);
-    command::run(new.arg("-o").arg(target)).map(drop)
 }
 
 /// Built from a copy, because the interpreter leaves its compiled files beside the sources.

@@ -55,14 +55,29 @@ pub(super) fn build(root: &Path, guest: &Guest, tools: &Tools, target: &Path) ->
     }
 }
 
-/// The standard library is built along (`examples/rust/.cargo/config.toml`): the distribution ships
-/// its source but not its binary for this target. Both generations of wasi:http share one build of
-/// it.
+/// Both generations of wasi:http share one build of the standard library.
 fn rust(root: &Path, guest: &Guest, tools: &Tools, target: &Path) -> Result<()> {
-    let folder = tools.scratch("rust");
+    let workspace = root.join("examples").join(guest.language.folder());
+    rust_in(&workspace, "rust", guest, tools, target)
+}
+
+/// Builds a Rust function of `workspace` in the scratch folder of that name. The standard library
+/// is built along (its `.cargo/config.toml`): the distribution ships its source but not its binary
+/// for this target.
+///
+/// # Errors
+/// The compiler's own words, if it refuses.
+pub(super) fn rust_in(
+    workspace: &Path,
+    scratch: &str,
+    guest: &Guest,
+    tools: &Tools,
+    target: &Path,
+) -> Result<()> {
+    let folder = tools.scratch(scratch);
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--locked", "--package", &guest.name]);
-    cargo.current_dir(root.join("examples").join(guest.language.folder()));
+    cargo.current_dir(workspace);
     cargo
         .env("RUSTC", tools::RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")

@@ -3,8 +3,10 @@
 use futures_util::future::join_all;
 use usher_core::function::Isolation;
 
+use crate::chance::Chance;
 use crate::equal::{cloned, image, said, why_not};
-use crate::rig::{Chance, Guest, Rig, SERVERS, Secret, count};
+use crate::rig::{Guest, Rig, SERVERS, count};
+use crate::secret::Secret;
 
 /// Clones that are made at once.
 const CLONES: u64 = 8;
@@ -60,7 +62,7 @@ async fn a_clone_is_denied_what_a_started_program_is() {
     assert_eq!(cloned(&rig), 1, "{:?}", why_not(&rig));
     for (channel, denied) in [("mlockall", "denied EPERM"), ("guard", "denied ENOSYS")] {
         for seat in [&mut first, &mut clone] {
-            let told = seat.plant(channel, &secret).await.unwrap().told;
+            let told = seat.plant(channel, &secret.hex()).await.unwrap().told;
             assert_eq!(told, denied, "{channel}");
         }
     }

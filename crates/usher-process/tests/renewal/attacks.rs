@@ -9,11 +9,13 @@ use usher_api::node::Mode;
 use usher_core::function::Isolation;
 use usher_core::proof::Renewal;
 
+use crate::chance::Chance;
 use crate::channels::{
     C, COUNTERS, Channel, Kept, NOT_RENEWABLE, REPLACED, REPLACED_BEFORE, UNSCANNED, kept_of_told,
 };
-use crate::rig::{Chance, Guest, Image, Rig, Seat, Secret, Told, count};
+use crate::rig::{Guest, Image, Rig, Seat, Told, count};
 use crate::scan::{Depth, Fingerprint, Needles, hits};
+use crate::secret::Secret;
 
 /// Rounds of a mixed sequence where nothing is told.
 const ROUNDS: u64 = 12;
@@ -38,7 +40,7 @@ async fn try_kept(image: &Image, channel: &str, secret: &Secret, scan: bool) -> 
     assert!(first.is_clean(), "{channel}: a new program says {first:?}");
     let pid = seat.pid().unwrap();
     let before = scan.then(|| Fingerprint::settled(pid, Depth::Kernel));
-    let planted = seat.plant(channel, secret).await;
+    let planted = seat.plant(channel, &secret.hex()).await;
     let mut scanned = Vec::new();
     if let Some(before) = before {
         scanned = before.differences(&Fingerprint::settled(pid, Depth::Kernel));
@@ -123,7 +125,7 @@ async fn the_scanner_sees_pages_registers_and_connections() {
             Vec::<String>::new(),
             "of nothing"
         );
-        seat.plant(channel, &secret).await;
+        seat.plant(channel, &secret.hex()).await;
         let differences = before.differences(&Fingerprint::settled(pid, Depth::Whole));
         let is_seen = differences.iter().any(|told| told.starts_with(seen));
         assert!(is_seen, "{channel}: {differences:?}");
@@ -201,7 +203,7 @@ impl Guarded {
 
     /// Plants in one run, and looks in the next one; between the two it is looked at from outside.
     async fn attack(&mut self, channel: &str, secret: &Secret, scan: bool) {
-        let planted = self.seat.plant(channel, secret).await;
+        let planted = self.seat.plant(channel, &secret.hex()).await;
         self.seat.renewed().await;
         if planted.as_ref().is_none_or(|told| told.calls != 1) {
             self.bad

@@ -6,7 +6,9 @@ use std::fs;
 use usher_core::function::Isolation;
 use usher_process::sandbox::{Bounds, Launch, Mean, SandboxOptions, Sandboxes};
 
-use crate::rig::{Chance, Guest, Rig, Secret, sandboxes};
+use crate::chance::Chance;
+use crate::rig::{Guest, Rig, sandboxes};
+use crate::secret::Secret;
 
 /// Lines of a process's status.
 const BRANCHES: &str = "SpeculationIndirectBranch";
@@ -112,7 +114,7 @@ async fn no_run_changes_what_is_restricted() {
     let before = (said(&pid, BRANCHES), said(&pid, STORES));
     let secret = Secret::new(&mut Chance::new());
     for channel in ["branches-free", "branches-bound", "speculation"] {
-        let planted = seat.plant(channel, &secret).await.unwrap();
+        let planted = seat.plant(channel, &secret.hex()).await.unwrap();
         assert_eq!(planted.told, "denied EPERM", "{channel}");
         let pid = seat.pid().unwrap().to_string();
         assert_eq!((said(&pid, BRANCHES), said(&pid, STORES)), before);

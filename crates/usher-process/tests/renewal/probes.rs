@@ -5,8 +5,10 @@ use serde::Deserialize;
 use usher_core::function::Isolation;
 use usher_engine::contract::get;
 
-use crate::rig::{Chance, PROBES, Rig, Seat, Secret, count};
+use crate::chance::Chance;
+use crate::rig::{PROBES, Rig, Seat, count};
 use crate::scan::{Needles, hits};
+use crate::secret::Secret;
 
 /// Each byte of what is planted is one of the marker's XORed by this.
 const MASK: u8 = 0xa5;

@@ -519,21 +519,19 @@ impl Seat {
         serde_json::from_slice(&reply).unwrap_or_else(|error| panic!("{path}: {error}: {reply:?}"))
     }
 
-    pub(crate) async fn plant(&mut self, channel: &str, secret: &Secret) -> Option<Told> {
-        let uri = format!(
-            "http://hostile.test/plant/{channel}?secret={}",
-            secret.hex()
-        );
+    /// Has the program keep a secret, by its digits, in the way of that name.
+    pub(crate) async fn plant(&mut self, channel: &str, secret: &str) -> Option<Told> {
+        let uri = format!("http://hostile.test/plant/{channel}?secret={secret}");
         let mut request = get(&uri);
         match channel {
             // More than sockets hold, so that what is not read stays.
             "half-read" => {
                 *request.method_mut() = http::Method::POST;
-                *request.body_mut() = Bytes::from(secret.hex().repeat(1 << 16)).into();
+                *request.body_mut() = Bytes::from(secret.repeat(1 << 16)).into();
             }
             "smuggled" => {
                 *request.method_mut() = http::Method::POST;
-                let inner = format!("GET /smuggled?{} HTTP/1.1\r\nhost: x\r\n\r\n", secret.hex());
+                let inner = format!("GET /smuggled?{secret} HTTP/1.1\r\nhost: x\r\n\r\n");
                 *request.body_mut() = inner.into();
             }
             _ => {}
@@ -573,59 +571,6 @@ impl Seat {
             }
             scan::until_one_ends(&programs);
         }
-    }
-}
-
-/// 16 bytes that no other run of any test has planted.
-#[derive(Clone, Debug)]
-pub(crate) struct Secret([u8; 16]);
-
-impl Secret {
-    pub(crate) fn new(chance: &mut Chance) -> Self {
-        let mut bytes = [0; 16];
-        // No byte of it is zero, and each pair differs: part of it is found as well.
-        for byte in &mut bytes {
-            *byte = u8::try_from(chance.below(255)).unwrap() + 1;
-        }
-        Self(bytes)
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    pub(crate) fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// A sequence of chances that `USHER_SEED` repeats.
-pub(crate) struct Chance(u64);
-
-impl Chance {
-    pub(crate) fn new() -> Self {
-        let told = std::env::var("USHER_SEED").ok();
-        let seed = told.map(|seed| seed.parse().unwrap()).unwrap_or_else(|| {
-            let now = std::time::SystemTime::now();
-            let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
-            u64::from(since.subsec_nanos()) << 32 | since.as_secs() & 0xffff_ffff
-        });
-        println!("USHER_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A number below `end`, by splitmix64.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-
-    pub(crate) fn of<'a, T>(&mut self, these: &'a [T]) -> &'a T {
-        let at = self.below(these.len() as u64);
-        &these[usize::try_from(at).unwrap()]
     }
 }
 

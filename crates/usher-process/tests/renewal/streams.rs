@@ -9,7 +9,9 @@ use http_body_util::BodyExt as _;
 use usher_api::body::Body;
 use usher_core::function::Isolation;
 
-use crate::rig::{Begun, Chance, Guest, Rig, Secret};
+use crate::chance::Chance;
+use crate::rig::{Begun, Guest, Rig};
+use crate::secret::Secret;
 
 const MIB: usize = 64;
 const REPLY_BYTES: usize = MIB << 20;
@@ -47,7 +49,7 @@ async fn races(isolation: Isolation) {
     // The memory that the reply was made in is clean by now, and is written to.
     let secret = Secret::new(&mut chance);
     for channel in ["heap", "static", "mmap"] {
-        let planted = seat.plant(channel, &secret).await.unwrap();
+        let planted = seat.plant(channel, &secret.hex()).await.unwrap();
         assert_eq!(planted.told, "planted");
         if isolation == Isolation::Request {
             assert!(seat.look(channel).await.unwrap().is_clean(), "{channel}");

@@ -15,7 +15,8 @@ use usher_core::id::{AreaId, EnvironmentId};
 use usher_core::proof::Renewal;
 use usher_engine::UsedFacts;
 
-use crate::rig::{Chance, Guest, Image, Rig, Seat, count};
+use crate::chance::Chance;
+use crate::rig::{Guest, Image, Rig, Seat, count};
 
 const ENVIRONMENTS: usize = 16;
 /// Those who take environments, one request after the other.

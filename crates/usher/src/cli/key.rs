@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use usher_core::api_key::{KeyId, Scope};
 use usher_core::id::Name;
 
-use super::Remote;
+use super::{List, Remote};
 use crate::key::Expiry;
 
 /// What to do with keys.
@@ -38,16 +38,6 @@ pub(crate) struct Create {
     /// Make it in the data folder of a platform that is stopped, for which no key is needed
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) remote: Remote,
-}
-
-/// `usher key list`.
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    /// Only those of one owner
-    #[arg(long)]
-    pub(crate) owner: Option<Name>,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use usher_core::id::Name;
 
-use super::Remote;
+use super::{List, Remote};
 
 /// What to do with secrets.
 #[derive(Debug, Subcommand)]
@@ -30,16 +30,6 @@ pub(crate) struct Set {
     /// A file with the value, byte by byte [default: standard input, less its line end]
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) remote: Remote,
-}
-
-/// `usher secret list`.
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    /// Only those of one owner
-    #[arg(long)]
-    pub(crate) owner: Option<Name>,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

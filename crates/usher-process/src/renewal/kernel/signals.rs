@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!  actions put back ─► looked whether one waits ─no─► as at the snapshot
-//!                          ▲                    └yes► ignored, so thrown away, and the action put back
-//!                          └── once more ◄──────────┘
+//!                          ▲                    └yes► ignored, so that the kernel throws it away,
+//!                          └──── once more ◄─────────  and its action put back
 //! ```
 //!
 //! A signal that waits was sent by the run that has ended, and goes with it: runtimes send some to
-//! their own threads all the time, Go's to those that compute for long. One that was delivered as
-//! the program was stopped goes with the memory and the registers of its handler. All actions are put back, not only those of signals that are caught: flags and mask of a signal
+//! their own threads at any time, as Go's does to those that compute for long. One that was
+//! delivered as the program was stopped goes with the memory and the registers of its handler.
+//!
+//! All actions are put back, not only those of signals that are caught: flags and mask of a signal
 //! at its default are kept by the kernel too, and no file of `/proc` shows them. Deliberately
 //! absent: masks, which are put back with the registers; alternate stacks, which are a thread's.
 
