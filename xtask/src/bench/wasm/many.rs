@@ -57,6 +57,9 @@ const LOOK_EACH_MS: u64 = 200;
 /// How long one command may take, in seconds.
 const COMMAND_MAX_S: u64 = 60;
 
+/// One look at what runs, for as short as it can be.
+const TOP: [&str; 5] = ["top", "--once", "--json", "--window-ms", "100"];
+
 /// Deploys them all, and measures.
 pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Result<Vec<Row>> {
     let functions = if plan.quick {
@@ -85,7 +88,13 @@ pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Result<Vec<Row>> {
     up.server.rest();
     let restarted_kib = up.kib()?;
     let firsts = runtime.block_on(ask(&up.server, functions))?;
-    let list_ms = up.list(&programs.usher, functions)?;
+    let (list_ms, listed) = up.told(&programs.usher, &["list", "--json"])?;
+    ensure!(
+        listed == functions,
+        "usher list told of {listed} of {functions} functions"
+    );
+    let (top_ms, shown_by_top) = up.told(&programs.usher, &TOP)?;
+    ensure!(shown_by_top > 0, "usher top showed no function");
     let (metrics_ms, metrics_bytes) = runtime.block_on(up.metrics())?;
     drop(up);
 
@@ -102,6 +111,11 @@ pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Result<Vec<Row>> {
         shown("restart until ready", "ms", vec![restart_ms]),
         shown("first request to any of them", "ms", firsts),
         shown("usher list", "ms", vec![list_ms]),
+        shown(
+            "usher top, its window of 100 ms included",
+            "ms",
+            vec![top_ms],
+        ),
         shown("/metrics", "ms", vec![metrics_ms]),
         shown("size of /metrics", "MiB", vec![metrics_bytes / 1048576.0]),
         shown(
@@ -178,21 +192,20 @@ impl Up {
         Ok(())
     }
 
-    fn list(&self, usher: &Path, functions: usize) -> Result<f64> {
+    /// Runs a command to its end: how long it took, in milliseconds, and the lines that it told.
+    fn told(&self, usher: &Path, words: &[&str]) -> Result<(f64, usize)> {
+        let name = format!("usher {}", words.join(" "));
         let mut command = Command::new(usher);
         command
-            .args(["list", "--json"])
+            .args(words)
             .env("USHER_API", format!("http://{}", self.api));
         let begun = Instant::now();
         let mut lines = 0;
         let limit = Duration::from_secs(COMMAND_MAX_S);
-        let status = Watched::start("usher list", &mut command)?.finish(limit, |_| lines += 1)?;
+        let status = Watched::start(&name, &mut command)?.finish(limit, |_| lines += 1)?;
         let took_ms = begun.elapsed().as_secs_f64() * 1e3;
-        ensure!(
-            status.success() && lines == functions,
-            "usher list told of {lines} of {functions} functions ({status})"
-        );
-        Ok(took_ms)
+        ensure!(status.success(), "{name} failed ({status})");
+        Ok((took_ms, lines))
     }
 
     /// How long they take, in milliseconds, and how long they are, in bytes.
