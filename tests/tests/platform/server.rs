@@ -243,6 +243,12 @@ impl Server {
         peak.parse().unwrap()
     }
 
+    /// How much more that is than it was before, in KiB. What the kernel tells may be a few pages
+    /// less than a moment ago: it counts them by the processor, and adds that up at times.
+    pub(crate) fn peak_grown_kib(&self, before: u64) -> u64 {
+        self.peak_kib().saturating_sub(before)
+    }
+
     /// The memory that it holds now, in KiB.
     pub(crate) fn held_kib(&self) -> u64 {
         let status = read(Path::new(&format!("/proc/{}/status", self.pid())));
