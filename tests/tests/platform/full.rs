@@ -26,7 +26,7 @@ const SIZE: &str = "48m";
 const TRIES_MAX: usize = 5_000;
 /// Keys that one request writes.
 const AT_ONCE: usize = 500;
-/// What all of them together may have in the bucket.
+/// A bucket with room for more keys than the disk has.
 const GRANT: &str = "[keyvalue]\nbuckets = [\"default\"]\nkeys_max = 100000\n";
 
 /// What was acknowledged.
