@@ -5,6 +5,8 @@
 //! revision with `process`    ─► second  Image ─► Environment ─► Used ─► Environment …
 //! ```
 //!
+//! What belongs to the second is boxed, so that a run of the first does not carry its room along.
+//!
 //! Deliberately absent: anything between the two. What one of them made never reaches the other.
 
 use std::sync::Arc;
@@ -52,7 +54,7 @@ pub enum PairUsed<A: Engine, B: Engine> {
     /// Of the first engine.
     First(UsedOf<A>),
     /// Of the second engine.
-    Second(UsedOf<B>),
+    Second(Box<UsedOf<B>>),
 }
 
 impl<A: Engine, B: Engine> Engine for Pair<A, B> {
@@ -131,8 +133,16 @@ impl<A: Engine, B: Engine> Environment for PairEnvironment<A, B> {
     async fn run(self, call: Call) -> Run<PairUsed<A, B>> {
         match self {
             Self::First(environment) => wrapped(environment.run(call).await, PairUsed::First),
-            Self::Second(environment) => wrapped(environment.run(call).await, PairUsed::Second),
+            Self::Second(environment) => {
+                wrapped(Box::pin(environment.run(call)).await, PairUsed::second)
+            }
         }
+    }
+}
+
+impl<A: Engine, B: Engine> PairUsed<A, B> {
+    fn second(used: UsedOf<B>) -> Self {
+        Self::Second(Box::new(used))
     }
 }
 
@@ -158,7 +168,7 @@ impl<A: Engine, B: Engine> Used for PairUsed<A, B> {
                 (PairEnvironment::First(renewed.clean), renewed.behind)
             }
             Self::Second(used) => {
-                let renewed = used.renew(audit).await?;
+                let renewed = Box::pin(used.renew(audit)).await?;
                 (PairEnvironment::Second(renewed.clean), renewed.behind)
             }
         };

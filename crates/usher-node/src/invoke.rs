@@ -110,7 +110,7 @@ impl<E: Engine> Shop<E> {
             respond(run, begun, lease, start, account, output)?
         };
         match wanted {
-            Some(wanted) => in_form(reply, &wanted).await,
+            Some(wanted) => Box::pin(in_form(reply, &wanted)).await,
             None => Ok(reply),
         }
     }
@@ -182,7 +182,7 @@ impl<E: Engine> Seat<E> {
         let _noted = steps.note(Step::Swap);
         let environment = match (parked, action) {
             (Parked::Used(used), Action::Renew) => {
-                lease.renew_before_run(used).instrument(swap).await?
+                Box::pin(lease.renew_before_run(used).instrument(swap)).await?
             }
             // The pointer was changed when the last run was over; the engine reads it before the
             // guest begins.

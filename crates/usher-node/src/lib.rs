@@ -17,6 +17,7 @@
 mod account;
 mod artifact;
 mod audits;
+mod boxed;
 mod buckets;
 mod entry;
 mod events;

@@ -25,6 +25,7 @@ use usher_engine::phases::Phases;
 
 use crate::artifact::ArtifactSource;
 use crate::audits::Distrusts;
+use crate::boxed::boxed;
 use crate::entry::Entry;
 use crate::flights::Flights;
 use crate::host::{HostSource, Watch};
@@ -294,7 +295,7 @@ async fn tend<E: Engine>(shop: Weak<Shop<E>>) {
 
 impl<E: Engine> Invoker for Node<E> {
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Reply, Failure>> {
-        Box::pin(async move {
+        boxed(async move {
             let Some(_flight) = self.shop.flights.begin() else {
                 return Err(refused(invocation.request_id, &invocation.revision).into());
             };

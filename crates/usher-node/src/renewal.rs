@@ -14,6 +14,7 @@ use usher_core::audit::{Finding, follow};
 use usher_core::environment::{Action, Event, Policy};
 use usher_engine::{Ended, Engine, RenewError, Renewed, Used};
 
+use crate::boxed::boxed;
 use crate::pool::{Lease, Parked, Pool, UsedOf};
 
 impl<E: Engine> Lease<E> {
@@ -33,9 +34,8 @@ impl<E: Engine> Lease<E> {
         match (action, self.pool().policy) {
             (Action::Renew, _) => {
                 let runtime = self.pool().runtime.clone();
-                // Boxed, because a task moves its future some times before it first runs, and this
-                // one has kilobytes.
-                runtime.spawn(Box::pin(self.renew(used)));
+                // A task moves its future some times before it first runs.
+                runtime.spawn(boxed(self.renew(used)));
             }
             (_, Policy::Keep) => match used.keep() {
                 Ok(kept) => self.offer(Parked::Clean(kept), trust),

@@ -23,10 +23,10 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::cause::chain;
 use crate::contract::lambda::NotRemembered;
-use crate::renewable::{Restorable, Ways, pid, within};
 use crate::renewal::{
     Filling, Given, Injected, NoPattern, NotCloned, Pattern, Snapshot, Surroundings,
 };
+use crate::restorable::{Restorable, Ways, pid, within};
 use crate::restored::HookError;
 use crate::sandbox::ShellError;
 use crate::served::{Served, Spoken};
@@ -285,7 +285,7 @@ impl Begun {
         }
         let hook = served.hook.take();
         let restorable = Restorable::cloned(snapshot, ways, hook, model.declared).await?;
-        served.restorable = Some(restorable);
+        served.restorable = Some(Box::new(restorable));
         Ok(())
     }
 }

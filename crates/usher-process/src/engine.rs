@@ -33,8 +33,9 @@ use crate::environment::ProcessEnvironment;
 use crate::folders::Folders;
 use crate::image::{ProcessImage, Programs};
 use crate::lint::{is_wanted, lint};
-use crate::renewable::{Renewable, Ways};
+use crate::renewable::Renewable;
 use crate::renewal::{Injected, Injection, Step};
+use crate::restorable::Ways;
 use crate::sandbox::{Means, SandboxOptions, Sandboxes};
 use crate::start::start;
 

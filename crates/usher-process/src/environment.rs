@@ -31,8 +31,8 @@ use crate::contract::lambda::Style;
 use crate::engine::{Counters, Inner};
 use crate::failure::Answers;
 use crate::image::ProcessImage;
-use crate::renewable::Failed;
 use crate::renewal::Back;
+use crate::restorable::Failed;
 use crate::run::run;
 use crate::served::Served;
 use crate::start::{NotStarted, start};
@@ -47,7 +47,7 @@ pub struct ProcessEnvironment {
 /// An environment that has run a request.
 pub struct ProcessUsed {
     home: Home,
-    held: Held,
+    held: Box<Held>,
     record: Record,
 }
 
@@ -114,11 +114,11 @@ impl Drop for Held {
 }
 
 impl Home {
-    fn held(&self, served: Served) -> Held {
-        Held {
+    fn held(&self, served: Served) -> Box<Held> {
+        Box::new(Held {
             served: Some(served),
             home: self.clone(),
-        }
+        })
     }
 
     /// A record for a new program. `replaced`: it takes another one's place, which took so long.
@@ -149,8 +149,9 @@ impl Home {
 
     /// A new program; see [`Home::record`].
     async fn start(self, replaced: Option<Instant>) -> Result<ProcessEnvironment, NotStarted> {
-        let state = match start(&self.inner, &self.image).await {
-            Ok(served) => State::Ready(Box::new(self.held(served))),
+        // Boxed: it is large and seldom needed, and would be room in the future of each run.
+        let state = match Box::pin(start(&self.inner, &self.image)).await {
+            Ok(served) => State::Ready(self.held(served)),
             Err(error) if self.image.is_lambda() && error.is_init() => State::Broken(error),
             Err(error) => return Err(error),
         };
@@ -185,7 +186,7 @@ impl ProcessEnvironment {
             image: image.clone(),
         };
         Self {
-            state: State::Ready(Box::new(home.held(served))),
+            state: State::Ready(home.held(served)),
             record: home.record(None),
             home,
         }
@@ -306,7 +307,7 @@ impl Used for ProcessUsed {
                 let behind = record.put_back(back, micros(begun));
                 let behind = behind.map_err(RenewError::Failed)?;
                 let clean = ProcessEnvironment {
-                    state: State::Ready(Box::new(home.held(served))),
+                    state: State::Ready(home.held(served)),
                     home,
                     record,
                 };
@@ -347,7 +348,7 @@ impl Used for ProcessUsed {
         record.renewal = Renewal::Kept;
         record.renew_us = 0;
         Ok(ProcessEnvironment {
-            state: State::Ready(Box::new(held)),
+            state: State::Ready(held),
             home,
             record,
         })

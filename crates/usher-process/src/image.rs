@@ -16,7 +16,8 @@ use crate::cloned::Clones;
 use crate::contract::lambda::{self, LATEST};
 use crate::contract::port::{self, port_environment};
 use crate::folders::Shared;
-use crate::renewable::{Renewable, Ways};
+use crate::renewable::Renewable;
+use crate::restorable::Ways;
 use crate::sandbox::{Bounds, Program};
 use crate::served::Served;
 

@@ -33,6 +33,7 @@ pub mod outbound;
 mod output;
 mod renewable;
 mod renewal;
+mod restorable;
 pub mod restored;
 mod run;
 pub mod sandbox;

@@ -24,8 +24,8 @@ use usher_core::function::{LintChoice, Sample};
 use crate::ask::{Answered, Unanswered, ask};
 use crate::engine::Inner;
 use crate::image::ProcessImage;
-use crate::renewable::Failed;
 use crate::renewal::Aside;
+use crate::restorable::Failed;
 use crate::served::Served;
 use crate::start::{NotStarted, started};
 

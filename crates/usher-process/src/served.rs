@@ -31,8 +31,8 @@ use crate::failure::{Answers, CallFailed, ended};
 use crate::folders::Shared;
 use crate::outbound::Proxy;
 use crate::output::Output;
-use crate::renewable::{Failed, Restorable};
 use crate::renewal::{Back, Injected};
+use crate::restorable::{Failed, Restorable};
 use crate::restored::Hook;
 use crate::sandbox::{Exit, Program};
 
@@ -48,7 +48,7 @@ pub(crate) struct Served {
     /// Over which it says whether it may be put back.
     pub(crate) hook: Option<Hook>,
     /// By which it is put back after a request, where it can be.
-    pub(crate) restorable: Option<Restorable>,
+    pub(crate) restorable: Option<Box<Restorable>>,
     /// Serves what the program may reach outside; ends with it.
     pub(crate) _proxy: Option<Proxy>,
     /// Its files, which it may still read while it ends and its image is gone.

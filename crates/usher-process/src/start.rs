@@ -25,7 +25,7 @@ use crate::engine::Inner;
 use crate::failure::ended;
 use crate::image::ProcessImage;
 use crate::launch::{launch, run_in, surround};
-use crate::renewable::Restorable;
+use crate::restorable::Restorable;
 use crate::sandbox::{Exit, LaunchError, ShellError};
 use crate::served::{NotRestored, REASON_MAX_MS, Served, Spoken};
 use crate::warm_up::warm_up;
@@ -175,7 +175,7 @@ async fn with_snapshot(inner: &Inner, image: &Arc<ProcessImage>) -> Result<Serve
         Ok(restorable) => {
             inner.counters.phases.since(Phase::Snapshot, begun);
             image.renewable.taken();
-            served.restorable = Some(restorable);
+            served.restorable = Some(Box::new(restorable));
             return learnt(inner, image, served).await;
         }
         Err(error) => error,

@@ -165,7 +165,7 @@ impl Used for WasmUsed {
         let Self { inner, kind } = self;
         let mut live = match kind {
             Kind::Live(live) if live.rest.image.live() => live,
-            other => return another(inner, other).await,
+            other => return Box::pin(another(inner, other)).await,
         };
         let left = live.renew().await?;
         if audit {

@@ -15,18 +15,35 @@ const MAKE_MAX_S: u64 = 45 * 60;
 /// Where the distribution has programs that are not in everybody's `PATH`.
 const SYSTEM_FOLDER: &str = "/usr/sbin";
 
-/// The platform's binary: `other` if it is given, else built.
-pub(super) fn build_usher(other: Option<&Path>) -> Result<PathBuf> {
-    if let Some(other) = other {
-        return Ok(other.to_path_buf());
-    }
-    println!("building the platform; from nothing that takes minutes");
+/// How what is measured is compiled: as what is given to users, see the root `Cargo.toml`.
+const PROFILE: &str = "dist";
+
+/// What was compiled to be measured.
+pub(super) struct Built {
+    /// The platform's binary.
+    pub(super) usher: PathBuf,
+    /// This program, whose peers are servers too: compiled like the platform.
+    pub(super) xtask: PathBuf,
+}
+
+/// Builds both; of the platform, `other` if it is given.
+pub(super) fn build(other: Option<&Path>) -> Result<Built> {
+    println!("building what is measured; from nothing that takes half an hour");
     let root = workspace::root();
     let mut build = Command::new(cargo());
-    build.args(["build", "--release", "--locked", "--package", "usher"]);
+    // The whole workspace's features, or the two would have dependencies of their own.
+    build.args(["build", "--profile", PROFILE, "--locked", "--workspace"]);
+    build.args(["--bin", "xtask"]);
+    if other.is_none() {
+        build.args(["--bin", "usher"]);
+    }
     make("building the platform", build.current_dir(&root))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    Ok(root.join(target).join("release/usher"))
+    let built = root.join(target).join(PROFILE);
+    Ok(Built {
+        usher: other.map_or(built.join("usher"), Path::to_path_buf),
+        xtask: built.join("xtask"),
+    })
 }
 
 /// Where a program is; installs the distribution's package if it is nowhere.

@@ -103,7 +103,7 @@ impl<'a> Launch<'a> {
     }
 
     fn lambda_copies(&self, command: &[String], count: usize) -> Result<Copies> {
-        let mut api = Command::new(std::env::current_exe()?);
+        let mut api = Command::new(&self.stage.built.xtask);
         let mut api = self.watch("runtime API", api.args(["peer", "runtime-api"]))?;
         let addresses = Server::wait_for_addresses(&mut api)?;
         let to = addresses

@@ -103,7 +103,7 @@ impl Told {
     pub(super) fn start(&self, launch: &Launch<'_>, name: &str, more: &[&str]) -> Result<Server> {
         let stage = launch.stage;
         let folder = stage.deployment(launch.program, self)?;
-        let mut command = Server::ours(&stage.usher, &folder);
+        let mut command = Server::ours(&stage.built.usher, &folder);
         command.args(more);
         stage.unless_refused(&folder, || {
             Server::ready(name, launch.watch(name, &mut command)?)

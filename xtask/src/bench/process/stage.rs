@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::super::server::Server;
-use super::super::stage::{build_usher, install, make};
+use super::super::stage::{Built, build, install, make};
 use super::platform::Told;
 use super::program::{Program, Runtimes};
 use crate::{examples, workspace};
@@ -35,8 +35,8 @@ const NODE_CLIENT_TOOLS: [(&str, &str); 5] = [
 
 /// The programs that all arms are started from.
 pub(super) struct Stage {
-    /// The platform's binary.
-    pub(super) usher: PathBuf,
+    /// The platform, and the servers that are compiled with it.
+    pub(super) built: Built,
     /// The reverse proxy.
     pub(super) nginx: PathBuf,
     /// What starts a process for each request.
@@ -58,7 +58,7 @@ impl Stage {
         }
         let node = fs::canonicalize(install("node", "nodejs")?)?;
         Ok(Self {
-            usher: build_usher(usher)?,
+            built: build(usher)?,
             nginx: install("nginx", "nginx-light")?,
             fcgiwrap: install("fcgiwrap", "fcgiwrap")?,
             runtimes: Runtimes {

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::super::server::Server;
+use super::super::stage::Built;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,8 +29,8 @@ pub(super) enum Kind {
 
 /// What to start servers from.
 pub(super) struct Programs {
-    /// The platform's binary.
-    pub(super) usher: PathBuf,
+    /// The platform, and the servers that are compiled with it.
+    pub(super) built: Built,
     /// The peer's.
     pub(super) wasmtime: PathBuf,
     /// What a bare server answers.
@@ -66,16 +67,16 @@ impl Kind {
     /// Starts a server of this kind and waits until it says where it listens.
     pub(super) fn start(self, programs: &Programs, function: &Function) -> Result<Server> {
         let mut command = match self {
-            Self::Ours => Server::ours(&programs.usher, &function.component),
-            Self::OursWarm => Server::ours(&programs.usher, &function.warm),
-            Self::OursUnclean => Server::ours(&programs.usher, &function.unclean),
+            Self::Ours => Server::ours(&programs.built.usher, &function.component),
+            Self::OursWarm => Server::ours(&programs.built.usher, &function.warm),
+            Self::OursUnclean => Server::ours(&programs.built.usher, &function.unclean),
             Self::Fresh | Self::FreshBest | Self::Reused => wasmtime(
                 &programs.wasmtime,
                 self.wasmtime_options(),
                 &function.compiled,
             ),
             Self::Hyper => {
-                let mut command = Command::new(std::env::current_exe()?);
+                let mut command = Command::new(&programs.built.xtask);
                 command.args(["peer", "hyper", "--body", &programs.body]);
                 command
             }

@@ -72,7 +72,7 @@ pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     let runtime = runtime()?;
 
-    let up = Up::start(&programs.usher, folder.path())?;
+    let up = Up::start(&programs.built.usher, folder.path())?;
     up.server.rest();
     let empty_kib = up.kib()?;
     let begun = Instant::now();
@@ -83,17 +83,17 @@ pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Result<Vec<Row>> {
     drop(up);
 
     let begun = Instant::now();
-    let up = Up::start(&programs.usher, folder.path())?;
+    let up = Up::start(&programs.built.usher, folder.path())?;
     let restart_ms = begun.elapsed().as_secs_f64() * 1e3;
     up.server.rest();
     let restarted_kib = up.kib()?;
     let firsts = runtime.block_on(ask(&up.server, functions))?;
-    let (list_ms, listed) = up.told(&programs.usher, &["list", "--json"])?;
+    let (list_ms, listed) = up.told(&programs.built.usher, &["list", "--json"])?;
     ensure!(
         listed == functions,
         "usher list told of {listed} of {functions} functions"
     );
-    let (top_ms, shown_by_top) = up.told(&programs.usher, &TOP)?;
+    let (top_ms, shown_by_top) = up.told(&programs.built.usher, &TOP)?;
     ensure!(shown_by_top > 0, "usher top showed no function");
     let (metrics_ms, metrics_bytes) = runtime.block_on(up.metrics())?;
     drop(up);

@@ -28,6 +28,9 @@ const HOG: &str = "rust-hog";
 const GOAL_LEAKS: f64 = 0.0;
 /// Requests that one trap may cost: the one that trapped.
 const GOAL_LOST: f64 = 1.0;
+/// Requests to the control. What is planted there stays, so that every look has more to go through,
+/// and at last the function has no room left.
+const CONTROL_PROBES: u64 = 1_000;
 /// Requests at once.
 const IN_FLIGHT: u64 = 16;
 /// The marker; what is planted is a form of it that stands in no request.
@@ -50,28 +53,31 @@ pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Result<Vec<Row>> {
     let probe = stage::function(programs, PROBE)?;
     let hog = stage::function(programs, HOG)?;
     let runtime = runtime()?;
-    let leaks = |kind: Kind| -> Result<Option<Figure>> {
+    let leaks = |kind: Kind, probes: u64| -> Result<Option<Figure>> {
         let server = kind.start(programs, &probe)?;
-        Ok(Figure::of([runtime.block_on(leaks(&server, plan.probes))?]))
+        let found = runtime.block_on(leaks(&server, probes));
+        let found = found.with_context(|| format!("{} under the probe", kind.name()))?;
+        Ok(Figure::of([found]))
     };
     let lost = |kind: Kind| -> Result<Option<Figure>> {
         let server = kind.start(programs, &hog)?;
         let each = (0..plan.rounds).map(|_| runtime.block_on(lost(&server)));
         Ok(Figure::of(each.collect::<Result<Vec<f64>>>()?))
     };
-    let count = format!("leaks found in {} requests", plan.probes);
+    let count = |probes: u64| format!("leaks found in {probes} requests");
+    let control_probes = plan.probes.min(CONTROL_PROBES);
     let baseline = Kind::Fresh;
     Ok(vec![
-        Row::new(ID, &count, "requests")
-            .ours(leaks(Kind::Ours)?)
-            .baseline(baseline.name(), leaks(baseline)?)
+        Row::new(ID, count(plan.probes), "requests")
+            .ours(leaks(Kind::Ours, plan.probes)?)
+            .baseline(baseline.name(), leaks(baseline, plan.probes)?)
             .judged(Goal::AtMost(GOAL_LEAKS)),
         Row::new(
             ID,
-            format!("{count}, isolation none: the control"),
+            format!("{}, isolation none: the control", count(control_probes)),
             "requests",
         )
-        .ours(leaks(Kind::OursUnclean)?)
+        .ours(leaks(Kind::OursUnclean, control_probes)?)
         .judged(Goal::AtLeast(1.0)),
         Row::new(
             ID,

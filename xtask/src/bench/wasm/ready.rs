@@ -66,7 +66,7 @@ fn private_mib(runtime: &Runtime, programs: &Programs, name: &str, ready: u32) -
     let manifest =
         format!("name = \"{name}\"\ncomponent = \"component.wasm\"\n[keep]\nready_min = {ready}\n");
     fs::write(folder.join("function.toml"), manifest)?;
-    let server = Server::start("usher", &mut Server::ours(&programs.usher, &folder))?;
+    let server = Server::start("usher", &mut Server::ours(&programs.built.usher, &folder))?;
     let deadline = Instant::now() + Duration::from_secs(READY_MAX_S);
     while Metrics::read(runtime, &server)?.clean() < f64::from(ready) {
         if Instant::now() > deadline {

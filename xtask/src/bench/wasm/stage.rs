@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::super::stage::{build_usher, install, make};
+use super::super::stage::{build, install, make};
 use super::kind::{Function, Programs};
 use crate::{examples, workspace};
 
@@ -18,7 +18,7 @@ const HELLO_BODY: &str = "Hello from Rust\n";
 pub(super) fn programs(usher: Option<&Path>) -> Result<Programs> {
     install("wrk", "wrk")?;
     Ok(Programs {
-        usher: build_usher(usher)?,
+        built: build(usher)?,
         wasmtime: examples::wasmtime()?,
         body: HELLO_BODY.to_owned(),
     })

@@ -62,7 +62,7 @@ pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Result<Vec<Row>> {
         let manifest =
             format!("name = \"{name}\"\ncomponent = \"component.wasm\"\n[keep]\nidle_max_s = 1\n");
         fs::write(folder.join("function.toml"), manifest)?;
-        let server = Server::start("usher", &mut Server::ours(&programs.usher, &folder))?;
+        let server = Server::start("usher", &mut Server::ours(&programs.built.usher, &folder))?;
         let (mut more, mut first, mut warm) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..starts {
             let (cold_ms, warm_ms) = one(&runtime, &server)?;

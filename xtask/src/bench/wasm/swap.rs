@@ -26,7 +26,7 @@ const SWAP_MAX_S: u64 = 120;
 /// Asks the platform's binary.
 pub(crate) fn measure(_: &Plan, programs: &Programs) -> Result<Vec<Row>> {
     println!("-- swap");
-    let mut command = Command::new(&programs.usher);
+    let mut command = Command::new(&programs.built.usher);
     command.args(["bench", "swap", "--json"]);
     let mut text = String::new();
     let limit = Duration::from_secs(SWAP_MAX_S);

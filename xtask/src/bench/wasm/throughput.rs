@@ -35,7 +35,7 @@ struct Told {
 pub(crate) fn measure(plan: &Plan, programs: &Programs) -> Result<Vec<Row>> {
     println!("-- {FUNCTION}, the engine alone");
     let function = stage::function(programs, FUNCTION)?;
-    let mut command = Command::new(&programs.usher);
+    let mut command = Command::new(&programs.built.usher);
     command
         .args(["bench", "engine", "--json", "--threads", "1,2", "--rounds"])
         .arg(plan.rounds.to_string())
