@@ -28,8 +28,7 @@ const HOG: &str = "rust-hog";
 const GOAL_LEAKS: f64 = 0.0;
 /// Requests that one trap may cost: the one that trapped.
 const GOAL_LOST: f64 = 1.0;
-/// Requests to the control. What is planted there stays, so that every look has more to go through,
-/// and at last the function has no room left.
+/// Requests to the control. What is planted there stays, so that every look has more to go through.
 const CONTROL_PROBES: u64 = 1_000;
 /// Requests at once.
 const IN_FLIGHT: u64 = 16;
