@@ -134,8 +134,6 @@ pub struct Restored {
     pub unchanged: u64,
     /// Artifacts that were stored.
     pub blobs: u64,
-    /// Files of the platform's own that were not there, and take effect when it is started again.
-    pub files: Vec<String>,
 }
 
 /// Where a blob stands.

@@ -16,6 +16,7 @@ mod error;
 mod functions;
 mod gate;
 mod guard;
+mod logs;
 mod observe;
 mod openapi;
 mod platform;

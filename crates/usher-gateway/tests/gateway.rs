@@ -16,8 +16,8 @@ mod frames;
 mod heads;
 #[path = "gateway/hostile.rs"]
 mod hostile;
-#[path = "gateway/hostile2.rs"]
-mod hostile2;
+#[path = "gateway/hostile_http2.rs"]
+mod hostile_http2;
 #[path = "gateway/http2.rs"]
 mod http2;
 #[path = "gateway/keys.rs"]

@@ -98,11 +98,6 @@ pub(crate) async fn restore(restore: Restore, json: bool) -> anyhow::Result<()> 
         "restored: {} entries added, {} replaced, {} kept, {} as they were; {} artifacts",
         restored.added, restored.replaced, restored.kept, restored.unchanged, restored.blobs
     ))?;
-    for name in &restored.files {
-        output::line(format!(
-            "  {name} takes effect when the platform is started again"
-        ))?;
-    }
     Ok(())
 }
 

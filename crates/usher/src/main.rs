@@ -4,8 +4,6 @@
 //!  cli ─► command ┬ up, serve, dev, demo ─► platform: backbone, node, gateway, controller, API
 //!                 ├ doctor, bench ─► this machine
 //!                 ├ new, completion, man ─► files and texts
-//!                 └ deploy, invoke, list, show, logs, delete, key, owner, secret, audit
-//!                     └─► the API of a running platform
 //!                 └ deploy, invoke, list, show, logs, secret, … ─► the API of a running platform
 //! ```
 //!

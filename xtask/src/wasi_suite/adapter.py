@@ -3,8 +3,13 @@
 The runner loads this file as a module and asks how a case is started. A service is started by this
 file too, as a program: it gives `usher serve` a folder with a manifest, because what a function may
 see and reach stands in one, tells the address as the runner expects it, and passes the signal on.
+
+The runner kills the program of a case that has failed, and may itself end before its time. So each
+ends with who has started it: the runner with the chore, the program with the runner, the server
+with the program.
 """
 
+import ctypes
 import enum
 import os
 import re
@@ -18,6 +23,19 @@ import threading
 USHER = os.environ.get("USHER", "usher")
 COMMAND = os.environ.get("USHER_RUN_COMMAND", "run-command")
 ADDRESS = re.compile(r"http://[^\s\"]+")
+# `PR_SET_PDEATHSIG`
+SIGNAL_ON_PARENTS_END = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def end_with_parent(number):
+    """Has the kernel send this process a signal when its parent has ended, however that was."""
+    if LIBC.prctl(SIGNAL_ON_PARENTS_END, number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+# The runner and the program both run this file.
+end_with_parent(signal.SIGTERM)
 
 if sys.version_info < (3, 12):
     # The runner asks whether a text is one of an enumeration's values, which older versions refuse.
@@ -74,9 +92,22 @@ def serve(component, variables):
         with open(os.path.join(folder, "function.toml"), "w", encoding="utf-8") as file:
             file.write(manifest(name, variables))
         argv = [USHER, "serve", folder, "--listen", "127.0.0.1:0"]
+        program = os.getpid()
+
+        def prepare():
+            end_with_parent(signal.SIGINT)
+            # Whoever ended before that tells nobody.
+            if os.getppid() != program:
+                os._exit(1)
+
         # A group of its own, so that only what is passed on reaches it.
         child = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=prepare,
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: child.send_signal(signal.SIGINT))

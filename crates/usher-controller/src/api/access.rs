@@ -10,9 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing;
-use futures_util::StreamExt;
 use http::{StatusCode, Uri};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use usher_api::access::{AuditQuery, KeyMade, KeyRequest, KeyView, Keys, OwnerView, Owners};
 use usher_core::api_key::{KeyId, Scope};
@@ -87,12 +85,6 @@ fn for_owners(admin: Access) -> Vec<Route> {
     ]
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OwnerQuery {
-    owner: Option<Name>,
-}
-
 /// `POST /v1/keys`
 async fn create_key(
     State(shared): State<Arc<Shared>>,
@@ -106,7 +98,7 @@ async fn create_key(
 
 /// `GET /v1/keys`
 async fn list_keys(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Json<Keys>, ApiError> {
-    let OwnerQuery { owner } = read::query(&uri)?;
+    let owner = read::owner(&uri)?;
     let keys = shared.keys.list(owner.as_ref()).await?;
     Ok(Json(Keys { keys }))
 }
@@ -117,7 +109,7 @@ async fn revoke_key(
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Json<KeyView>, ApiError> {
-    let OwnerQuery { owner } = read::query(&uri)?;
+    let owner = read::owner(&uri)?;
     let id: KeyId = id.parse().map_err(|error: usher_core::api_key::BadKeyId| {
         ApiError::caller(StatusCode::BAD_REQUEST, "bad-id", error.to_string())
     })?;
@@ -166,12 +158,7 @@ async fn audit(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, 
         let message = "the audit log could not be read";
         ApiError::ours(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     })?;
-    let mut stopping = shared.stopping.clone();
-    let stopped = async move {
-        // An error says that the API is gone, which is the same.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    Ok(read::lines(look.lines(query).take_until(Box::pin(stopped))))
+    Ok(read::lines_until_stop(look.lines(query), &shared.stopping))
 }
 
 fn named(owner: &str) -> Result<Name, ApiError> {

@@ -9,21 +9,14 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Uri};
-use serde::Deserialize;
 use usher_api::http::ArtifactStored;
-use usher_core::id::{Digest, Name};
+use usher_core::id::Digest;
 
 use super::call::Call;
 use super::error::ApiError;
 use super::{Shared, read};
 use crate::keys::Caller;
 use crate::{DeployError, RecordError, UploadError, uploads};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OwnerQuery {
-    owner: Option<Name>,
-}
 
 /// Streams the body into the store.
 pub(super) async fn store(
@@ -33,7 +26,7 @@ pub(super) async fn store(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ArtifactStored>, ApiError> {
-    let OwnerQuery { owner } = read::query(&uri)?;
+    let owner = read::owner(&uri)?;
     let artifact_max_bytes = shared.controller.core.options.artifact_max_bytes;
     let announced = headers
         .get(CONTENT_LENGTH)

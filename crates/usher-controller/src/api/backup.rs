@@ -108,7 +108,7 @@ impl From<RestoreError> for ApiError {
             E::NotFollowed { .. } => {
                 Self::platform(StatusCode::SERVICE_UNAVAILABLE, "not-followed", &error)
             }
-            E::Blob(_) | E::Write(_) | E::Read(_) | E::File { .. } | E::CutOff => {
+            E::Blob(_) | E::Write(_) | E::Read(_) | E::CutOff => {
                 Self::platform(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error)
             }
         }

@@ -74,6 +74,11 @@ impl ApiError {
     }
 }
 
+/// What was found of a function; nothing found is no such function.
+pub(super) fn found<T>(what: Option<T>, function: &FunctionKey) -> Result<T, ApiError> {
+    what.ok_or_else(|| ApiError::no_such_function(function))
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let busy = self.status == StatusCode::TOO_MANY_REQUESTS;

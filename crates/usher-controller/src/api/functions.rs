@@ -1,6 +1,7 @@
 //! `/v1/functions` and what is below it.
 //!
-//! Deliberately absent: decisions. Each handler reads, asks the controller, and answers.
+//! Deliberately absent: decisions. Each handler reads, asks the controller, and answers. Logs
+//! (`logs`) and traffic (`traffic`) have files of their own.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::{self, Stream};
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -17,27 +18,20 @@ use usher_api::http::{
     Deleted, DeployEvent, DeployRequest, Deployed, FunctionPage, FunctionView, PAGE_DEFAULT,
 };
 use usher_api::manifest;
-use usher_api::node::{LogQuery, Progress};
-use usher_core::id::{FunctionKey, Name, RequestId};
+use usher_api::node::Progress;
+use usher_core::id::{FunctionKey, Name};
 
 use super::call::Call;
-use super::error::ApiError;
+use super::error::{ApiError, found};
 use super::{Shared, artifacts, read};
 use crate::DeployError;
 
 /// Steps of a deployment that wait to be sent.
 const PROGRESS_QUEUE_MAX: usize = 64;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OwnerQuery {
-    owner: Option<Name>,
-}
-
 /// The function of a path, with the owner of its query.
 pub(super) fn key(name: &str, uri: &Uri) -> Result<FunctionKey, ApiError> {
-    let OwnerQuery { owner } = read::query(uri)?;
-    read::function(name, owner)
+    read::function(name, read::owner(uri)?)
 }
 
 #[derive(Deserialize)]
@@ -163,8 +157,7 @@ pub(super) async fn show(
 ) -> Result<Json<FunctionView>, ApiError> {
     let function = key(&name, &uri)?;
     let view = shared.controller.show(&function).await?;
-    view.map(Json)
-        .ok_or_else(|| ApiError::no_such_function(&function))
+    Ok(Json(found(view, &function)?))
 }
 
 /// `DELETE /v1/functions/{name}`
@@ -175,45 +168,5 @@ pub(super) async fn remove(
 ) -> Result<Json<Deleted>, ApiError> {
     let function = key(&name, &uri)?;
     let deleted = shared.controller.remove(function.clone()).await?;
-    deleted
-        .map(Json)
-        .ok_or_else(|| ApiError::no_such_function(&function))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogsQuery {
-    owner: Option<Name>,
-    tail: Option<usize>,
-    #[serde(default)]
-    follow: bool,
-    request: Option<RequestId>,
-    #[serde(default)]
-    quiet: bool,
-}
-
-/// `GET /v1/functions/{name}/logs`
-pub(super) async fn logs(
-    State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
-    uri: Uri,
-) -> Result<Response, ApiError> {
-    let query: LogsQuery = read::query(&uri)?;
-    let function = read::function(&name, query.owner)?;
-    if shared.controller.record(&function).await?.is_none() {
-        return Err(ApiError::no_such_function(&function));
-    }
-    let query = LogQuery {
-        tail: query.tail,
-        follow: query.follow,
-        request: query.request,
-        quiet: query.quiet,
-    };
-    let mut stopping = shared.stopping.clone();
-    let stopped = async move {
-        // An error says that the API is gone, which is the same.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    let log = shared.controller.logs(&function, query);
-    Ok(read::lines(log.take_until(Box::pin(stopped))))
+    Ok(Json(found(deleted, &function)?))
 }

@@ -1,9 +1,9 @@
-//! The routes for those who watch: metrics, the logs of all functions, the table of the busiest.
+//! The routes for those who watch: metrics, and the table of the busiest.
 //!
 //! Reading the figures of ten thousand functions takes milliseconds, so it is done on a thread of
 //! its own, where it holds up no request.
 //!
-//! Deliberately absent: counting.
+//! Deliberately absent: counting; logs (`logs`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,15 +12,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing;
-use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode, Uri, header};
-use serde::Deserialize;
-use usher_api::node::LogQuery;
 use usher_api::top::{Top, TopQuery, WINDOW_DEFAULT_MS, WINDOW_MAX_MS};
-use usher_core::id::{Name, RequestId};
 
 use super::error::ApiError;
-use super::routes::{NDJSON, Route, TEXT, route};
+use super::routes::{Route, TEXT, route};
 use super::{Shared, read};
 
 /// What Prometheus has always read.
@@ -39,22 +35,6 @@ pub(super) fn routes() -> Vec<Route> {
                 "/metrics",
                 "Metrics, in the text format of Prometheus, or as OpenMetrics if that is accepted",
             )
-        },
-        Route {
-            query: &[
-                ("owner", "string", "Only this owner's; default: all"),
-                ("tail", "integer", "Only so many of the latest lines"),
-                ("follow", "boolean", "Go on with new lines as they come"),
-                ("request", "string", "Only those of one request"),
-                (
-                    "quiet",
-                    "boolean",
-                    "Leave out requests served without a fault",
-                ),
-            ],
-            gives: NDJSON,
-            handler: routing::get(logs),
-            ..route("get", "/v1/logs", "Read the logs of all functions")
         },
         Route {
             query: &[
@@ -110,36 +90,6 @@ fn accepts_open_metrics(headers: &HeaderMap) -> bool {
         let name = kind.split(';').next().unwrap_or_default();
         name.trim() == "application/openmetrics-text"
     })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogsQuery {
-    owner: Option<Name>,
-    tail: Option<usize>,
-    #[serde(default)]
-    follow: bool,
-    request: Option<RequestId>,
-    #[serde(default)]
-    quiet: bool,
-}
-
-/// `GET /v1/logs`
-async fn logs(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, ApiError> {
-    let query: LogsQuery = read::query(&uri)?;
-    let lines = LogQuery {
-        tail: query.tail,
-        follow: query.follow,
-        request: query.request,
-        quiet: query.quiet,
-    };
-    let mut stopping = shared.stopping.clone();
-    let stopped = async move {
-        // An error says that the API is gone, which is the same.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    let log = shared.controller.all_logs(query.owner, lines);
-    Ok(read::lines(log.take_until(Box::pin(stopped))))
 }
 
 /// `GET /v1/top`

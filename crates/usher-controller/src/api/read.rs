@@ -12,8 +12,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use http::{HeaderMap, StatusCode, Uri, header};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use usher_api::http::NDJSON;
 use usher_core::id::{FunctionKey, Name};
@@ -29,6 +30,17 @@ pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
         ApiError::caller(StatusCode::BAD_REQUEST, "bad-query", message)
     })?;
     Ok(value)
+}
+
+/// The owner that a query names, which may name nothing else.
+pub(super) fn owner(uri: &Uri) -> Result<Option<Name>, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct OwnerQuery {
+        owner: Option<Name>,
+    }
+    let OwnerQuery { owner } = query(uri)?;
+    Ok(owner)
 }
 
 /// The function that a path and a query name.
@@ -122,4 +134,17 @@ pub(super) fn lines<T: Serialize>(values: impl Stream<Item = T> + Send + 'static
         (header::CACHE_CONTROL, "no-store"),
     ];
     (head, Body::from_stream(lines)).into_response()
+}
+
+/// The same of values that may go on without end: until the API stops.
+pub(super) fn lines_until_stop<T: Serialize>(
+    values: impl Stream<Item = T> + Send + 'static,
+    stopping: &watch::Receiver<bool>,
+) -> Response {
+    let mut stopping = stopping.clone();
+    let stopped = async move {
+        // An error says that the API is gone, which is the same.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    lines(values.take_until(Box::pin(stopped)))
 }

@@ -12,7 +12,7 @@ use super::call::{self, Outer};
 use super::gate::{self, Access, Gate, Of};
 use super::guard::Guard;
 use super::{
-    Shared, access, artifacts, backup, error, functions, observe, platform, secrets, traffic,
+    Shared, access, artifacts, backup, error, functions, logs, observe, platform, secrets, traffic,
 };
 
 /// One route.
@@ -65,6 +65,7 @@ pub(super) fn all() -> Vec<Route> {
     let mut routes = for_functions();
     routes.extend(secrets::routes());
     routes.extend(traffic::routes());
+    routes.extend(logs::routes());
     routes.extend(for_the_platform());
     routes.extend(access::routes());
     routes.extend(backup::routes());
@@ -113,22 +114,6 @@ fn for_functions() -> Vec<Route> {
             query: &[OWNER],
             handler: routing::delete(functions::remove),
             ..route("delete", "/v1/functions/{name}", "Delete a function")
-        },
-        Route {
-            query: &[
-                OWNER,
-                ("tail", "integer", "Only so many of the latest lines"),
-                ("follow", "boolean", "Go on with new lines as they come"),
-                ("request", "string", "Only those of one request"),
-                (
-                    "quiet",
-                    "boolean",
-                    "Leave out requests served without a fault",
-                ),
-            ],
-            gives: NDJSON,
-            handler: routing::get(functions::logs),
-            ..route("get", "/v1/functions/{name}/logs", "Read a function's log")
         },
     ]
 }

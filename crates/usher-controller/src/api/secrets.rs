@@ -10,7 +10,6 @@ use axum::extract::{Path, State};
 use axum::routing;
 use futures_util::StreamExt;
 use http::{StatusCode, Uri};
-use serde::Deserialize;
 use usher_api::secret::{SecretDeleted, SecretList, SecretView};
 use usher_core::id::Name;
 use usher_core::secret::{SECRET_MAX_BYTES, Secret};
@@ -58,21 +57,14 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OwnerQuery {
-    owner: Option<Name>,
-}
-
 /// Owner and name of a path with its query.
 fn named(name: &str, uri: &Uri) -> Result<(Name, Name), ApiError> {
-    let OwnerQuery { owner } = read::query(uri)?;
-    let key = read::function(name, owner)?;
+    let key = read::function(name, read::owner(uri)?)?;
     Ok((key.owner, key.name))
 }
 
 async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Json<SecretList>, ApiError> {
-    let OwnerQuery { owner } = read::query(&uri)?;
+    let owner = read::owner(&uri)?;
     let secrets = shared.controller.secrets(owner.as_ref()).await?;
     Ok(Json(SecretList { secrets }))
 }

@@ -15,7 +15,7 @@ use usher_api::traffic::{AliasView, Aliases, Changed, RollbackRequest, TrafficRe
 use usher_core::traffic::{Alias, BadAlias};
 
 use super::Shared;
-use super::error::ApiError;
+use super::error::{ApiError, found};
 use super::functions::key;
 use super::read;
 use super::routes::{JSON, OWNER, Route, route};
@@ -91,9 +91,7 @@ async fn revisions(
 ) -> Result<Json<Revisions>, ApiError> {
     let function = key(&name, &uri)?;
     let revisions = shared.controller.revisions(&function).await?;
-    revisions
-        .map(Json)
-        .ok_or_else(|| ApiError::no_such_function(&function))
+    Ok(Json(found(revisions, &function)?))
 }
 
 /// `GET /v1/functions/{name}/aliases`
@@ -104,9 +102,7 @@ async fn aliases(
 ) -> Result<Json<Aliases>, ApiError> {
     let function = key(&name, &uri)?;
     let aliases = shared.controller.aliases(&function).await?;
-    aliases
-        .map(Json)
-        .ok_or_else(|| ApiError::no_such_function(&function))
+    Ok(Json(found(aliases, &function)?))
 }
 
 /// `GET /v1/functions/{name}/aliases/{alias}`
@@ -116,10 +112,9 @@ async fn show(
     uri: Uri,
 ) -> Result<Json<AliasView>, ApiError> {
     let (function, alias) = (key(&name, &uri)?, alias(&text)?);
-    let aliases = shared.controller.aliases(&function).await?;
-    let aliases = aliases.ok_or_else(|| ApiError::no_such_function(&function))?;
-    let found = aliases.aliases.into_iter().find(|it| it.alias == alias);
-    found.map(Json).ok_or_else(|| {
+    let aliases = found(shared.controller.aliases(&function).await?, &function)?;
+    let view = aliases.aliases.into_iter().find(|it| it.alias == alias);
+    view.map(Json).ok_or_else(|| {
         let missing = crate::Refusal::NoAlias { alias };
         crate::DeployError::from(missing).into()
     })

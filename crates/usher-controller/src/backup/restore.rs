@@ -1,8 +1,8 @@
 //! Restoring a back-up into a running platform.
 //!
 //! ```text
-//!   contents ─► blobs stored ─► files, entries read whole ─► judged ─┬ a conflict ─► refused
-//!                                                     told ◄─ written in batches ◄┘
+//!   contents ─► blobs stored ─► key, entries read whole ─► judged ─┬ a conflict ─► refused
+//!                                                   told ◄─ written in batches ◄┘
 //! ```
 //!
 //! Until the first batch is written nothing has changed but that there are more artifacts, which
@@ -12,7 +12,6 @@
 //! Deliberately absent: the writes (`writing`), and who is told of them (`tell`).
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -27,7 +26,6 @@ use usher_api::backup::{
 use usher_api::record::FUNCTIONS_PREFIX;
 use usher_backbone::{KeyValue, PutBlobError, WriteError};
 
-use super::own;
 use super::plan::{Fate, Wanted, ordered};
 use super::writing::{Writing, judge};
 use crate::controller::{Controller, Core};
@@ -89,15 +87,6 @@ pub enum RestoreError {
     /// Entries could not be written. Those of earlier batches are.
     #[error("not all entries could be written; restore again: what was restored stays")]
     Write(#[source] WriteError),
-    /// A file of the platform's own could not be written.
-    #[error("{name} could not be written")]
-    File {
-        /// As below the data folder.
-        name: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// It is stored, and not yet known to every gateway.
     #[error("all is restored, but a gateway did not learn of it within {wait_max_ms} ms")]
     NotFollowed {
@@ -113,7 +102,8 @@ pub enum RestoreError {
 struct Read {
     buckets: Vec<Wanted>,
     entries: Vec<Wanted>,
-    files: Vec<(String, Vec<u8>)>,
+    /// The file that holds the key of the other platform's secrets, where it came along.
+    key: Option<Vec<u8>>,
     blobs: u64,
 }
 
@@ -159,14 +149,6 @@ impl Core {
         }
         let mut writing = Writing::new(on_conflict, self.options.tries_max);
         writing.restored.blobs = read.blobs;
-        for (name, bytes) in read.files {
-            let path = self.options.own_files.path(&name);
-            match write_own(&path, &bytes).await {
-                Ok(true) => writing.restored.files.push(name),
-                Ok(false) => {}
-                Err(source) => return Err(RestoreError::File { name, source }),
-            }
-        }
         if let Some(buckets) = &self.options.buckets {
             let written = writing.all(&*buckets.store, &read.buckets).await;
             // What was written is there, even where not all was.
@@ -191,24 +173,22 @@ async fn read(core: &Core, source: Source) -> Result<Read, RestoreError> {
     for blob in &contents.blobs {
         store(core, &mut reader, *blob).await?;
     }
-    let mut files = Vec::new();
+    let mut key = None;
     for file in &contents.files {
         // Whoever made the archive may have written any name into it.
-        let known = file.name == KEY_FILE || core.options.own_files.knows(&file.name);
-        if !known {
+        if file.name != KEY_FILE {
             let what = format!("{:?} is no file that a platform has", file.name);
             return Err(RestoreError::Damaged { what });
         }
         let name = file_name(&file.name);
-        let bytes = reader.whole(&name, file.part, FILE_MAX_BYTES).await?;
-        files.push((file.name.clone(), bytes));
+        key = Some(reader.whole(&name, file.part, FILE_MAX_BYTES).await?);
     }
     let buckets = list(&mut reader, BUCKETS, contents.buckets).await?;
     let entries = list(&mut reader, ENTRIES, contents.entries).await?;
     Ok(Read {
         buckets,
         entries: ordered(entries, FUNCTIONS_PREFIX),
-        files,
+        key,
         blobs: contents.blobs.len() as u64,
     })
 }
@@ -291,25 +271,15 @@ async fn refuse_conflicts(
     }
 }
 
-/// Writes a file of the platform's own where there is none; says whether it did.
-async fn write_own(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let (path, bytes) = (path.to_owned(), bytes.to_vec());
-    let write = move || own::create(&path, &bytes);
-    tokio::task::spawn_blocking(write)
-        .await
-        .map_err(io::Error::other)?
-}
-
 impl Read {
     /// Has secrets sealed by this platform's own key. The other one's, where it came along, is
     /// written nowhere.
     async fn adopt_secrets(&mut self, vault: &Vault) -> Result<(), RestoreError> {
-        let carried = self.files.extract_if(.., |(name, _)| name == KEY_FILE);
-        let Some((_, key)) = carried.last() else {
+        let Some(key) = &self.key else {
             return Ok(());
         };
         for entry in &mut self.entries {
-            let adopted = vault.adopted(&entry.key, &entry.value, &key).await;
+            let adopted = vault.adopted(&entry.key, &entry.value, key).await;
             let damaged = |why: NotAdopted| RestoreError::Damaged {
                 what: format!("the secret at {:?}: {why}", entry.key),
             };

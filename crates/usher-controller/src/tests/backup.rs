@@ -8,6 +8,7 @@ use usher_api::backup::{OnConflict, Restored};
 use usher_api::client::ClientError;
 
 use super::rig::{Asked, Rig, key};
+use crate::secrets::KEY_FILE;
 use crate::{OwnFiles, RestoreError};
 
 async fn taken(rig: &Rig) -> Vec<u8> {
@@ -208,20 +209,23 @@ async fn a_record_whose_artifact_is_gone_is_told_before_a_back_up_begins() {
 }
 
 #[tokio::test]
-async fn files_of_the_platforms_own_come_along_and_no_others_get_in() {
+async fn the_key_of_secrets_comes_along_and_is_written_nowhere_and_no_other_file_gets_in() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    std::fs::write(here.path().join("a.key"), "secret").unwrap();
+    for name in [KEY_FILE, "other.key"] {
+        std::fs::write(here.path().join(name), "secret").unwrap();
+    }
     let own = |folder: &std::path::Path, names: &[&str]| OwnFiles::below(folder, names);
-    let old = Rig::with(|setup| {
-        setup.options.own_files = own(here.path(), &["a.key", "absent.key"]);
-    });
-    let archive = taken(&old.await).await;
-    let knowing = Rig::with(|setup| setup.options.own_files = own(there.path(), &["a.key"]));
-    let outcome = restored(&knowing.await, &archive, OnConflict::Refuse).await;
-    assert_eq!(outcome.unwrap().files, ["a.key"]);
-    let written = std::fs::read(there.path().join("a.key")).unwrap();
-    assert_eq!(written, b"secret");
-    let unknowing = Rig::with(|setup| setup.options.own_files = own(there.path(), &["b.key"]));
-    let (label, _) = refusal(restored(&unknowing.await, &archive, OnConflict::Refuse).await);
+    let carried = async |names: &[&str]| {
+        let old = Rig::with(|setup| setup.options.own_files = own(here.path(), names));
+        taken(&old.await).await
+    };
+    let names = [KEY_FILE, "other.key"];
+    let new = Rig::with(|setup| setup.options.own_files = own(there.path(), &names)).await;
+    let (key, other) = (carried(&[KEY_FILE]).await, carried(&["other.key"]).await);
+    let member = |archive: &[u8], name: &[u8]| archive.windows(name.len()).any(|it| it == name);
+    assert!(member(&key, b"files/secrets.key") && member(&other, b"files/other.key"));
+    restored(&new, &key, OnConflict::Refuse).await.unwrap();
+    let (label, _) = refusal(restored(&new, &other, OnConflict::Refuse).await);
     assert_eq!(label, "bad-backup");
+    assert_eq!(std::fs::read_dir(there.path()).unwrap().count(), 0);
 }

@@ -16,8 +16,11 @@ pub(crate) const CONTINUATION: u8 = 9;
 
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+/// A request that is all in one frame.
+pub(crate) const WHOLE: u8 = END_STREAM | END_HEADERS;
 
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
+const CANCEL: u32 = 8;
 pub(crate) const CALM: u32 = 11;
 
 /// A connection whose frames are looked at.
@@ -104,6 +107,32 @@ impl Frames {
             .write_all(&frame(kind, flags, stream, payload))
             .await
             .unwrap();
+    }
+
+    /// Asks for what a block of headers names.
+    pub(crate) async fn ask(&mut self, stream: u32, head: &[u8]) {
+        self.send(HEADERS, WHOLE, stream, head).await;
+    }
+
+    /// Gives a request up.
+    pub(crate) async fn give_up(&mut self, stream: u32) {
+        let code = CANCEL.to_be_bytes();
+        self.send(RST_STREAM, 0, stream, &code).await;
+    }
+
+    /// Writes the same ten thousand times, or until nobody reads it any more.
+    pub(crate) async fn flood(&mut self, bytes: &[u8]) {
+        for _ in 0..10_000 {
+            if self.0.write_all(bytes).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// The head of an answer, or how the request or the connection was ended instead.
+    pub(crate) async fn answer(&mut self) -> Frame {
+        let answer = self.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await;
+        answer.unwrap()
     }
 
     /// The next frame; none at the end of the connection.

@@ -18,7 +18,7 @@ use usher_core::fault::Fault;
 use usher_core::function::{Limits, Settings};
 use usher_gateway::{Bounds, Drained, RouteTable};
 
-use crate::frames::{self, END_HEADERS, END_STREAM, Frames};
+use crate::frames::{self, Frames};
 use crate::rig::{
     Fake, PROOF, Rig, alarm, data, event, fed, figures, outcome, reply, revision, text,
 };
@@ -379,14 +379,9 @@ async fn a_client_that_resets_its_request_cancels_the_invocation() {
     )
     .await;
     let mut frames = Frames::open(&rig).await;
-    let flags = END_STREAM | END_HEADERS;
-    frames
-        .send(frames::HEADERS, flags, 1, &frames::get(&[]))
-        .await;
+    frames.ask(1, &frames::get(&[])).await;
     figures(&rig.gauge, |now| now.running == 1).await;
-    frames
-        .send(frames::RST_STREAM, 0, 1, &8_u32.to_be_bytes())
-        .await;
+    frames.give_up(1).await;
     event(dropped).await.unwrap();
     figures(&rig.gauge, |now| now.running == 0 && now.connections == 1).await;
     assert_eq!(outcome(&rig.gauge, "caller-gone"), 1);

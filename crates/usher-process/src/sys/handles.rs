@@ -25,8 +25,6 @@ const QUEUED: libc::Ioctl = 0x5411;
 const GET_SEQUENCES: libc::c_uint = 0x420f;
 /// Bytes of the kernel's set of signals.
 const MASK_BYTES: usize = 8;
-/// Pending signals that are looked at: one is too many.
-const PEEKED: i32 = 1;
 
 /// Whether the descriptor `number` of `other` and our own `file` are one open file description.
 pub(crate) fn same_file(other: Pid, number: RawFd, file: impl AsFd) -> io::Result<bool> {
@@ -272,23 +270,6 @@ pub(crate) fn sequences(thread: Pid) -> io::Result<Option<Sequences>> {
         Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Whether a signal is pending for a stopped thread, or with `shared` for its whole process; only
-/// the tracer is told.
-pub(crate) fn is_pending(thread: Pid, shared: bool) -> io::Result<bool> {
-    let asked = libc::ptrace_peeksiginfo_args {
-        off: 0,
-        flags: u32::from(shared),
-        nr: PEEKED,
-    };
-    // SAFETY: the structure is made of integers, for all of which zero is a value.
-    let mut told: libc::siginfo_t = unsafe { mem::zeroed() };
-    let (asked, told): (*const _, *mut libc::siginfo_t) = (&raw const asked, &raw mut told);
-    let thread = thread.as_raw_nonzero().get();
-    // SAFETY: the kernel reads one such structure and writes one signal at most.
-    let count = answered(unsafe { libc::ptrace(libc::PTRACE_PEEKSIGINFO, thread, asked, told) })?;
-    Ok(count > 0)
 }
 
 /// A limit of another process.

@@ -23,6 +23,15 @@ pub(crate) use wait::{Status, poll, wait};
 /// A thread, by the number that this process sees.
 pub(crate) type Tid = Pid;
 
+/// Where signals wait.
+#[derive(Clone, Copy)]
+pub(crate) enum Queue {
+    /// For one thread.
+    Thread,
+    /// For whichever thread of its process takes them first.
+    Process,
+}
+
 /// `PTRACE_GETREGS` and `PTRACE_SETREGS`, which other processors' kernels do not know.
 const GET_GENERAL: c_uint = 12;
 const SET_GENERAL: c_uint = 13;
@@ -51,8 +60,8 @@ const DEBUG_CONTROL: usize = 7;
 const MASK_BYTES: usize = 8;
 /// `struct siginfo`, in words of four bytes; the signal's number is the first.
 const SIGINFO_WORDS: usize = 32;
-/// Pending signals that are looked at, of the thread and of its process each.
-const PENDING_MAX: i32 = 64;
+/// Pending signals of one queue that are looked at.
+const PENDING_MAX: u64 = 64;
 /// The general registers, in words of eight bytes.
 pub(crate) const GENERAL_WORDS: usize = 27;
 /// More than all the extended registers of today's processors; a size that is found at run time
@@ -190,8 +199,8 @@ pub(crate) fn set_mask(thread: Tid, mut set: u64) -> io::Result<()> {
     unsafe { request(put, thread, MASK_BYTES, place.cast()) }
 }
 
-/// The signals that are pending for a thread or its process, as a set like [`mask`]'s.
-pub(crate) fn pending(thread: Tid) -> io::Result<u64> {
+/// The signals that wait in one queue, as a set like [`mask`]'s; an empty one is asked once.
+pub(crate) fn pending(thread: Tid, queue: Queue) -> io::Result<u64> {
     /// `struct ptrace_peeksiginfo_args`
     #[repr(C)]
     struct Wanted {
@@ -203,24 +212,25 @@ pub(crate) fn pending(thread: Tid) -> io::Result<u64> {
     const OF_PROCESS: u32 = 1;
 
     let mut set = 0;
-    for flags in [0, OF_PROCESS] {
-        for first in 0..PENDING_MAX.unsigned_abs() {
-            let mut wanted = Wanted {
-                first: first.into(),
-                flags,
-                count: 1,
-            };
-            let mut found = [0_u32; SIGINFO_WORDS];
-            let wanted: *mut Wanted = &raw mut wanted;
-            let place: *mut [u32; SIGINFO_WORDS] = &raw mut found;
-            let peek = c_uint::from_ne_bytes(libc::PTRACE_PEEKSIGINFO.to_ne_bytes());
-            // SAFETY: the kernel reads such arguments, and writes one signal's information.
-            let done = unsafe { raw(peek, thread, wanted.cast(), place.cast()) }?;
-            if done == 0 {
-                break;
-            }
-            set |= 1_u64.checked_shl(found[0].wrapping_sub(1)).unwrap_or(0);
+    for first in 0..PENDING_MAX {
+        let mut wanted = Wanted {
+            first,
+            flags: match queue {
+                Queue::Thread => 0,
+                Queue::Process => OF_PROCESS,
+            },
+            count: 1,
+        };
+        let mut found = [0_u32; SIGINFO_WORDS];
+        let wanted: *mut Wanted = &raw mut wanted;
+        let place: *mut [u32; SIGINFO_WORDS] = &raw mut found;
+        let peek = c_uint::from_ne_bytes(libc::PTRACE_PEEKSIGINFO.to_ne_bytes());
+        // SAFETY: the kernel reads such arguments, and writes one signal's information.
+        let done = unsafe { raw(peek, thread, wanted.cast(), place.cast()) }?;
+        if done == 0 {
+            break;
         }
+        set |= 1_u64.checked_shl(found[0].wrapping_sub(1)).unwrap_or(0);
     }
     Ok(set)
 }

@@ -15,7 +15,7 @@
 //! absent: masks, which are put back with the registers; alternate stacks, which are a thread's.
 
 use crate::renewal::stopped::{Agent, Argument, Batch, Call, Expect, Full, Pointer, Stopped};
-use crate::sys::{handles, trace};
+use crate::sys::trace::{self, Queue};
 
 use super::errors::{About as _, Difference, Leftover, TakeError, same};
 
@@ -44,7 +44,7 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn take(stopped: &mut Stopped, agent: &Agent) -> Result<Self, TakeError> {
-        if pending(stopped).taking("the pending signals")? {
+        if waiting(stopped).taking("the pending signals")? != 0 {
             return Err(TakeError::State("has a pending signal".to_owned()));
         }
         let (batch, places) = questions()?;
@@ -79,21 +79,21 @@ impl Signals {
     /// Throws away the signals that wait: also those of a timer that ran out before it was stopped.
     /// What the actions of the snapshot ignore, the kernel has thrown away with them.
     pub(super) fn done(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Leftover> {
-        if !pending(stopped).putting("the pending signals")? {
+        let left = waiting(stopped).putting("the pending signals")?;
+        if left == 0 {
             return Ok(());
         }
-        let waiting = waiting(stopped).putting("the pending signals")?;
         let mut batch = Batch::new();
         let ignored = batch.bytes(&IGNORED)?.into();
         for (signal, action) in (1..).zip(&self.actions) {
-            if waiting & bit(signal) != 0 && can_be_set(signal) {
+            if left & bit(signal) != 0 && can_be_set(signal) {
                 act(&mut batch, signal, ignored);
                 let action = batch.bytes(action)?.into();
                 act(&mut batch, signal, action);
             }
         }
         stopped.run(agent, &batch)?;
-        if pending(stopped).putting("the pending signals")? {
+        if waiting(stopped).putting("the pending signals")? != 0 {
             return Err(Leftover::Signal);
         }
         Ok(())
@@ -102,8 +102,8 @@ impl Signals {
     pub(super) fn compare(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Difference> {
         same(
             "pending signals",
-            &false,
-            &pending(stopped).comparing("pending signals")?,
+            &0,
+            &waiting(stopped).comparing("pending signals")?,
         )?;
         let (batch, places) = questions()?;
         let answers = stopped.run(agent, &batch)?;
@@ -146,25 +146,13 @@ fn act(batch: &mut Batch, signal: i32, action: Argument) {
     batch.call(Call::new(libc::SYS_rt_sigaction, set), Expect::Ok);
 }
 
-/// Whether a signal waits for the program, or for one of its threads.
-fn pending(stopped: &Stopped) -> std::io::Result<bool> {
-    if handles::is_pending(stopped.pid(), true)? {
-        return Ok(true);
-    }
-    for thread in stopped.threads() {
-        if handles::is_pending(*thread, false)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Which signals wait for the program, or for one of its threads.
 fn waiting(stopped: &Stopped) -> std::io::Result<u64> {
+    let of_all = trace::pending(stopped.pid(), Queue::Process)?;
     let threads = stopped.threads().iter();
     threads
-        .map(|thread| trace::pending(*thread))
-        .try_fold(0, |set, of| Ok(set | of?))
+        .map(|thread| trace::pending(*thread, Queue::Thread))
+        .try_fold(of_all, |set, of| Ok(set | of?))
 }
 
 /// The place of a signal in a set.

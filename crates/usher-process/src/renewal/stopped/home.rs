@@ -4,7 +4,7 @@ use super::errors::TraceError;
 use super::frame::{Frame, Waited};
 use super::patience::asked;
 use super::{Stopped, Tid};
-use crate::sys::trace;
+use crate::sys::trace::{self, Queue};
 
 /// All signals but the one that ends our calls: the kernel would take its handler from a thread
 /// that holds it back. (One that ignores it loses that, which no sane program would notice.)
@@ -117,7 +117,11 @@ impl Stopped {
             return Ok(());
         }
         let mask = asked("read the signal mask", thread, trace::mask(thread))?;
-        let pending = asked("read pending signals", thread, trace::pending(thread))?;
+        let mut pending = 0;
+        for queue in [Queue::Thread, Queue::Process] {
+            let waiting = trace::pending(thread, queue);
+            pending |= asked("read pending signals", thread, waiting)?;
+        }
         // A signal that is to be delivered has a right to end the call.
         if pending & !mask != 0 {
             return Ok(());

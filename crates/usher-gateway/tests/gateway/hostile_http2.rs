@@ -4,20 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::io::AsyncWriteExt;
-use usher_api::invoke::Invocation;
+use usher_api::invoke::{Failure, Invocation, Reply};
 use usher_core::function::Settings;
 use usher_gateway::Bounds;
 
 use crate::frames::{
     CALM, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING,
-    PROTOCOL_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
+    PROTOCOL_ERROR, RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame, get,
 };
 use crate::rig::{Fake, Rig, event, figures, outcome, text};
 
-const WHOLE: u8 = END_STREAM | END_HEADERS;
-
 async fn hello(bounds: Bounds) -> Rig {
     Rig::with_bounds(bounds, Settings::default(), Fake(async |_| text("hello"))).await
+}
+
+/// Never answers who asks with `x-slow`, and others at once.
+async fn slow_or_hello(invocation: Invocation) -> Result<Reply, Failure> {
+    match invocation.request.headers().contains_key("x-slow") {
+        true => std::future::pending().await,
+        false => text("hello"),
+    }
 }
 
 /// Whether somebody else is served.
@@ -100,7 +106,7 @@ async fn requests_that_are_malformed_are_reset_and_reach_no_function() {
     .await;
     for (at, case) in malformed().iter().enumerate() {
         let mut frames = Frames::open(&rig).await;
-        frames.send(HEADERS, WHOLE, 1, case).await;
+        frames.ask(1, case).await;
         let refused = frames.next_of(&[RST_STREAM, GOAWAY, HEADERS]).await;
         let code = refused
             .filter(|frame| frame.kind != HEADERS)
@@ -132,11 +138,8 @@ async fn targets_that_no_function_can_have_are_400() {
         get(&[("host", "a"), ("host", "a")]),
     ] {
         let mut frames = Frames::open(&rig).await;
-        frames.send(HEADERS, WHOLE, 1, &case).await;
-        let answer = frames
-            .next_of(&[HEADERS, RST_STREAM, GOAWAY])
-            .await
-            .unwrap();
+        frames.ask(1, &case).await;
+        let answer = frames.answer().await;
         assert_eq!(answer.kind, HEADERS);
         assert_eq!(answer.payload[0], BAD_REQUEST);
     }
@@ -161,10 +164,7 @@ async fn a_body_that_is_not_what_was_announced_breaks_off() {
         let head = get(&[("content-length", "5")]);
         frames.send(HEADERS, END_HEADERS, 1, &head).await;
         frames.send(DATA, END_STREAM, 1, body.as_bytes()).await;
-        let refused = frames
-            .next_of(&[RST_STREAM, GOAWAY, HEADERS])
-            .await
-            .unwrap();
+        let refused = frames.answer().await;
         assert_eq!((refused.kind, refused.code()), (RST_STREAM, PROTOCOL_ERROR));
     }
     figures(&rig.gauge, |now| now.running == 0).await;
@@ -185,12 +185,7 @@ async fn requests_that_are_begun_only_to_be_given_up_end_the_connection() {
         Settings::default(),
         Fake(move |invocation: Invocation| {
             counted.fetch_add(1, Relaxed);
-            async move {
-                match invocation.request.headers().contains_key("x-slow") {
-                    true => std::future::pending().await,
-                    false => text("hello"),
-                }
-            }
+            slow_or_hello(invocation)
         }),
     )
     .await;
@@ -199,15 +194,13 @@ async fn requests_that_are_begun_only_to_be_given_up_end_the_connection() {
     let mut frames = Frames::open(&rig).await;
     let (slow, refused) = (get(&[("x-slow", "1")]), get(&[("host", "b")]));
     for at in 0..=20_u32 {
-        frames.send(HEADERS, WHOLE, 4 * at + 1, &refused).await;
+        frames.ask(4 * at + 1, &refused).await;
         let answer = frames.next_of(&[HEADERS, GOAWAY]).await.unwrap();
         assert_eq!((answer.kind, answer.stream), (HEADERS, 4 * at + 1));
         let stream = 4 * at + 3;
-        frames.send(HEADERS, WHOLE, stream, &slow).await;
+        frames.ask(stream, &slow).await;
         figures(&rig.gauge, |now| now.running == 1).await;
-        frames
-            .send(RST_STREAM, 0, stream, &8_u32.to_be_bytes())
-            .await;
+        frames.give_up(stream).await;
         figures(&rig.gauge, |now| now.running == 0).await;
     }
     // The connection is looked at when something happens on it.
@@ -237,29 +230,15 @@ async fn a_client_that_lets_most_of_its_requests_end_may_give_some_up() {
         abandoned_max: 1,
         ..Bounds::default()
     };
-    let rig = Rig::with_bounds(
-        bounds,
-        Settings::default(),
-        Fake(async |invocation: Invocation| {
-            match invocation.request.headers().contains_key("x-slow") {
-                true => std::future::pending().await,
-                false => text("hello"),
-            }
-        }),
-    )
-    .await;
+    let rig = Rig::with_bounds(bounds, Settings::default(), Fake(slow_or_hello)).await;
     let mut frames = Frames::open(&rig).await;
     for at in 0..20_u32 {
         let stream = 4 * at + 1;
-        frames
-            .send(HEADERS, WHOLE, stream, &get(&[("x-slow", "1")]))
-            .await;
+        frames.ask(stream, &get(&[("x-slow", "1")])).await;
         figures(&rig.gauge, |now| now.running == 1).await;
-        frames
-            .send(RST_STREAM, 0, stream, &8_u32.to_be_bytes())
-            .await;
+        frames.give_up(stream).await;
         figures(&rig.gauge, |now| now.running == 0).await;
-        frames.send(HEADERS, WHOLE, stream + 2, &get(&[])).await;
+        frames.ask(stream + 2, &get(&[])).await;
         let ended = frames.next_of(&[DATA, GOAWAY]).await.unwrap();
         assert_eq!(ended.kind, DATA, "{at}");
     }
@@ -273,16 +252,7 @@ async fn heads_without_end_are_refused() {
     let mut frames = Frames::open(&rig).await;
     frames.send(HEADERS, END_STREAM, 1, &get(&[])).await;
     let piece = block(&[("x-more", &"y".repeat(1_000))]);
-    for _ in 0..10_000 {
-        if frames
-            .0
-            .write_all(&frame(CONTINUATION, 0, 1, &piece))
-            .await
-            .is_err()
-        {
-            break;
-        }
-    }
+    frames.flood(&frame(CONTINUATION, 0, 1, &piece)).await;
     let code = frames.farewell().await;
     assert!(
         matches!(code, None | Some(CALM | PROTOCOL_ERROR)),
@@ -291,16 +261,7 @@ async fn heads_without_end_are_refused() {
     // The same with nothing in them.
     let mut frames = Frames::open(&rig).await;
     frames.send(HEADERS, END_STREAM, 1, &get(&[])).await;
-    for _ in 0..10_000 {
-        if frames
-            .0
-            .write_all(&frame(CONTINUATION, 0, 1, &[]))
-            .await
-            .is_err()
-        {
-            break;
-        }
-    }
+    frames.flood(&frame(CONTINUATION, 0, 1, &[])).await;
     let code = frames.farewell().await;
     assert!(matches!(code, None | Some(CALM)), "{code:?}");
     figures(&rig.gauge, |now| now.connections == 0).await;
@@ -328,21 +289,15 @@ async fn heads_beyond_the_bounds_are_431() {
             frames.send(kind, flags, 1, piece).await;
             (kind, flags) = (CONTINUATION, 0);
         }
-        let answer = frames
-            .next_of(&[HEADERS, RST_STREAM, GOAWAY])
-            .await
-            .unwrap();
+        let answer = frames.answer().await;
         assert_eq!(answer.kind, HEADERS, "{headers}: {answer:?}");
         assert!(is_431(&answer.payload), "{headers}: {answer:?}");
     }
     // As many cookies as a browser may split are one header.
     let crumbs: Vec<_> = (0..150).map(|_| ("cookie", "a=1")).collect();
     let mut frames = Frames::open(&rig).await;
-    frames.send(HEADERS, WHOLE, 1, &get(&crumbs)).await;
-    let answer = frames
-        .next_of(&[HEADERS, RST_STREAM, GOAWAY])
-        .await
-        .unwrap();
+    frames.ask(1, &get(&crumbs)).await;
+    let answer = frames.answer().await;
     assert_eq!((answer.kind, answer.payload[0]), (HEADERS, 0x88));
     serves(&rig).await;
 }
@@ -362,7 +317,7 @@ async fn a_client_that_only_talks_is_cut() {
         frame(0xbe, 0, 0, &[0; 100]),
     ] {
         let mut frames = Frames::open(&rig).await;
-        frames.send(HEADERS, WHOLE, 1, &get(&[])).await;
+        frames.ask(1, &get(&[])).await;
         let ended = frames.next_of(&[DATA, GOAWAY]).await.unwrap();
         assert_eq!(ended.kind, DATA);
         let (mut read, mut write) = frames.0.into_split();
@@ -397,7 +352,7 @@ async fn a_request_whose_reply_is_not_taken_is_reset_while_its_connection_goes_o
     // A window of nothing for each request, told at the beginning.
     let mut frames = Frames::open_with(&rig, &[0, 4, 0, 0, 0, 0]).await;
     for stream in [1, 3] {
-        frames.send(HEADERS, WHOLE, stream, &get(&[])).await;
+        frames.ask(stream, &get(&[])).await;
         let head = frames.next_of(&[HEADERS]).await.unwrap();
         assert_eq!(head.stream, stream);
         let reset = frames.next_of(&[RST_STREAM, GOAWAY, DATA]).await.unwrap();
@@ -430,11 +385,7 @@ async fn window_games_end_the_connection() {
     let mut frames = Frames::open(&rig).await;
     frames.send(HEADERS, END_HEADERS, 1, &get(&[])).await;
     let piece = frame(DATA, 0, 1, &[0; 16_000]);
-    for _ in 0..10_000 {
-        if frames.0.write_all(&piece).await.is_err() {
-            break;
-        }
-    }
+    frames.flood(&piece).await;
     frames.farewell().await;
     figures(&rig.gauge, |now| now.connections == 0).await;
     serves(&rig).await;
@@ -464,7 +415,7 @@ async fn connections_that_say_nothing_or_stop_in_the_middle_are_closed() {
     }
     // One that has been served is told that it ends.
     let mut frames = Frames::open(&rig).await;
-    frames.send(HEADERS, WHOLE, 1, &get(&[])).await;
+    frames.ask(1, &get(&[])).await;
     assert_eq!(frames.farewell().await, Some(0));
     figures(&rig.gauge, |now| now.connections == 0).await;
 }
@@ -475,22 +426,10 @@ async fn no_more_requests_run_at_once_than_the_connection_may_have() {
         streams_max: 4,
         ..Bounds::default()
     };
-    let rig = Rig::with_bounds(
-        bounds,
-        Settings::default(),
-        Fake(async |invocation: Invocation| {
-            match invocation.request.headers().contains_key("x-slow") {
-                true => std::future::pending().await,
-                false => text("hello"),
-            }
-        }),
-    )
-    .await;
+    let rig = Rig::with_bounds(bounds, Settings::default(), Fake(slow_or_hello)).await;
     let mut frames = Frames::open(&rig).await;
     for at in 0..8_u32 {
-        frames
-            .send(HEADERS, WHOLE, 2 * at + 1, &get(&[("x-slow", "1")]))
-            .await;
+        frames.ask(2 * at + 1, &get(&[("x-slow", "1")])).await;
     }
     for _ in 0..4 {
         let refused = frames.next_of(&[RST_STREAM, GOAWAY]).await.unwrap();
