@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -94,6 +95,26 @@ static const char *plant_thread_pending(const struct secret *secret) {
 }
 static const char *look_thread_pending(void) {
     return pending(SIGURG);
+}
+
+/* With no room in the queue the kernel notes the signal, and nothing about it. */
+static void before_unqueued(void) {
+    block(SIGUSR1);
+}
+static const char *plant_unqueued(const struct secret *secret) {
+    struct rlimit then, none;
+    (void)secret;
+    if (getrlimit(RLIMIT_SIGPENDING, &then) < 0)
+        return planted(true);
+    none = then;
+    none.rlim_cur = 0;
+    bool failed = block(SIGUSR1) < 0 || setrlimit(RLIMIT_SIGPENDING, &none) < 0 ||
+                  syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGUSR1) < 0 ||
+                  setrlimit(RLIMIT_SIGPENDING, &then) < 0;
+    return planted(failed);
+}
+static const char *look_unqueued(void) {
+    return pending(SIGUSR1);
 }
 
 static uint8_t other_stack[4 * PAGE_BYTES];
@@ -187,6 +208,7 @@ const struct channel signal_channels[] = {
     {"blocked", NULL, plant_blocked, look_blocked},
     {"pending", NULL, plant_pending, look_pending},
     {"thread-pending", NULL, plant_thread_pending, look_thread_pending},
+    {"unqueued", before_unqueued, plant_unqueued, look_unqueued},
     {"alternate-stack", NULL, plant_stack, look_stack},
     {"itimer", NULL, plant_interval, look_interval},
     {"itimer-cpu", NULL, plant_virtual, look_virtual},

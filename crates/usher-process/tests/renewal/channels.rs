@@ -191,6 +191,7 @@ pub(crate) const C: &[Channel] = &[
     of("blocked", false, Seen),
     of("pending", false, Seen),
     of("thread-pending", false, Seen),
+    of("unqueued", true, Seen),
     of("alternate-stack", false, Seen),
     of("itimer", false, Seen),
     of("itimer-cpu", false, Seen),

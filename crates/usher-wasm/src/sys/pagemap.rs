@@ -14,8 +14,8 @@ use std::os::fd::AsRawFd;
 
 use super::mapping::{Mapping, PAGE_BYTES};
 
-/// Ranges that one call of the kernel may answer; the scan goes on where it stopped. The kernel makes
-/// room for as many in each call, which is cheap within a page.
+/// Ranges that one call of the kernel may answer; the scan goes on where it stopped. The kernel
+/// makes room for as many in each call, which is cheap within a page.
 const REGIONS_PER_CALL: usize = PAGE_BYTES / size_of::<Region>();
 
 const PAGE_IS_WRITTEN: u64 = 1 << 1;

@@ -1,13 +1,16 @@
 //! What each signal does to the program, and the signals that wait.
 //!
 //! ```text
-//!  actions put back ─► looked whether one waits ─no─► as at the snapshot
-//!                          ▲                    └yes► ignored, so that the kernel throws it away,
-//!                          └──── once more ◄─────────  and its action put back
+//!  ignored for a moment ─► actions put back ─► looked whether one waits ─no─► as at the snapshot
+//!                                                  ▲                └yes► ignored for a moment
+//!                                                  └──── once more ◄────────┘
 //! ```
 //!
-//! A signal that waits was sent by the run that has ended, and goes with it: runtimes send some to
-//! their own threads at any time, as Go's does to those that compute for long. One that was
+//! A signal that waits was sent by the run that has ended, and goes with it: the kernel throws away
+//! what is ignored, for all threads. Runtimes send some to their own threads at any time, as Go's does
+//! to those that compute for long. Where a program has used up its queue, the kernel notes one of the
+//! signals below the realtime ones and queues nothing, so that no look at the queues finds it: those
+//! are ignored each time. One that was
 //! delivered as the program was stopped goes with the memory and the registers of its handler.
 //!
 //! All actions are put back, not only those of signals that are caught: flags and mask of a signal
@@ -21,6 +24,8 @@ use super::errors::{About as _, Difference, Leftover, TakeError, same};
 
 /// Signals are numbered from 1 to this.
 const SIGNALS: i32 = 64;
+/// The realtime ones begin with this; they are queued or refused.
+const REALTIME: i32 = 32;
 /// Bytes of the kernel's set of signals.
 const MASK_BYTES: u64 = 8;
 /// Bytes of the kernel's action: what is called, flags, the way back, mask.
@@ -55,10 +60,11 @@ impl Signals {
         })
     }
 
-    /// Appends the calls that put all actions back.
+    /// Appends the calls that put all actions back, and throw away what waits below the realtime ones.
     pub(super) fn plan(&self, batch: &mut Batch) -> Result<(), Full> {
         // Most signals share one of very few actions.
         let mut known: Vec<(&Action, Argument)> = Vec::new();
+        let ignored = batch.bytes(&IGNORED)?.into();
         for (signal, action) in (1..).zip(&self.actions) {
             if !can_be_set(signal) {
                 continue;
@@ -71,13 +77,16 @@ impl Signals {
                     place
                 }
             };
+            if signal < REALTIME {
+                act(batch, signal, ignored);
+            }
             act(batch, signal, place);
         }
         Ok(())
     }
 
-    /// Throws away the signals that wait: also those of a timer that ran out before it was stopped.
-    /// What the actions of the snapshot ignore, the kernel has thrown away with them.
+    /// Throws away the signals that still wait: realtime ones, and those of a timer that ran out before
+    /// it was stopped.
     pub(super) fn done(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Leftover> {
         let left = waiting(stopped).putting("the pending signals")?;
         if left == 0 {
