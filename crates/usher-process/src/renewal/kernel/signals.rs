@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!  ignored for a moment ─► actions put back ─► looked whether one waits ─no─► as at the snapshot
-//!                                                  ▲                └yes► ignored for a moment
-//!                                                  └──── once more ◄────────┘
+//!                                                  ▲              └yes► ignored for a moment
+//!                                                  └──── once more ◄──────┘
 //! ```
 //!
 //! A signal that waits was sent by the run that has ended, and goes with it: the kernel throws away
-//! what is ignored, for all threads. Runtimes send some to their own threads at any time, as Go's does
-//! to those that compute for long. Where a program has used up its queue, the kernel notes one of the
-//! signals below the realtime ones and queues nothing, so that no look at the queues finds it: those
-//! are ignored each time. One that was
-//! delivered as the program was stopped goes with the memory and the registers of its handler.
+//! what is ignored, for all threads. Runtimes send some to their own threads at any time, as Go's
+//! does to those that compute for long. Where a program has used up its queue, the kernel notes one
+//! of the signals below the realtime ones and queues nothing, so that no look at the queues finds
+//! it: those are ignored each time. One that was delivered as the program was stopped goes with the
+//! memory and the registers of its handler.
 //!
 //! All actions are put back, not only those of signals that are caught: flags and mask of a signal
 //! at its default are kept by the kernel too, and no file of `/proc` shows them. Deliberately
@@ -60,7 +60,8 @@ impl Signals {
         })
     }
 
-    /// Appends the calls that put all actions back, and throw away what waits below the realtime ones.
+    /// Appends the calls that put all actions back, and throw away what waits below the realtime
+    /// ones.
     pub(super) fn plan(&self, batch: &mut Batch) -> Result<(), Full> {
         // Most signals share one of very few actions.
         let mut known: Vec<(&Action, Argument)> = Vec::new();
@@ -85,8 +86,8 @@ impl Signals {
         Ok(())
     }
 
-    /// Throws away the signals that still wait: realtime ones, and those of a timer that ran out before
-    /// it was stopped.
+    /// Throws away the signals that still wait: realtime ones, and those of a timer that ran out
+    /// before it was stopped.
     pub(super) fn done(&self, stopped: &mut Stopped, agent: &Agent) -> Result<(), Leftover> {
         let left = waiting(stopped).putting("the pending signals")?;
         if left == 0 {
