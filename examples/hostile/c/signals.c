@@ -98,23 +98,37 @@ static const char *look_thread_pending(void) {
 }
 
 /* With no room in the queue the kernel notes the signal, and nothing about it. */
-static void before_unqueued(void) {
-    block(SIGUSR1);
-}
-static const char *plant_unqueued(const struct secret *secret) {
+static const char *plant_without_room(int number) {
     struct rlimit then, none;
-    (void)secret;
     if (getrlimit(RLIMIT_SIGPENDING, &then) < 0)
         return planted(true);
     none = then;
     none.rlim_cur = 0;
-    bool failed = block(SIGUSR1) < 0 || setrlimit(RLIMIT_SIGPENDING, &none) < 0 ||
-                  syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGUSR1) < 0 ||
+    bool failed = block(number) < 0 || setrlimit(RLIMIT_SIGPENDING, &none) < 0 ||
+                  syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), number) < 0 ||
                   setrlimit(RLIMIT_SIGPENDING, &then) < 0;
     return planted(failed);
 }
+static void before_unqueued(void) {
+    block(SIGUSR1);
+}
+static const char *plant_unqueued(const struct secret *secret) {
+    (void)secret;
+    return plant_without_room(SIGUSR1);
+}
 static const char *look_unqueued(void) {
     return pending(SIGUSR1);
+}
+/* The signal that a tracer's own traps come by. */
+static void before_trap(void) {
+    block(SIGTRAP);
+}
+static const char *plant_trap(const struct secret *secret) {
+    (void)secret;
+    return plant_without_room(SIGTRAP);
+}
+static const char *look_trap(void) {
+    return pending(SIGTRAP);
 }
 
 static uint8_t other_stack[4 * PAGE_BYTES];
@@ -209,6 +223,7 @@ const struct channel signal_channels[] = {
     {"pending", NULL, plant_pending, look_pending},
     {"thread-pending", NULL, plant_thread_pending, look_thread_pending},
     {"unqueued", before_unqueued, plant_unqueued, look_unqueued},
+    {"unqueued-trap", before_trap, plant_trap, look_trap},
     {"alternate-stack", NULL, plant_stack, look_stack},
     {"itimer", NULL, plant_interval, look_interval},
     {"itimer-cpu", NULL, plant_virtual, look_virtual},

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::Pid;
 
 /// How long a line may take, in seconds.
@@ -24,7 +25,8 @@ pub(crate) fn line<R: Read + AsFd>(answers: &mut BufReader<R>) -> String {
                 tv_sec: WAIT_MAX_S,
                 tv_nsec: 0,
             };
-            let ready = poll(&mut ready, Some(&wait)).unwrap();
+            // Signals about tests beside this one come to any thread.
+            let ready = retry_on_intr(|| poll(&mut ready, Some(&wait))).unwrap();
             assert!(ready > 0, "the guest said nothing for {WAIT_MAX_S} s");
         }
         let there = answers.fill_buf().unwrap();

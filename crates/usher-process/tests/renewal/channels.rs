@@ -40,7 +40,7 @@ pub(crate) const COUNTERS: [&str; 4] = [
 
 /// Channels of all hostile programs after which the platform finds what it cannot put back, and
 /// replaces the program.
-pub(crate) const REPLACED: [&str; 15] = [
+pub(crate) const REPLACED: [&str; 16] = [
     "text",
     "stdin-closed",
     "stdin-replaced",
@@ -54,6 +54,7 @@ pub(crate) const REPLACED: [&str; 15] = [
     "sysv-message",
     "sysv-semaphore",
     "hard-limit",
+    "unqueued-trap",
     "membarrier",
     "rseq",
 ];
@@ -192,6 +193,7 @@ pub(crate) const C: &[Channel] = &[
     of("pending", false, Seen),
     of("thread-pending", false, Seen),
     of("unqueued", true, Seen),
+    of("unqueued-trap", true, Seen),
     of("alternate-stack", false, Seen),
     of("itimer", false, Seen),
     of("itimer-cpu", false, Seen),

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, SealFlags, SeekFrom, StatVfsMountFlags, fstat, fstatvfs};
+use rustix::io::retry_on_intr;
 use rustix::pipe::{
     PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee,
 };
@@ -350,7 +351,7 @@ fn is_stateless(device: u64) -> bool {
 
 fn is_readable(file: &OwnedFd) -> std::io::Result<bool> {
     let mut asked = [PollFd::new(file, PollFlags::IN)];
-    poll(&mut asked, Some(&Timespec::default()))?;
+    retry_on_intr(|| poll(&mut asked, Some(&Timespec::default())))?;
     Ok(asked[0].revents().contains(PollFlags::IN))
 }
 

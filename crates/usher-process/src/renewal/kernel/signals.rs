@@ -10,7 +10,7 @@
 //! what is ignored, for all threads. Runtimes send some to their own threads at any time, as Go's
 //! does to those that compute for long. Where a program has used up its queue, the kernel notes one
 //! of the signals below the realtime ones and queues nothing, so that no look at the queues finds
-//! it: those are ignored each time. One that was delivered as the program was stopped goes with the
+//! it: those are ignored each time, but for the one that ends our own calls. One that was delivered as the program was stopped goes with the
 //! memory and the registers of its handler.
 //!
 //! All actions are put back, not only those of signals that are caught: flags and mask of a signal
@@ -26,6 +26,9 @@ use super::errors::{About as _, Difference, Leftover, TakeError, same};
 const SIGNALS: i32 = 64;
 /// The realtime ones begin with this; they are queued or refused.
 const REALTIME: i32 = 32;
+/// Ends our calls in each thread, so it is never thrown away while threads make them. Where one of
+/// the run's waits, our calls end too early, and the program is replaced.
+const HERALD: i32 = libc::SIGTRAP;
 /// Bytes of the kernel's set of signals.
 const MASK_BYTES: u64 = 8;
 /// Bytes of the kernel's action: what is called, flags, the way back, mask.
@@ -78,7 +81,7 @@ impl Signals {
                     place
                 }
             };
-            if signal < REALTIME {
+            if signal < REALTIME && signal != HERALD {
                 act(batch, signal, ignored);
             }
             act(batch, signal, place);

@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SocketFlags, accept_with, recv};
 
 use crate::sys::handles::{self, Value};
@@ -289,7 +290,7 @@ impl Seen {
 /// How a socket polls now, apart from room for more.
 fn readiness(file: &OwnedFd) -> io::Result<PollFlags> {
     let mut asked = [PollFd::new(file, WATCHED)];
-    poll(&mut asked, Some(&Timespec::default()))?;
+    retry_on_intr(|| poll(&mut asked, Some(&Timespec::default())))?;
     Ok(asked[0].revents())
 }
 

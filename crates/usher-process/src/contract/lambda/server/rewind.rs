@@ -22,7 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SocketFlags, accept_with};
 use tokio::net::TcpStream;
 
@@ -189,7 +189,7 @@ impl Server {
     /// Whether somebody waits to be accepted.
     fn is_called(&self) -> io::Result<bool> {
         let mut asked = [PollFd::new(&*self.listener, PollFlags::IN)];
-        Ok(poll(&mut asked, Some(&Timespec::default()))? != 0)
+        Ok(retry_on_intr(|| poll(&mut asked, Some(&Timespec::default())))? != 0)
     }
 
     /// Resets the connections that wait.

@@ -9,6 +9,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, StatVfsMountFlags, fstat, fstatvfs};
+use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 pub(super) use self::made::{connect, make, put};
@@ -298,7 +299,7 @@ impl Known<'_> {
 /// Takes the byte that has come, if it has.
 fn arrived(file: &OwnedFd) -> bool {
     let mut asked = [PollFd::new(file, PollFlags::IN)];
-    let polled = poll(&mut asked, Some(&Timespec::default()));
+    let polled = retry_on_intr(|| poll(&mut asked, Some(&Timespec::default())));
     if polled.is_err() || !asked[0].revents().contains(PollFlags::IN) {
         return false;
     }
