@@ -10,8 +10,8 @@
 //! what is ignored, for all threads. Runtimes send some to their own threads at any time, as Go's
 //! does to those that compute for long. Where a program has used up its queue, the kernel notes one
 //! of the signals below the realtime ones and queues nothing, so that no look at the queues finds
-//! it: those are ignored each time, but for the one that ends our own calls. One that was delivered as the program was stopped goes with the
-//! memory and the registers of its handler.
+//! it: those are ignored each time, but for the one that ends our own calls. One that was delivered
+//! as the program was stopped goes with the memory and the registers of its handler.
 //!
 //! All actions are put back, not only those of signals that are caught: flags and mask of a signal
 //! at its default are kept by the kernel too, and no file of `/proc` shows them. Deliberately
